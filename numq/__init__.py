@@ -1,0 +1,180 @@
+"""numq: neural-network quantization to read, run and trust, in NumPy and Numba.
+
+    real_value = scale · (quantized_value − zero_point)
+
+>>> import numpy as np, numq as nq
+>>> w = np.array([[0.5, -1.0], [0.02, 0.01]], np.float32)
+>>> q = nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(0))(w)
+>>> q
+QTensor(shape (2, 2), 12 bytes, 1.33x smaller than float32
+  QParams(int8, PerChannel(axis=0), scale (2,) in 0.00015748…0.00787402, zero_point (2,) = 0, \
+covers [-1.00787, 1])
+  codes 64, -127, 127, 64)
+>>> q.dequantize()
+array([[ 0.503937  , -1.        ],
+       [ 0.02      ,  0.01007874]], dtype=float32)
+
+Where things are, from the ground up:
+
+numbers      formats, rounding, bits, packing
+parameters   granularity, scales, qparams, rules, fixedpoint
+tensors      qtensor, observers, metrics; integer arithmetic in `arithmetic`
+quantizers   AffineQuantizer, SymmetricQuantizer
+operators    ops: the three ways to run a Linear layer
+training     autograd, nn, optim
+flows        weight_only, dynamic, static
+doors        the command line `numq`, and `verify.oracle`
+"""
+
+from numq import autograd, flows, nn, ops, optim, rules
+from numq.arithmetic.accumulate import accumulate, accumulate_naive, matmul_int8, max_depth
+from numq.arithmetic.requantize import (
+    Requantization,
+    Requantizer,
+    prepare_requantizer,
+    requantize,
+)
+from numq.bits import inspect_float, inspect_int
+from numq.fixedpoint import (
+    MultiplierRounding,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+    rounding_divide_by_pot,
+    saturating_rounding_doubling_high_mul,
+)
+from numq.formats import (
+    BFLOAT16,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    INT2,
+    INT3,
+    INT4,
+    INT5,
+    INT6,
+    INT7,
+    INT8,
+    INT16,
+    INT32,
+    UINT2,
+    UINT3,
+    UINT4,
+    UINT5,
+    UINT6,
+    UINT7,
+    UINT8,
+    UINT16,
+    FloatFormat,
+    IntFormat,
+)
+from numq.granularity import PerBlock, PerChannel, PerGroup, PerTensor, PerToken
+from numq.metrics import ErrorReport, error_report, sqnr_db
+from numq.observers import (
+    MinMaxObserver,
+    MovingAverageObserver,
+    MSEObserver,
+    Observer,
+    PercentileObserver,
+)
+from numq.packing import PackOrder, pack, unpack
+from numq.qparams import QParams, choose_qparams
+from numq.qtensor import QTensor, dequantize, fake_quantize, quantize
+from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer
+from numq.rounding import Overflow, Rounding, round_to_int, round_values
+from numq.rules import NonFinite, QuantizeRule, ScaleOp, ZeroPointOrder
+from numq.scales import (
+    Affine,
+    ScaleFloor,
+    ScaleFormat,
+    Symmetric,
+    SymmetricRange,
+    ZeroPointRule,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BFLOAT16",
+    "FLOAT16",
+    "FLOAT32",
+    "FLOAT64",
+    "INT2",
+    "INT3",
+    "INT4",
+    "INT5",
+    "INT6",
+    "INT7",
+    "INT8",
+    "INT16",
+    "INT32",
+    "UINT2",
+    "UINT3",
+    "UINT4",
+    "UINT5",
+    "UINT6",
+    "UINT7",
+    "UINT8",
+    "UINT16",
+    "Affine",
+    "AffineQuantizer",
+    "ErrorReport",
+    "FloatFormat",
+    "IntFormat",
+    "MSEObserver",
+    "MinMaxObserver",
+    "MovingAverageObserver",
+    "MultiplierRounding",
+    "NonFinite",
+    "Observer",
+    "Overflow",
+    "PackOrder",
+    "PerBlock",
+    "PerChannel",
+    "PerGroup",
+    "PerTensor",
+    "PerToken",
+    "PercentileObserver",
+    "QParams",
+    "QTensor",
+    "QuantizeRule",
+    "Quantizer",
+    "Requantization",
+    "Requantizer",
+    "Rounding",
+    "ScaleFloor",
+    "ScaleFormat",
+    "ScaleOp",
+    "Symmetric",
+    "SymmetricQuantizer",
+    "SymmetricRange",
+    "ZeroPointOrder",
+    "ZeroPointRule",
+    "accumulate",
+    "accumulate_naive",
+    "autograd",
+    "choose_qparams",
+    "dequantize",
+    "error_report",
+    "fake_quantize",
+    "flows",
+    "inspect_float",
+    "inspect_int",
+    "matmul_int8",
+    "max_depth",
+    "multiply_by_quantized_multiplier",
+    "nn",
+    "ops",
+    "optim",
+    "pack",
+    "prepare_requantizer",
+    "quantize",
+    "quantize_multiplier",
+    "requantize",
+    "round_to_int",
+    "round_values",
+    "rounding_divide_by_pot",
+    "rules",
+    "saturating_rounding_doubling_high_mul",
+    "sqnr_db",
+    "unpack",
+]

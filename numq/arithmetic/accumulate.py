@@ -1,0 +1,137 @@
+"""Integer products with zero points, in int32.
+
+    Σ_k (x_ik − z_x)(w_kj − z_w)                                              (naive)
+  = Σ_k x_ik·w_kj − z_w·Σ_k x_ik − z_x·Σ_k w_kj + K·z_x·z_w                   (folded)
+
+The folded form multiplies the 8-bit codes as they are; the sums over x cost a row, the sums over w
+are known offline (gemmlowp, `doc/low-precision.md`). Its four terms may wrap in int32 one by one:
+modulo 2^32 the result is the same, and it fits whenever the naive sum does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from numq.arrays import Array, IntArray, as_int
+from numq.kernels.matmul import matmul
+
+_EIGHT_BITS = (np.dtype(np.int8), np.dtype(np.uint8))
+
+
+def max_depth(a_low: int, a_high: int, b_low: int, b_high: int) -> int:
+    """The longest sum of products of values in [a_low, a_high] · [b_low, b_high] int32 can hold.
+
+    >>> max_depth(-128, 127, -128, 127), max_depth(0, 255, -128, 127), max_depth(0, 255, 0, 255)
+    (131071, 65793, 33025)
+    """
+    corners = [a * b for a in (a_low, a_high) for b in (b_low, b_high)]
+    limits = [(2**31 - 1) // c if c > 0 else 2**31 // -c for c in corners if c]
+    return min(limits, default=2**31 - 1)
+
+
+def matmul_int8(a: ArrayLike, b: ArrayLike) -> IntArray:
+    """Exact product of 8-bit integer matrices: (M, K) × (K, N) → (M, N) int32.
+
+    Args:
+        a: int8 or uint8, any strides; zero-size dimensions are fine.
+        b: int8 or uint8.
+
+    Raises:
+        TypeError: a dtype other than int8 and uint8.
+        ValueError: not two matrices, inner dimensions that differ, or a K at which the sum could
+            leave int32 (131 072 for int8 · int8).
+
+    >>> matmul_int8(np.array([[-128, 127]], np.int8), np.array([[-128], [1]], np.int8))
+    array([[16511]], dtype=int32)
+    """
+    x, y = _eight_bit_matrix(a, "a"), _eight_bit_matrix(b, "b")
+    if x.shape[1] != y.shape[0]:
+        raise ValueError(f"a has shape {x.shape}, b {y.shape}; K must agree: (M, K) x (K, N)")
+    _check_depth(x.shape[1], _ends(x.dtype), _ends(y.dtype))
+    return matmul(x, y)
+
+
+def accumulate_naive(x: ArrayLike, z_x: ArrayLike, w: ArrayLike, z_w: ArrayLike) -> IntArray:
+    """`Σ_k (x − z_x)(w − z_w)`, term by term as written; see `accumulate` for the arguments."""
+    codes_x, zero_x, codes_w, zero_w = _checked(x, z_x, w, z_w)
+    left = codes_x.astype(np.int32) - zero_x
+    right = codes_w.astype(np.int32) - zero_w
+    return np.matmul(left, right, dtype=np.int32)
+
+
+def accumulate(x: ArrayLike, z_x: ArrayLike, w: ArrayLike, z_w: ArrayLike) -> IntArray:
+    """`Σ_k (x − z_x)(w − z_w)` in the folded form, on the integer kernel.
+
+    Args:
+        x: (M, K) int8 or uint8 codes.
+        z_x: zero point of x: a scalar, or (M,) one per row.
+        w: (K, N) int8 or uint8 codes.
+        z_w: zero point of w: a scalar, or (N,) one per column.
+
+    Returns:
+        (M, N) int32, exact.
+
+    Raises:
+        TypeError: dtypes other than 8-bit codes and integer zero points.
+        ValueError: shapes that do not fit, zero points beyond 16 bits, or a K at which the sum
+            could leave int32.
+    """
+    codes_x, zero_x, codes_w, zero_w = _checked(x, z_x, w, z_w)
+    depth = np.int32(codes_x.shape[1])
+    product = matmul(codes_x, codes_w)
+    if zero_w.any():
+        product = product - zero_w * codes_x.sum(axis=1, keepdims=True, dtype=np.int32)
+    if zero_x.any():
+        sums_w = codes_w.sum(axis=0, keepdims=True, dtype=np.int32)
+        product = product - zero_x * (sums_w - depth * zero_w)
+    return product
+
+
+def _checked(
+    x: ArrayLike, z_x: ArrayLike, w: ArrayLike, z_w: ArrayLike
+) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+    codes_x, codes_w = _eight_bit_matrix(x, "x"), _eight_bit_matrix(w, "w")
+    if codes_x.shape[1] != codes_w.shape[0]:
+        raise ValueError(f"x has shape {codes_x.shape}, w {codes_w.shape}; K must agree")
+    zero_x = _zero_points(z_x, codes_x.shape[0], "z_x").reshape(-1, 1)
+    zero_w = _zero_points(z_w, codes_w.shape[1], "z_w").reshape(1, -1)
+    _check_depth(codes_x.shape[1], _ends(codes_x.dtype, zero_x), _ends(codes_w.dtype, zero_w))
+    return codes_x, zero_x, codes_w, zero_w
+
+
+def _eight_bit_matrix(x: ArrayLike, name: str) -> IntArray:
+    array = as_int(x, name)
+    if array.dtype not in _EIGHT_BITS:
+        raise TypeError(f"{name} has dtype {array.dtype}; allowed are int8 and uint8")
+    if array.ndim != 2:
+        raise ValueError(f"{name} has shape {array.shape}; it must be a matrix")
+    return array
+
+
+def _zero_points(z: ArrayLike, count: int, name: str) -> IntArray:
+    array = as_int(z, name)
+    if array.shape not in ((), (count,)):
+        raise ValueError(f"{name} has shape {array.shape}; allowed are () and ({count},)")
+    if array.size and (array.min() < -(2**15) or array.max() >= 2**16):
+        raise ValueError(f"{name} is {array}; a zero point has at most 16 bits")
+    return array.astype(np.int32)
+
+
+def _ends(dtype: np.dtype[Any], zero_point: Array | None = None) -> tuple[int, int]:
+    """Smallest and largest `code − zero_point`."""
+    info = np.iinfo(dtype)
+    if zero_point is None or not zero_point.size:
+        return int(info.min), int(info.max)
+    return int(info.min) - int(zero_point.max()), int(info.max) - int(zero_point.min())
+
+
+def _check_depth(depth: int, a: tuple[int, int], b: tuple[int, int]) -> None:
+    limit = max_depth(*a, *b)
+    if depth > limit:
+        raise ValueError(
+            f"K is {depth}; sums of products of [{a[0]}, {a[1]}] and [{b[0]}, {b[1]}] are sure to "
+            f"fit int32 only up to K = {limit}; split K and add the parts in int64"
+        )

@@ -1,0 +1,130 @@
+"""From int32 accumulators back to 8 bits: `y = clamp(round(acc · s_x·s_w / s_y) + z_y)`.
+
+What is known offline (the multiplier) is separated from what runs: with a fixed-point rule, the
+run-time half touches integers only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from numq.arrays import Array, IntArray, as_float, as_int, check_finite
+from numq.fixedpoint import (
+    MultiplierRounding,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+)
+from numq.formats import IntFormat
+from numq.qparams import QParams
+from numq.rounding import Rounding, round_values
+
+
+class Requantization(Enum):
+    """How an accumulator is multiplied by a real number and rounded; all differ on ties."""
+
+    F32_EVEN = "rint(float32(acc) · float32 multiplier) (XNNPACK, ORT on x86)"
+    F64_AWAY = "round_half_away(float64(acc) · float64 multiplier) (LiteRT reference FC)"
+    GEMMLOWP_DOUBLE = "Q31 multiplier, second rounding half away (LiteRT reference CONV_2D)"
+    RUY_DOUBLE_UP = "Q31 multiplier, second rounding half up (LiteRT built-in)"
+    FIXED_SINGLE_UP = "Q31 multiplier, one rounding half up (TFLITE_SINGLE_ROUNDING, TOSA)"
+
+
+_FIXED = {
+    Requantization.GEMMLOWP_DOUBLE: MultiplierRounding.DOUBLE,
+    Requantization.RUY_DOUBLE_UP: MultiplierRounding.DOUBLE_UP,
+    Requantization.FIXED_SINGLE_UP: MultiplierRounding.SINGLE,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Requantizer:
+    """What is prepared offline for one layer.
+
+    Attributes:
+        how: the arithmetic.
+        multiplier: per output channel or scalar: float32 (F32_EVEN), float64 (F64_AWAY), or the
+            int32 Q31 multiplier.
+        shift: int32 beside a Q31 multiplier, 0 otherwise.
+        zero_point: of the output.
+        qmin: lower clamp; a fused ReLU raises it to the zero point.
+        qmax: upper clamp.
+        format: codes of the output.
+    """
+
+    how: Requantization
+    multiplier: Array
+    shift: IntArray
+    zero_point: int
+    qmin: int
+    qmax: int
+    format: IntFormat
+
+
+def prepare_requantizer(
+    x_scale: ArrayLike,
+    w_scale: ArrayLike,
+    out: QParams,
+    how: Requantization = Requantization.GEMMLOWP_DOUBLE,
+    *,
+    relu: bool = False,
+) -> Requantizer:
+    """The offline half.
+
+    The multiplier is `float32(float32(s_x·s_w) / s_y)` for F32_EVEN and the float64 quotient of
+    the float32 scales otherwise, as the named backends compute it.
+
+    Args:
+        x_scale: scale of the input, a positive scalar.
+        w_scale: scale of the weight, a scalar or (N,) per output channel.
+        out: parameters of the output, per tensor.
+        how: the arithmetic.
+        relu: clamp at the zero point, which is what ReLU becomes.
+    """
+    s_x, s_w = as_float(x_scale, "x_scale"), as_float(w_scale, "w_scale")
+    check_finite(s_x, "x_scale")
+    check_finite(s_w, "w_scale")
+    if out.scale.ndim:
+        raise ValueError(f"out has scales of shape {out.scale.shape}; the output is per tensor")
+    multiplier: Array
+    shift: Array = np.zeros((), np.int32)
+    if how is Requantization.F32_EVEN:
+        single = s_x.astype(np.float32) * s_w.astype(np.float32)
+        multiplier = np.asarray(single / out.scale.astype(np.float32))
+    else:
+        double = s_x.astype(np.float64) * s_w.astype(np.float64)
+        multiplier = np.asarray(double / out.scale.astype(np.float64))
+    if how in _FIXED:
+        multiplier, shift = quantize_multiplier(multiplier)
+    zero_point = int(out.zero_point)
+    qmin = max(out.format.qmin, zero_point) if relu else out.format.qmin
+    return Requantizer(how, multiplier, shift, zero_point, qmin, out.format.qmax, out.format)
+
+
+def requantize(acc: ArrayLike, requantizer: Requantizer) -> IntArray:
+    """The run-time half: int32 accumulators to codes of the output.
+
+    Args:
+        acc: (..., N) int32 accumulators; a multiplier per channel runs along the last axis.
+        requantizer: from `prepare_requantizer`.
+
+    Returns:
+        (..., N) codes in the dtype of the output format.
+    """
+    r = requantizer
+    scaled = _scale_down(as_int(acc, "acc"), r)
+    # Wider than 32 bits: scaled value and zero point may both be at their ends.
+    wide = scaled.astype(np.int64 if r.how in _FIXED else np.float64)
+    return np.clip(wide + r.zero_point, r.qmin, r.qmax).astype(r.format.dtype)
+
+
+def _scale_down(acc: IntArray, r: Requantizer) -> Array:
+    """`round(acc · multiplier)`: int32 by fixed point, integral floats otherwise."""
+    if r.how in _FIXED:
+        return multiply_by_quantized_multiplier(acc, r.multiplier, r.shift, _FIXED[r.how])
+    if r.how is Requantization.F32_EVEN:
+        return round_values(acc.astype(np.float32) * r.multiplier, Rounding.HALF_EVEN)
+    return round_values(acc.astype(np.float64) * r.multiplier, Rounding.HALF_AWAY)

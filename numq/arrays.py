@@ -1,0 +1,92 @@
+"""What may come in: one place that turns user data into float or integer arrays, or says why not.
+
+Every public function passes its data through here once; what lies below may assume native byte
+order, a known dtype and no masked or object entries.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray: TypeAlias = NDArray[np.floating[Any]]
+IntArray: TypeAlias = NDArray[np.integer[Any]]
+Array: TypeAlias = NDArray[Any]
+
+# Storage types whose every value is exact in float32.
+_SMALL_FLOATS = tuple(
+    np.dtype(t)
+    for t in (
+        np.float16,
+        ml_dtypes.bfloat16,
+        ml_dtypes.float8_e4m3fn,
+        ml_dtypes.float8_e5m2,
+        ml_dtypes.float8_e4m3fnuz,
+        ml_dtypes.float8_e5m2fnuz,
+    )
+)
+_EXACT_INT = 2**53  # integers up to here are exact in float64
+
+
+def _as_array(x: ArrayLike, name: str, *, subclass: bool) -> Array:
+    """`x` as an ndarray in native byte order; masked and object arrays raise TypeError."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; fill or drop the masked entries first")
+    if isinstance(x, np.matrix):
+        raise TypeError(f"{name} is a numpy.matrix, whose * is a matrix product; pass an array")
+    array = np.asanyarray(x) if subclass else np.asarray(x)
+    if array.dtype.kind in "OSUmM":
+        raise TypeError(f"{name} has dtype {array.dtype}; allowed are real numbers")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def as_float(x: ArrayLike, name: str) -> FloatArray:
+    """`x` as float32 or float64, without changing a value.
+
+    float32 and float64 stay; float16, bfloat16 and float8 become float32; integers become float64.
+
+    Raises:
+        TypeError: for bool, complex, long double, object, string, date or masked input.
+        ValueError: for integers beyond 2**53, which float64 cannot hold exactly.
+    """
+    array = _as_array(x, name, subclass=False)
+    if array.dtype in (np.float32, np.float64):
+        return array
+    if array.dtype in _SMALL_FLOATS:
+        return array.astype(np.float32)
+    if array.dtype.kind in "iu":
+        if array.size and max(abs(int(array.min())), abs(int(array.max()))) > _EXACT_INT:
+            raise ValueError(f"{name} holds an integer beyond 2**53, which float64 cannot hold")
+        return array.astype(np.float64)
+    raise TypeError(
+        f"{name} has dtype {array.dtype}; allowed are float16, bfloat16, float8, float32, "
+        "float64 and integers"
+    )
+
+
+def as_int(x: ArrayLike, name: str) -> IntArray:
+    """`x` as an array of integers, values unchanged; anything else raises TypeError.
+
+    A subclass of ndarray stays what it is, so that integer paths can be run on arrays that watch
+    what is done to them (one that refuses to become float, for instance).
+    """
+    array = _as_array(x, name, subclass=True)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} has dtype {array.dtype}; allowed are integers")
+    return array
+
+
+def check_finite(x: FloatArray, name: str) -> None:
+    """Raise ValueError that names the first NaN or infinity of `x` and where it is."""
+    finite = np.isfinite(x)
+    if finite.all():
+        return
+    where = tuple(int(i) for i in np.unravel_index(int(np.argmin(finite)), x.shape))
+    bad = int(x.size - np.count_nonzero(finite))
+    raise ValueError(
+        f"{name} must be finite: {name}[{', '.join(map(str, where))}] is {x[where]} "
+        f"({bad} of {x.size} values are NaN or infinite); mask them, or choose a NonFinite policy"
+    )

@@ -1,0 +1,217 @@
+"""The bit inspector: what a number looks like inside.
+
+A float is `(−1)^sign · 2^(exponent − bias) · significand`; an integer is its two's complement.
+
+>>> from numq.formats import FLOAT16, UINT8
+>>> inspect_float(2.718281828459045, FLOAT16)
+float16  2.718281828459045 -> 2.71875  (error +4.7e-04)
+  0 10000 0101110000
+  sign 0 (+)  exponent 16 - bias 15 = 1  significand 1 + 368/1024
+  value = +2^1 * 1.359375
+>>> inspect_int(255 * 2, UINT8)
+uint8  510 does not fit [0, 255]: it needs 9 bits
+  11111110
+  the low 8 bits alone read 254
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from numq.formats import FloatFormat, IntFormat, Specials
+
+
+@dataclass(frozen=True, repr=False)
+class FloatBits:
+    """One code of a float format, taken apart.
+
+    Attributes:
+        format: the float format.
+        code: the bits as an unsigned integer.
+        source: the number that was asked for, before it was rounded to the format.
+    """
+
+    format: FloatFormat
+    code: int
+    source: float
+
+    @property
+    def sign(self) -> int:
+        """1 for negative."""
+        return self.code >> (self.format.bits - 1)
+
+    @property
+    def exponent(self) -> int:
+        """The stored (biased) exponent."""
+        return (self.code >> self.format.mantissa_bits) & (2**self.format.exponent_bits - 1)
+
+    @property
+    def mantissa(self) -> int:
+        """The stored fraction, without the hidden bit."""
+        return int(self.code & (2**self.format.mantissa_bits - 1))
+
+    @property
+    def kind(self) -> str:
+        """`zero`, `subnormal`, `normal`, `inf` or `nan`."""
+        special = _special(self.format, self.exponent, self.mantissa)
+        if special:
+            return special
+        if self.exponent == 0:
+            return "subnormal" if self.mantissa else "zero"
+        return "normal"
+
+    @property
+    def value(self) -> float:
+        """What the code means, exactly."""
+        return decode_float(self.code, self.format)
+
+    def __repr__(self) -> str:
+        """Four lines: value and error, bits by field, the fields read, the product."""
+        f = self.format
+        sign = "-" if self.sign else "+"
+        shown = f"{self.code:0{f.bits}b}"
+        fields = f"{shown[0]} {shown[1 : 1 + f.exponent_bits]} {shown[1 + f.exponent_bits :]}"
+        head = f"{f.name}  {self.source!r} -> {self.value!r}{self._error()}"
+        if self.kind in ("inf", "nan"):
+            return f"{head}\n  {fields}\n  sign {self.sign} ({sign})  {self.kind}"
+        hidden = 0 if self.exponent == 0 else 1
+        stored = max(self.exponent, 1)
+        steps = 2**f.mantissa_bits
+        return (
+            f"{head}\n  {fields}\n"
+            f"  sign {self.sign} ({sign})  exponent {stored} - bias {f.bias} = {stored - f.bias}  "
+            f"significand {hidden} + {self.mantissa}/{steps}"
+            f"{'' if hidden else '  (exponent field 0 reads as 1: ' + self.kind + ')'}\n"
+            f"  value = {sign}2^{stored - f.bias} * {hidden + self.mantissa / steps!r}"
+        )
+
+    def _error(self) -> str:
+        if not (math.isfinite(self.value) and math.isfinite(self.source)):
+            return ""
+        error = float(Fraction(self.value) - Fraction(self.source))
+        return f"  (error {error:+.1e})" if error else "  (exact)"
+
+
+def inspect_float(value: float, fmt: FloatFormat) -> FloatBits:
+    """Round `value` to `fmt` (half to even) and take the code apart."""
+    return FloatBits(fmt, encode_float(value, fmt), float(value))
+
+
+def encode_float(value: float, fmt: FloatFormat) -> int:
+    """The code of the nearest number of `fmt`, ties to even.
+
+    Too large a value becomes infinity, or NaN where the format has no infinity, or the largest
+    number where it has neither (ml_dtypes' rule). NaN in a format without NaN raises ValueError.
+    """
+    value = float(value)
+    sign = int(math.copysign(1, value) < 0) << (fmt.bits - 1)
+    if math.isnan(value):
+        return sign | _nan_code(fmt)
+    if math.isinf(value):
+        return sign | _overflow_code(fmt)
+    lowest = 1 - fmt.bias  # exponent of the subnormals and of the smallest normals
+    exponent = max(math.frexp(value)[1] - 1, lowest) if value else lowest
+    step = Fraction(2) ** (exponent - fmt.mantissa_bits)
+    # Counting steps from zero makes a carry of the mantissa run into the exponent by itself.
+    steps = round(abs(Fraction(value)) / step)
+    code = steps + ((exponent - lowest) << fmt.mantissa_bits)
+    return sign | min(code, _overflow_code(fmt))
+
+
+def decode_float(code: int, fmt: FloatFormat) -> float:
+    """The number that `code` means in `fmt`, exactly."""
+    exponent = (code >> fmt.mantissa_bits) & (2**fmt.exponent_bits - 1)
+    mantissa = code & (2**fmt.mantissa_bits - 1)
+    sign = -1.0 if code >> (fmt.bits - 1) else 1.0
+    special = _special(fmt, exponent, mantissa)
+    if special:
+        return math.copysign(math.inf if special == "inf" else math.nan, sign)
+    hidden = 2**fmt.mantissa_bits if exponent else 0
+    power = max(exponent, 1) - fmt.bias - fmt.mantissa_bits
+    return sign * math.ldexp(hidden + mantissa, power)
+
+
+def _special(fmt: FloatFormat, exponent: int, mantissa: int) -> str:
+    """`inf`, `nan`, or the empty string for a number."""
+    top = exponent == 2**fmt.exponent_bits - 1
+    ones = mantissa == 2**fmt.mantissa_bits - 1
+    if top and fmt.specials is Specials.IEEE:
+        return "nan" if mantissa else "inf"
+    return "nan" if top and ones and fmt.specials is Specials.NAN_ONLY else ""
+
+
+def _overflow_code(fmt: FloatFormat) -> int:
+    """Infinity, or NaN, or the largest number: the first of them that the format has."""
+    all_ones = int(2 ** (fmt.bits - 1) - 1)
+    return all_ones - (2**fmt.mantissa_bits - 1) if fmt.specials is Specials.IEEE else all_ones
+
+
+def _nan_code(fmt: FloatFormat) -> int:
+    if fmt.specials is Specials.NONE:
+        raise ValueError(f"value is NaN, which {fmt.name} cannot hold")
+    if fmt.specials is Specials.NAN_ONLY:
+        return int(2 ** (fmt.bits - 1) - 1)
+    return _overflow_code(fmt) | 2 ** (fmt.mantissa_bits - 1)  # the quiet NaN
+
+
+@dataclass(frozen=True, repr=False)
+class IntBits:
+    """An integer beside the bits that a format keeps of it.
+
+    Attributes:
+        format: the integer format.
+        source: the integer that was asked for.
+    """
+
+    format: IntFormat
+    source: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether the format holds the number."""
+        return self.format.qmin <= self.source <= self.format.qmax
+
+    @property
+    def code(self) -> int:
+        """The low bits of the two's complement, as an unsigned integer."""
+        return int(self.source % 2**self.format.bits)
+
+    @property
+    def value(self) -> int:
+        """What the kept bits read as: `source` if it fits, else what is left of it."""
+        top = self.format.signed and self.code >> (self.format.bits - 1)
+        return self.code - 2**self.format.bits if top else self.code
+
+    @property
+    def bits_needed(self) -> int:
+        """The smallest width of this signedness that holds the number; a sign counts as a bit."""
+        if self.format.signed or self.source < 0:
+            magnitude = self.source if self.source >= 0 else ~self.source
+            return magnitude.bit_length() + 1
+        return max(self.source.bit_length(), 1)
+
+    def __repr__(self) -> str:
+        """Value, bits, and how the bits read."""
+        f = self.format
+        bits = f"{self.code:0{f.bits}b}"
+        grouped = " ".join(bits[max(i - 8, 0) : i] for i in range(len(bits), 0, -8)[::-1])
+        if self.fits:
+            return f"{f.name}  {self.source} fits [{f.qmin}, {f.qmax}]\n  {grouped}"
+        return (
+            f"{f.name}  {self.source} does not fit [{f.qmin}, {f.qmax}]: it {self._why()}\n"
+            f"  {grouped}\n  the low {f.bits} bits alone read {self.value}"
+        )
+
+    def _why(self) -> str:
+        if self.value == self.source:
+            return "is the code that a narrow range leaves out"
+        if self.source < 0 and not self.format.signed:
+            return "needs a sign"
+        return f"needs {self.bits_needed} bits"
+
+
+def inspect_int(value: int, fmt: IntFormat) -> IntBits:
+    """The two's complement of `value` in `fmt`, and what is lost if it does not fit."""
+    return IntBits(fmt, int(value))

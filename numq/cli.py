@@ -1,0 +1,123 @@
+"""The command line: `numq inspect` and `numq demo`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from numq.bits import inspect_float, inspect_int
+from numq.formats import FLOAT_FORMATS, INT_FORMATS, FloatFormat, IntFormat
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; errors of the user go to standard error, without a traceback."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except ModuleNotFoundError as error:
+        print(
+            f"numq: {error.name} is missing; install the extra: pip install 'numq[demo]'",
+            file=sys.stderr,
+        )
+        return 2
+    except (ValueError, TypeError, OverflowError, OSError) as error:
+        print(f"numq: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="numq", description="Neural-network quantization to read, run and trust."
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    inspect = commands.add_parser("inspect", help="show a number bit by bit")
+    inspect.add_argument("value", help="a number, e.g. 2.71828 or -1 or 0x3f or inf")
+    inspect.add_argument(
+        "--format", default="float32", help=f"one of: {', '.join(_formats())} (default: float32)"
+    )
+    inspect.set_defaults(run=_inspect)
+    demo = commands.add_parser(
+        "demo", help="train a network on handwritten digits and quantize it three ways"
+    )
+    demo.add_argument("--seed", type=int, default=0, help="of the split and the training (0)")
+    demo.add_argument(
+        "--bits", type=int, nargs="+", default=[8, 4], help="widths of the weights, 2 to 8 (8 4)"
+    )
+    demo.add_argument(
+        "--out", type=Path, default=Path("numq-demo"), help="folder for models and picture"
+    )
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _formats() -> dict[str, FloatFormat | IntFormat]:
+    return {f.name: f for f in (*FLOAT_FORMATS, *INT_FORMATS)}
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    known = _formats()
+    if arguments.format not in known:
+        raise ValueError(f"--format is {arguments.format!r}; allowed: {', '.join(known)}")
+    fmt = known[arguments.format]
+    if isinstance(fmt, IntFormat):
+        print(inspect_int(_integer(arguments.value), fmt))
+    else:
+        print(inspect_float(_real(arguments.value), fmt))
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise ValueError(f"value is {text!r}; an integer format needs an integer") from None
+
+
+def _real(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return float(int(text, 0))
+    except ValueError:
+        raise ValueError(f"value is {text!r}; allowed is a number such as 2.71828") from None
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from numq.demo import Variant, digits_model, load_digits, measure, train, variants
+    from numq.report import picture, table
+
+    for bits in arguments.bits:
+        if not 2 <= bits <= 8:
+            raise ValueError(f"--bits is {bits}; allowed are widths from 2 to 8")
+    if arguments.seed < 0:
+        raise ValueError(f"--seed is {arguments.seed}; allowed are integers from 0 on")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    data = load_digits(arguments.seed)
+    rng = np.random.default_rng(arguments.seed)
+    model = digits_model(rng)
+    epochs = 40
+    widths = list(dict.fromkeys(arguments.bits))
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("training", total=epochs)
+        for loss in train(model, data, epochs, rng):
+            progress.update(task, advance=1, description=f"training, loss {loss:.4f}")
+        task = progress.add_task("quantizing", total=len(widths))
+        found: list[Variant] = []
+        for bits in widths:
+            found.extend(variants(model, data, bits))
+            progress.advance(task)
+        progress.add_task("measuring (the integer kernel compiles on first use)", total=None)
+        rows = measure(model, found, data, arguments.out)
+    console.print(table(rows, len(data.test[1])))
+    picture(rows, arguments.out / "demo.png")
+    console.print(f"models and demo.png are in {arguments.out}")

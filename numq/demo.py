@@ -1,0 +1,181 @@
+"""The main job on real data: train on handwritten digits, quantize three ways, say what it cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from numq import flows
+from numq.arrays import FloatArray, IntArray
+from numq.autograd import Tensor, cross_entropy, no_grad
+from numq.flows import Network, StaticNetwork
+from numq.formats import IntFormat
+from numq.granularity import PerChannel, PerGroup, PerTensor, PerToken
+from numq.metrics import sqnr_db
+from numq.nn import Linear, ReLU, Sequential
+from numq.observers import MinMaxObserver, MSEObserver, Observer
+from numq.optim import SGD
+from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer
+from numq.storage import save_arrays
+
+Forward = Callable[[FloatArray], FloatArray]
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Three disjoint parts of scikit-learn's 1797 digits: (N, 64) pixels in [0, 1], (N,) labels."""
+
+    train: tuple[FloatArray, IntArray]
+    calibration: tuple[FloatArray, IntArray]
+    test: tuple[FloatArray, IntArray]
+
+
+def load_digits(seed: int) -> Digits:
+    """Shuffle and split: 1000 to train, 200 to calibrate, 597 to test."""
+    from sklearn.datasets import load_digits as bundled
+
+    pixels, labels = bundled(return_X_y=True)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    x, y = (pixels[order] / 16).astype(np.float32), labels[order].astype(np.int64)
+    parts = [(x[i:j], y[i:j]) for i, j in ((0, 1000), (1000, 1200), (1200, len(y)))]
+    return Digits(*parts)
+
+
+def digits_model(rng: np.random.Generator) -> Sequential:
+    """64 pixels → 128 → 64 → 10 classes."""
+    return Sequential(
+        Linear(64, 128, rng=rng), ReLU(), Linear(128, 64, rng=rng), ReLU(), Linear(64, 10, rng=rng)
+    )
+
+
+def train(
+    model: Sequential, data: Digits, epochs: int, rng: np.random.Generator
+) -> Iterator[float]:
+    """Train in place, mini-batches of 50, learning rate falling to zero; yields the mean loss."""
+    x, y = data.train
+    optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for epoch in range(epochs):
+        optimizer.lr = 0.1 * (1 - epoch / epochs)
+        losses = []
+        for batch in np.array_split(rng.permutation(len(y)), len(y) // 50):
+            optimizer.zero_grad()
+            loss = cross_entropy(model(Tensor(x[batch])), y[batch])
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.data))
+        yield float(np.mean(losses))
+
+
+def float_forward(model: Sequential) -> Forward:
+    """The float model as a function of arrays, recording nothing."""
+
+    def run(x: FloatArray) -> FloatArray:
+        with no_grad():
+            return model(Tensor(x)).data
+
+    return run
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: the approach.
+        weight_bits: bits of a weight.
+        activation_bits: bits of an activation that is multiplied.
+        accuracy: share of the test pictures classified rightly.
+        agreement: share of them on which the float model says the same.
+        nbytes: size of the file on disk.
+        sqnr: signal-to-quantization-noise ratio of the logits, dB.
+        milliseconds: for the whole test set, best of several interleaved runs.
+    """
+
+    name: str
+    weight_bits: int
+    activation_bits: int
+    accuracy: float
+    agreement: float
+    nbytes: int
+    sqnr: float
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A quantized network and what it is called."""
+
+    name: str
+    weight_bits: int
+    activation_bits: int
+    network: Network | StaticNetwork
+
+
+def variants(model: Sequential, data: Digits, bits: int) -> Iterator[Variant]:
+    """Weight-only, dynamic and static at one width of weights; activations at 8 and that width."""
+    grouped = _weights(bits, PerGroup(1, 32)) if bits < 8 else _weights(bits, PerChannel(0))
+    yield Variant("weight-only", bits, 32, flows.weight_only(model, weights=grouped))
+    weights = _weights(bits, PerChannel(0))
+    for width in sorted({8, bits}, reverse=True):
+        per_token = AffineQuantizer(IntFormat(width), PerToken())  # at run time only min/max pays
+        network = flows.dynamic(model, weights=weights, activations=per_token)
+        yield Variant("dynamic", bits, width, network)
+    for width in sorted({8, bits}, reverse=True):
+        per_tensor = AffineQuantizer(IntFormat(width), PerTensor(), observer=_observer(width))
+        batches = np.split(data.calibration[0], 4)
+        integer = flows.static(model, batches, weights=weights, activations=per_tensor)
+        yield Variant("static", bits, width, integer)
+
+
+def _weights(bits: int, granularity: PerChannel | PerGroup) -> Quantizer:
+    return SymmetricQuantizer(IntFormat(bits), granularity, observer=_observer(bits))
+
+
+def _observer(bits: int) -> Observer:
+    """At 8 bits nothing needs to clip; below, the best range is narrower than the data."""
+    return MinMaxObserver() if bits >= 8 else MSEObserver()
+
+
+def measure(model: Sequential, found: list[Variant], data: Digits, folder: Path) -> list[Row]:
+    """The table: the float model first, then every variant, latencies interleaved."""
+    x, labels = data.test
+    reference = float_forward(model)
+    logits = reference(x)
+    forwards: list[Forward] = [reference, *(v.network for v in found)]
+    times = _interleaved(forwards, x)
+    arrays = {name: p.data for name, p in model.named_parameters()}
+    size = save_arrays(folder / "float32.safetensors", arrays, {"format": "numq float model"})
+    predicted = logits.argmax(axis=1)
+    accuracy = float((predicted == labels).mean())
+    rows = [Row("float", 32, 32, accuracy, 1.0, size, np.inf, times[0])]
+    for variant, milliseconds in zip(found, times[1:], strict=True):
+        ours = variant.network(x)
+        name = f"{variant.name}_w{variant.weight_bits}a{variant.activation_bits}"
+        rows.append(
+            Row(
+                variant.name,
+                variant.weight_bits,
+                variant.activation_bits,
+                float((ours.argmax(axis=1) == labels).mean()),
+                float((ours.argmax(axis=1) == predicted).mean()),
+                variant.network.save(folder / f"{name}.safetensors"),
+                sqnr_db(logits, ours),
+                milliseconds,
+            )
+        )
+    return rows
+
+
+def _interleaved(forwards: list[Forward], x: FloatArray, rounds: int = 15) -> list[float]:
+    """Best time of each in milliseconds, taking turns so that all meet the same noise."""
+    best = [np.inf] * len(forwards)
+    for _ in range(rounds):
+        for i, forward in enumerate(forwards):
+            start = time.perf_counter()
+            forward(x)
+            best[i] = min(best[i], 1e3 * (time.perf_counter() - start))
+    return best

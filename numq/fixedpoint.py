@@ -1,0 +1,142 @@
+"""Multiplying an integer by a real number with integers alone: a multiplier and a shift.
+
+    M = m · 2^(shift − 31),  m an int32 in [2^30, 2^31)            (Jacob et al. 2018, eq. 6)
+
+All functions take and give int32 values of any shapes that broadcast. They are named as in
+gemmlowp (`fixedpoint/fixedpoint.h`) and TFLite (`kernels/internal/common.cc`), whose results they
+reproduce bit for bit.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from numq.arrays import IntArray, as_float, as_int, check_finite
+from numq.rounding import Rounding, round_values
+
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+
+
+class MultiplierRounding(Enum):
+    """How often `multiply_by_quantized_multiplier` rounds, and where ties go."""
+
+    SINGLE = "once, half up (TFLITE_SINGLE_ROUNDING, TOSA)"
+    DOUBLE = "twice: the high product half up, then the shift half away (gemmlowp, TFLite)"
+    DOUBLE_UP = "twice: the high product half up, then the shift half up (ruy)"
+
+
+def saturating_rounding_doubling_high_mul(a: ArrayLike, b: ArrayLike) -> IntArray:
+    """`floor(a·b / 2^31 + ½)`, ties toward +infinity; −2^31 · −2^31 saturates to 2^31 − 1.
+
+    The high half of the doubled product (ARM's SQRDMULH). gemmlowp writes it as a nudge that
+    depends on the sign and a division that truncates, which is the same function.
+
+    >>> [int(saturating_rounding_doubling_high_mul(a, 2**30)) for a in (-3, -1, 1, 3)]
+    [-1, 0, 1, 2]
+    """
+    product = _int32(a, "a") * _int32(b, "b")
+    return np.minimum((product + 2**30) >> 31, INT32_MAX).astype(np.int32)
+
+
+def rounding_divide_by_pot(x: ArrayLike, exponent: ArrayLike) -> IntArray:
+    """`round(x / 2^exponent)`, ties away from zero; exponent 0 to 31.
+
+    >>> rounding_divide_by_pot([-3, -1, 1, 3], 1).tolist()
+    [-2, -1, 1, 2]
+    """
+    value, power = _int32(x, "x"), _exponent(exponent)
+    mask = (1 << power) - 1
+    threshold = (mask >> 1) + (value < 0)
+    return ((value >> power) + ((value & mask) > threshold)).astype(np.int32)
+
+
+def rounding_shift_right(x: ArrayLike, exponent: ArrayLike) -> IntArray:
+    """`floor(x / 2^exponent + ½)`: ties toward +infinity; exponent 0 to 31.
+
+    >>> rounding_shift_right([-3, -1, 1, 3], 1).tolist()
+    [-1, 0, 1, 2]
+    """
+    value, power = _int32(x, "x"), _exponent(exponent)
+    return ((value + ((1 << power) >> 1)) >> power).astype(np.int32)
+
+
+def quantize_multiplier(real_multiplier: ArrayLike) -> tuple[IntArray, IntArray]:
+    """The (m, shift) nearest to a real multiplier, `M ≈ m · 2^(shift − 31)`.
+
+    m = round_half_away(fraction · 2^31) for `fraction` in [½, 1); 2^31 itself becomes 2^30 with
+    shift + 1. M below 2^−32 becomes (0, 0), as does 0. TFLite's QuantizeMultiplier.
+
+    Returns:
+        int32 m in [2^30, 2^31) or 0, and int32 shift in [−31, 30].
+
+    Raises:
+        ValueError: a negative, infinite or NaN multiplier, or one of 2^30 or more.
+
+    >>> [int(v) for v in quantize_multiplier(0.75)]
+    [1610612736, 0]
+    """
+    real = as_float(real_multiplier, "real_multiplier").astype(np.float64)
+    check_finite(real, "real_multiplier")
+    if (real < 0).any() or (real >= 2.0**30).any():
+        raise ValueError(f"real_multiplier is {real}; allowed is [0, 2^30)")
+    fraction, exponent = np.frexp(real)
+    m = round_values(np.ldexp(fraction, 31), Rounding.HALF_AWAY).astype(np.int64)
+    carried = m == 2**31
+    m, shift = np.where(carried, m >> 1, m), exponent + carried
+    vanished = (shift < -31) | (m == 0)
+    return (
+        np.where(vanished, 0, m).astype(np.int32),
+        np.where(vanished, 0, shift).astype(np.int32),
+    )
+
+
+def multiply_by_quantized_multiplier(
+    x: ArrayLike,
+    multiplier: ArrayLike,
+    shift: ArrayLike,
+    rounding: MultiplierRounding = MultiplierRounding.DOUBLE,
+) -> IntArray:
+    """`round(x · multiplier · 2^(shift − 31))` in integers.
+
+    Args:
+        x: int32 values.
+        multiplier: int32, not negative, from `quantize_multiplier`.
+        shift: −31 to 30; positive shifts left.
+        rounding: how often and in which direction it rounds.
+
+    Raises:
+        OverflowError: an intermediate or the result leaves int32 (undefined in C).
+    """
+    value, m, s = _int32(x, "x"), _int32(multiplier, "multiplier"), _int32(shift, "shift")
+    if s.size and (s.min() < -31 or s.max() > 30):
+        raise ValueError(f"shift reaches from {s.min()} to {s.max()}; allowed is -31 to 30")
+    if rounding is MultiplierRounding.SINGLE:
+        right = 31 - s
+        return _fits((value * m + (1 << (right - 1))) >> right, "the result")
+    left = np.maximum(s, 0)
+    high = saturating_rounding_doubling_high_mul(_fits(value << left, "x · 2^shift"), m)
+    divide = (
+        rounding_divide_by_pot if rounding is MultiplierRounding.DOUBLE else rounding_shift_right
+    )
+    return divide(high, np.maximum(-s, 0))
+
+
+def _int32(x: ArrayLike, name: str) -> IntArray:
+    """The values as int64, checked to lie within int32."""
+    return _fits(as_int(x, name), name).astype(np.int64)
+
+
+def _fits(x: IntArray, name: str) -> IntArray:
+    if x.size and (x.min() < INT32_MIN or x.max() > INT32_MAX):
+        raise OverflowError(f"{name} reaches from {x.min()} to {x.max()}, outside int32")
+    return x.astype(np.int32)
+
+
+def _exponent(exponent: ArrayLike) -> IntArray:
+    power = _int32(exponent, "exponent")
+    if power.size and (power.min() < 0 or power.max() > 31):
+        raise ValueError(f"exponent reaches from {power.min()} to {power.max()}; allowed is 0…31")
+    return power

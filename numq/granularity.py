@@ -1,0 +1,185 @@
+"""Which elements share a scale: one mechanism, a block shape, under every name of the field.
+
+A granularity turns a tensor's shape into a block shape; the tensor is tiled by such blocks from
+index 0 on, the last block of an axis may be ragged, and each block has one scale.
+
+| | block of a (4, 6) tensor | scales |
+|---|---|---|
+| PerTensor() | (4, 6) | () |
+| PerChannel(axis=0) | (1, 6) | (4,) |
+| PerToken() | (1, 6) | (4,) |
+| PerGroup(axis=1, size=4) | (1, 4) | (4, 2), the second group of a row has 2 elements |
+| PerBlock((2, 3)) | (2, 3) | (2, 2) |
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from numq.arrays import Array, FloatArray
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+class Granularity(ABC):
+    """Base of the granularities: says which block shape tiles a tensor."""
+
+    @abstractmethod
+    def block_shape(self, shape: Shape) -> Shape:
+        """The block that tiles a tensor of `shape`; raises ValueError if it cannot be tiled."""
+
+    @abstractmethod
+    def kept_axes(self, ndim: int) -> Shape:
+        """The axes of the tensor along which the scale array extends."""
+
+
+@dataclass(frozen=True)
+class PerTensor(Granularity):
+    """One scale for everything; the scale is 0-dimensional."""
+
+    def block_shape(self, shape: Shape) -> Shape:
+        """The tensor itself."""
+        return shape
+
+    def kept_axes(self, ndim: int) -> Shape:
+        """None."""
+        return ()
+
+
+@dataclass(frozen=True)
+class PerChannel(Granularity):
+    """A scale for each index of `axis`, the axis *kept*; (C,) scales, as ONNX stores them."""
+
+    axis: int = 0
+
+    def block_shape(self, shape: Shape) -> Shape:
+        """One along the axis, everything else whole."""
+        kept = _axis(self, self.axis, len(shape))
+        return tuple(1 if i == kept else n for i, n in enumerate(shape))
+
+    def kept_axes(self, ndim: int) -> Shape:
+        """The channel axis alone."""
+        return (_axis(self, self.axis, ndim),)
+
+
+@dataclass(frozen=True)
+class PerToken(Granularity):
+    """A scale for each vector along the last axis: (..., K) has (...) scales."""
+
+    def block_shape(self, shape: Shape) -> Shape:
+        """The last axis whole, all others one."""
+        _axis(self, -1, len(shape))
+        return (1,) * (len(shape) - 1) + shape[-1:]
+
+    def kept_axes(self, ndim: int) -> Shape:
+        """All but the last."""
+        return tuple(range(ndim - 1))
+
+
+@dataclass(frozen=True)
+class PerGroup(Granularity):
+    """A scale for each run of `size` elements along `axis`, separately for every other index.
+
+    The last group is shorter if `size` does not divide the axis. (O, K) with groups of g along
+    axis 1 has (O, ceil(K/g)) scales (ONNX blocked quantization).
+    """
+
+    axis: int
+    size: int
+
+    def __post_init__(self) -> None:
+        """Refuse empty groups."""
+        if self.size < 1:
+            raise ValueError(f"size is {self.size}; a group has at least 1 element")
+
+    def block_shape(self, shape: Shape) -> Shape:
+        """`size` along the axis, one elsewhere."""
+        grouped = _axis(self, self.axis, len(shape))
+        return tuple(self.size if i == grouped else 1 for i in range(len(shape)))
+
+    def kept_axes(self, ndim: int) -> Shape:
+        """All of them."""
+        return tuple(range(ndim))
+
+
+@dataclass(frozen=True)
+class PerBlock(Granularity):
+    """A scale for each block of the given shape, one extent per axis of the tensor."""
+
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        """Refuse empty blocks."""
+        if any(n < 1 for n in self.shape):
+            raise ValueError(f"shape is {self.shape}; each extent of a block is at least 1")
+
+    def block_shape(self, shape: Shape) -> Shape:
+        """The given shape."""
+        if len(shape) != len(self.shape):
+            raise ValueError(f"{self} needs a {len(self.shape)}-dimensional tensor, got {shape}")
+        return self.shape
+
+    def kept_axes(self, ndim: int) -> Shape:
+        """All of them."""
+        return tuple(range(ndim))
+
+
+def _axis(granularity: Granularity, axis: int, ndim: int) -> int:
+    """`axis` counted from the front; ValueError if the tensor does not have it."""
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"{granularity} needs axis {axis}, but the tensor has {ndim} dimension(s)")
+    return axis % ndim
+
+
+def grid_shape(granularity: Granularity, shape: Shape) -> Shape:
+    """How many blocks lie along each axis: ceil(extent / block)."""
+    block = granularity.block_shape(shape)
+    # An axis that a block covers whole has one block, also when it is empty.
+    return tuple(1 if b == n else -(-n // b) for n, b in zip(shape, block, strict=True))
+
+
+def param_shape(granularity: Granularity, shape: Shape) -> Shape:
+    """The shape of the scales of a tensor of `shape`: the grid along the kept axes."""
+    grid = grid_shape(granularity, shape)
+    return tuple(grid[i] for i in granularity.kept_axes(len(shape)))
+
+
+def expand(params: Array, granularity: Granularity, shape: Shape) -> Array:
+    """`params` (of `param_shape`) arranged so that they broadcast against a tensor of `shape`.
+
+    Raises:
+        ValueError: if `params` has not the shape that the granularity gives such a tensor.
+    """
+    expected = param_shape(granularity, shape)
+    if params.shape != expected:
+        raise ValueError(
+            f"scale and zero_point have shape {params.shape}; {granularity} on a tensor of shape "
+            f"{shape} needs {expected}"
+        )
+    block = granularity.block_shape(shape)
+    spread = params.reshape(grid_shape(granularity, shape))
+    for axis, (n, b) in enumerate(zip(shape, block, strict=True)):
+        if b not in (1, n):
+            spread = np.repeat(spread, b, axis).take(range(n), axis)
+    return spread
+
+
+def block_rows(x: FloatArray, granularity: Granularity) -> FloatArray:
+    """The elements of each block as one row: (blocks, elements in a whole block).
+
+    Blocks are in C order of the grid. What a ragged block lacks is NaN; `x` itself must be finite.
+    """
+    block = granularity.block_shape(x.shape)
+    grid = grid_shape(granularity, x.shape)
+    pairs = list(zip(grid, block, strict=True))
+    missing = [(0, g * b - n) for (g, b), n in zip(pairs, x.shape, strict=True)]
+    if any(after for _, after in missing):
+        x = np.pad(x, missing, constant_values=np.nan)
+    tiles = x.reshape([extent for pair in pairs for extent in pair])
+    grid_first = [*range(0, tiles.ndim, 2), *range(1, tiles.ndim, 2)]
+    return tiles.transpose(grid_first).reshape(math.prod(grid), math.prod(block))

@@ -1,0 +1,242 @@
+"""Quantize, dequantize, fake-quantize, and the tensor of codes that they pass around.
+
+    q = clip(round(x / scale) + zero_point, qmin, qmax)        (1)
+    x' = scale · (q − zero_point)                              (2)
+
+(1) has rivals, which `QuantizeRule` names; (2) has none.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from numq.arrays import Array, FloatArray, IntArray, as_float, as_int, check_finite
+from numq.formats import IntFormat
+from numq.granularity import Granularity, Shape, expand
+from numq.packing import pack
+from numq.qparams import QParams
+from numq.rounding import round_to_int
+from numq.rules import ONNX, NonFinite, QuantizeRule, ScaleOp, ZeroPointOrder
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class QTensor:
+    """Integer codes with the parameters that give them a meaning; frozen.
+
+    Attributes:
+        codes: integers of `qparams.format.dtype`, the shape of the original, read-only.
+        qparams: scale, zero point, format, granularity.
+
+    Raises:
+        TypeError: codes that are not integers.
+        ValueError: a code outside the format, or a scale whose shape does not fit the codes.
+    """
+
+    codes: IntArray
+    qparams: QParams
+
+    def __post_init__(self) -> None:
+        """Check codes against the parameters, then freeze a copy."""
+        codes = as_int(self.codes, "codes")
+        fmt = self.qparams.format
+        if codes.size and (codes.min() < fmt.qmin or codes.max() > fmt.qmax):
+            raise ValueError(f"codes reach from {codes.min()} to {codes.max()}; allowed is {fmt!r}")
+        expand(self.qparams.scale, self.qparams.granularity, codes.shape)
+        frozen = np.array(codes, dtype=fmt.dtype)
+        frozen.setflags(write=False)
+        object.__setattr__(self, "codes", frozen)
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the codes, and of what they stand for."""
+        return self.codes.shape
+
+    @property
+    def scale(self) -> Array:
+        """The scales, shaped as the granularity gives them."""
+        return self.qparams.scale
+
+    @property
+    def zero_point(self) -> Array:
+        """The zero points, int32, the shape of the scales."""
+        return self.qparams.zero_point
+
+    @property
+    def format(self) -> IntFormat:
+        """The integer format of the codes."""
+        return self.qparams.format
+
+    @property
+    def granularity(self) -> Granularity:
+        """Which elements share a scale."""
+        return self.qparams.granularity
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes as stored: packed codes, scales, and zero points unless all are 0."""
+        return self.format.packed_nbytes(self.codes.size) + self.qparams.nbytes
+
+    def packed(self) -> Array:
+        """The codes flattened and packed low bits first, uint8 (ONNX's layout)."""
+        return pack(self.codes.ravel(), self.format)
+
+    def dequantize(self, dtype: DTypeLike = np.float32) -> FloatArray:
+        """The real numbers that the codes stand for; see `dequantize`."""
+        return dequantize(self, dtype)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal codes and equal parameters."""
+        if not isinstance(other, QTensor):
+            return NotImplemented
+        return self.qparams == other.qparams and np.array_equal(self.codes, other.codes)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """Shape and bytes, parameters, and the first codes with their meaning."""
+        plain = 4 * math.prod(self.shape)
+        ratio = f", {plain / self.nbytes:.2f}x smaller than float32" if plain else ""
+        first = ", ".join(map(str, self.codes.flat[:6]))
+        more = ", …" if self.codes.size > 6 else ""
+        return (
+            f"QTensor(shape {self.shape}, {self.nbytes} bytes{ratio}\n"
+            f"  {self.qparams!r}\n  codes {first}{more})"
+        )
+
+
+def quantize(
+    x: ArrayLike,
+    qparams: QParams,
+    *,
+    rule: QuantizeRule = ONNX,
+    rng: np.random.Generator | None = None,
+) -> QTensor:
+    """Real numbers to codes, equation (1) or the rival that `rule` names.
+
+    float32 data is computed in float32, float64 data in float64, narrower floats in float32.
+
+    Args:
+        x: real numbers of any shape, empty included.
+        qparams: scale and zero point; their shape must fit `x` under their granularity.
+        rule: the arithmetic; by default ONNX QuantizeLinear's, refusing NaN and infinities.
+        rng: generator for stochastic rounding.
+
+    Raises:
+        TypeError: `x` is not real numbers.
+        ValueError: NaN or infinity under `NonFinite.RAISE` (names the first), or a shape that
+            does not fit.
+        OverflowError: under `Overflow.RAISE`, a value outside the format.
+
+    >>> from numq.formats import INT8
+    >>> quantize([-1.0, 0.25, 0.75, 100.0], QParams(0.5, 0, INT8)).codes
+    array([ -2,   0,   2, 127], dtype=int8)
+    """
+    x = as_float(x, "x")
+    if rule.non_finite is NonFinite.RAISE:
+        check_finite(x, "x")
+    scale = expand(qparams.scale, qparams.granularity, x.shape)
+    zero_point = expand(qparams.zero_point, qparams.granularity, x.shape)
+    missing = np.isnan(x)
+    steps = _to_steps(np.where(missing, x.dtype.type(0), x), scale, zero_point, rule)
+    codes = round_to_int(
+        steps,
+        qparams.format,
+        rounding=rule.rounding,
+        overflow=rule.overflow,
+        offset=zero_point if rule.order is ZeroPointOrder.ROUND_THEN_ADD else 0,
+        rng=rng,
+    )
+    if missing.any():
+        codes = np.where(missing, _nan_code(rule, qparams.format, zero_point), codes)
+    return QTensor(codes, qparams)
+
+
+def _to_steps(x: FloatArray, scale: Array, zero_point: Array, rule: QuantizeRule) -> FloatArray:
+    """`x` in units of the scale, with the zero point if it is added before rounding."""
+    scale = scale.astype(x.dtype)
+    with np.errstate(over="ignore", under="ignore"):  # beyond float32 is beyond every code
+        if rule.scale_op is ScaleOp.DIVIDE:
+            steps = x / scale
+        else:
+            reciprocal = _reciprocal(scale)
+            if rule.order is ZeroPointOrder.FUSED_ADD_THEN_ROUND:
+                return _fma32(x, reciprocal, zero_point)
+            steps = x * reciprocal
+        if rule.order is ZeroPointOrder.ADD_THEN_ROUND:
+            steps = steps + zero_point.astype(x.dtype)
+    return steps
+
+
+def _reciprocal(scale: FloatArray) -> FloatArray:
+    reciprocal = 1 / scale
+    if np.isinf(reciprocal).any():
+        smallest = np.abs(scale).min()
+        raise ValueError(f"scale is {smallest}, whose reciprocal overflows {scale.dtype}")
+    return reciprocal
+
+
+def _fma32(x: FloatArray, y: FloatArray, z: Array) -> FloatArray:
+    """`x·y + z` with one rounding to float32.
+
+    The product of two float32 is exact in float64; the sum is rounded to odd there, which makes
+    the second rounding, to float32, see on which side of a tie the exact sum lies.
+    (Boldo and Melquiond 2008, "Emulation of FMA and correctly rounded sums".)
+    """
+    if x.dtype != np.float32:
+        raise ValueError(f"x has dtype {x.dtype}; FUSED_ADD_THEN_ROUND is defined for float32")
+    product, addend = x.astype(np.float64) * y.astype(np.float64), z.astype(np.float64)
+    total = product + addend
+    with np.errstate(invalid="ignore"):
+        # Knuth's TwoSum: `error` is exactly what rounding the sum has dropped.
+        part = total - product
+        error = (product - (total - part)) + (addend - part)
+    even = (total.view(np.int64) & 1) == 0
+    inexact = np.isfinite(total) & (error != 0) & even
+    toward = np.where(error > 0, np.inf, -np.inf)
+    odd = np.where(inexact, np.nextafter(total, toward), total)
+    return odd.astype(np.float32)
+
+
+def _nan_code(rule: QuantizeRule, fmt: IntFormat, zero_point: Array) -> Array:
+    codes = {
+        NonFinite.NAN_TO_QMIN: np.array(fmt.qmin),
+        NonFinite.NAN_TO_QMAX: np.array(fmt.qmax),
+        NonFinite.NAN_TO_CODE_ZERO: np.array(0),
+        NonFinite.NAN_TO_ZERO_POINT: zero_point,
+    }
+    return codes[rule.non_finite]
+
+
+def dequantize(q: QTensor, dtype: DTypeLike = np.float32) -> FloatArray:
+    """Codes to real numbers, `scale · (code − zero_point)`, equation (2).
+
+    The difference is exact; up to 16 bits the product is rounded once, to `dtype`. INT32 codes
+    with float32 out go through float64: 16777217 with scale 1 still becomes 16777216, the nearest
+    float32; ask for float64 to keep it.
+
+    Args:
+        q: the tensor of codes.
+        dtype: float32 or float64, the dtype of the result.
+    """
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise TypeError(f"dtype is {np.dtype(dtype)}; allowed are float32 and float64")
+    scale = expand(q.scale, q.granularity, q.shape).astype(np.float64)
+    zero_point = expand(q.zero_point, q.granularity, q.shape).astype(np.int64)
+    with np.errstate(over="ignore", under="ignore"):
+        return ((q.codes.astype(np.int64) - zero_point) * scale).astype(dtype)
+
+
+def fake_quantize(
+    x: ArrayLike,
+    qparams: QParams,
+    *,
+    rule: QuantizeRule = ONNX,
+    rng: np.random.Generator | None = None,
+) -> FloatArray:
+    """What survives quantization: `dequantize(quantize(x))`, in the dtype `x` is computed in."""
+    x = as_float(x, "x")
+    return dequantize(quantize(x, qparams, rule=rule, rng=rng), x.dtype)

@@ -1,0 +1,197 @@
+"""Quantizers: a format, a granularity and a way to choose the range, in one immutable value.
+
+>>> from numq.formats import INT8
+>>> quantizer = AffineQuantizer(INT8)
+>>> q = quantizer([-1.0, 0.0, 0.55, 1.55])
+>>> q.codes
+array([-128,  -28,   27,  127], dtype=int8)
+>>> q.dequantize()
+array([-1.  ,  0.  ,  0.55,  1.55], dtype=float32)
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass
+from functools import reduce
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from numq.arrays import FloatArray, as_float, check_finite
+from numq.formats import INT8, IntFormat
+from numq.granularity import Granularity, PerTensor, param_shape
+from numq.metrics import ErrorReport, error_report
+from numq.observers import MinMaxObserver, Observed, Observer
+from numq.qparams import QParams, choose_qparams
+from numq.qtensor import QTensor, quantize
+from numq.rules import ONNX, NonFinite, QuantizeRule
+from numq.scales import (
+    NUMQ_FLOOR,
+    Affine,
+    ScaleFloor,
+    ScaleFormat,
+    Scheme,
+    Symmetric,
+    SymmetricRange,
+    ZeroPointRule,
+)
+
+Clip: TypeAlias = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Quantizer(ABC):
+    """Base of the quantizers; a subclass says which scheme turns a range into parameters.
+
+    Attributes:
+        format: the integer codes.
+        granularity: which elements share a scale.
+        observer: chooses the range from the data.
+        clip: (lo, hi) fixes either end of the range in place of the observer's; values outside
+            become the bound. None leaves an end to the observer, 0.0 is a bound like any other.
+        rule: the arithmetic of quantization.
+        scale_format: what scales are stored in.
+        floor: what zero and tiny scales become.
+    """
+
+    format: IntFormat = INT8
+    granularity: Granularity = PerTensor()
+    _: KW_ONLY
+    observer: Observer = MinMaxObserver()
+    clip: Clip = (None, None)
+    rule: QuantizeRule = ONNX
+    scale_format: ScaleFormat = ScaleFormat.FLOAT32
+    floor: ScaleFloor = NUMQ_FLOOR
+
+    def __post_init__(self) -> None:
+        """Refuse a clip that is not a range."""
+        lo, hi = self.clip
+        if any(end is not None and not math.isfinite(end) for end in (lo, hi)):
+            raise ValueError(f"clip is {self.clip}; an end is a finite number or None")
+        if lo is not None and hi is not None and lo >= hi:
+            raise ValueError(f"clip is {self.clip}; the low end must be below the high end")
+
+    @property
+    @abstractmethod
+    def scheme(self) -> Scheme:
+        """How a range becomes scale and zero point."""
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        qparams: QParams | None = None,
+        *,
+        rng: np.random.Generator | None = None,
+    ) -> QTensor:
+        """Quantize `x`, with the parameters given or those that its own values lead to.
+
+        An empty `x` has no values to observe: its parameters are those of the range [0, 0].
+
+        Raises:
+            TypeError: `x` is not real numbers.
+            ValueError: `x` holds NaN or infinity (names the first; with `qparams` given the rule
+                decides), or its shape does not fit the granularity.
+        """
+        x = self._clipped(x)
+        return quantize(x, qparams or self.qparams(x), rule=self.rule, rng=rng)
+
+    def fake_quantize(
+        self,
+        x: ArrayLike,
+        qparams: QParams | None = None,
+        *,
+        rng: np.random.Generator | None = None,
+    ) -> FloatArray:
+        """`x` with the error of quantization in it, float again, in the precision of `x`."""
+        x = as_float(x, "x")
+        return self(x, qparams, rng=rng).dequantize(x.dtype)
+
+    def qparams(self, x: ArrayLike) -> QParams:
+        """The parameters that the values of `x` lead to."""
+        x = as_float(x, "x")
+        if x.size == 0:
+            zero = self._clipped(np.zeros(param_shape(self.granularity, x.shape)))
+            return self._choose(zero, zero)
+        return self.qparams_of(self.observe(x))
+
+    def observe(self, x: ArrayLike) -> Observed:
+        """What the observer remembers of `x` (after the clip); merge states with `merge`."""
+        return self.observer.observe(self._clipped(x), self.granularity)
+
+    def merge(self, a: Observed, b: Observed) -> Observed:
+        """Two states as one, `a` first."""
+        return self.observer.merge(a, b)
+
+    def calibrate(self, batches: Iterable[ArrayLike]) -> QParams:
+        """Parameters for all batches together; ValueError if there is no value among them."""
+        states = [self.observe(batch) for batch in batches]
+        if not states:
+            raise ValueError("batches is empty; at least one non-empty array is needed")
+        return self.qparams_of(reduce(self.merge, states))
+
+    def qparams_of(self, state: Observed) -> QParams:
+        """The parameters that what was observed leads to; ValueError if nothing was."""
+        return self._choose(*self.observer.range(state, self.format, self.scheme))
+
+    def report(self, x: ArrayLike) -> ErrorReport:
+        """The error that quantizing `x` makes, clipping included."""
+        return error_report(x, self(x))
+
+    def _choose(self, rmin: FloatArray, rmax: FloatArray) -> QParams:
+        lo, hi = self.clip
+        low = rmin if lo is None else np.full_like(rmin, lo)
+        high = rmax if hi is None else np.full_like(rmax, hi)
+        return choose_qparams(
+            low,
+            high,
+            self.format,
+            scheme=self.scheme,
+            granularity=self.granularity,
+            scale_format=self.scale_format,
+            floor=self.floor,
+        )
+
+    def _clipped(self, x: ArrayLike) -> FloatArray:
+        x = as_float(x, "x")
+        if self.rule.non_finite is NonFinite.RAISE:
+            check_finite(x, "x")
+        lo, hi = self.clip
+        return x if lo is None and hi is None else np.clip(x, lo, hi)
+
+
+@dataclass(frozen=True)
+class AffineQuantizer(Quantizer):
+    """Scale and zero point: the codes cover exactly the range observed, extended to zero.
+
+    Attributes:
+        zero_point: how the zero point is rounded.
+    """
+
+    _: KW_ONLY
+    zero_point: ZeroPointRule = ZeroPointRule.FROM_MIN
+
+    @property
+    def scheme(self) -> Scheme:
+        """Affine."""
+        return Affine(self.zero_point)
+
+
+@dataclass(frozen=True)
+class SymmetricQuantizer(Quantizer):
+    """Scale alone: zero sits in the middle of the codes, products need no correction.
+
+    Attributes:
+        range: what the largest magnitude is divided by.
+    """
+
+    _: KW_ONLY
+    range: SymmetricRange = SymmetricRange.RESTRICTED
+
+    @property
+    def scheme(self) -> Scheme:
+        """Symmetric."""
+        return Symmetric(self.range)

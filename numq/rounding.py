@@ -1,0 +1,163 @@
+"""From a real number to an integer code: rounding, then what happens outside the format."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import numpy as np
+
+from numq.arrays import Array, FloatArray, IntArray
+from numq.formats import IntFormat
+
+
+class Rounding(Enum):
+    """Which integer a real number goes to. Rivals differ on ties, and only there."""
+
+    HALF_EVEN = "to nearest, ties to the even integer (IEEE 754, ONNX, torch, XNNPACK)"
+    HALF_AWAY = "to nearest, ties away from zero (C's round, TFLite reference)"
+    HALF_UP = "to nearest, ties toward +infinity (fixed-point shifts)"
+    TOWARD_ZERO = "drop the fraction"
+    FLOOR = "toward -infinity"
+    CEIL = "toward +infinity"
+    STOCHASTIC = "up with probability equal to the fraction; needs a generator"
+
+
+class Overflow(Enum):
+    """What becomes of a rounded value that the format does not hold."""
+
+    SATURATE = "the nearest code"
+    WRAP = "modulo 2^bits, as a register does"
+    CAST_INT32 = "cast to int32 first, where what int32 lacks becomes -2^31; then saturate"
+    CAST_INT64 = "the same through int64: +1e38 ends as the smallest code"
+    RAISE = "OverflowError"
+
+
+def round_values(
+    x: FloatArray, rounding: Rounding, rng: np.random.Generator | None = None
+) -> FloatArray:
+    """Round to integral values, dtype and shape kept; ±inf and NaN pass through.
+
+    Raises:
+        ValueError: if `rounding` is STOCHASTIC and `rng` is missing.
+
+    >>> x = np.array([-2.5, -1.5, 0.5, 1.5, 2.5])
+    >>> round_values(x, Rounding.HALF_EVEN).tolist()
+    [-2.0, -2.0, 0.0, 2.0, 2.0]
+    >>> round_values(x, Rounding.HALF_AWAY).tolist()
+    [-3.0, -2.0, 1.0, 2.0, 3.0]
+    >>> round_values(x, Rounding.HALF_UP).tolist()
+    [-2.0, -1.0, 1.0, 2.0, 3.0]
+    """
+    match rounding:
+        case Rounding.HALF_EVEN:
+            return np.rint(x)
+        case Rounding.HALF_AWAY:
+            return _half_away(x)
+        case Rounding.HALF_UP:
+            return np.where(_fraction(x) >= 0.5, np.floor(x) + 1, np.floor(x)).astype(x.dtype)
+        case Rounding.TOWARD_ZERO:
+            return np.trunc(x)
+        case Rounding.FLOOR:
+            return np.floor(x)
+        case Rounding.CEIL:
+            return np.ceil(x)
+        case Rounding.STOCHASTIC:
+            return _stochastic(x, rng)
+
+
+def _fraction(x: FloatArray) -> FloatArray:
+    """`x − floor(x)`, 0 where `x` is infinite."""
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isinf(x), 0, x - np.floor(x))
+
+
+def _half_away(x: FloatArray) -> FloatArray:
+    """Ties away from zero.
+
+    Not `trunc(x + 0.5)`: that sum rounds, and sends 0.49999997 to 1.
+    """
+    whole = np.trunc(x)
+    with np.errstate(invalid="ignore"):
+        tie_or_more = np.abs(x - whole) >= 0.5
+    return np.where(tie_or_more, whole + np.copysign(1, x), whole).astype(x.dtype)
+
+
+def _stochastic(x: FloatArray, rng: np.random.Generator | None) -> FloatArray:
+    """Up with probability `x − floor(x)`: the expected value is `x`."""
+    if rng is None:
+        raise ValueError("Rounding.STOCHASTIC needs rng=, a numpy.random.Generator")
+    up = rng.random(x.shape) < _fraction(x)
+    return np.where(up, np.floor(x) + 1, np.floor(x)).astype(x.dtype)
+
+
+def round_to_int(
+    x: FloatArray,
+    fmt: IntFormat,
+    *,
+    rounding: Rounding = Rounding.HALF_EVEN,
+    overflow: Overflow = Overflow.SATURATE,
+    offset: Array | int = 0,
+    rng: np.random.Generator | None = None,
+) -> IntArray:
+    """`overflow(round(x) + offset)` as `fmt.dtype`, clamped in float *before* the integer cast.
+
+    Args:
+        x: float array of any shape, without NaN; ±inf saturates.
+        fmt: the codes allowed.
+        rounding: how `x` becomes integral.
+        overflow: what happens outside `fmt`.
+        offset: integers added after rounding, broadcast against `x` (a zero point).
+        rng: the generator of STOCHASTIC rounding.
+
+    Raises:
+        ValueError: NaN in `x`, infinity under WRAP, STOCHASTIC without `rng`.
+        OverflowError: under RAISE, if a value lies outside `fmt`; names the first.
+    """
+    if np.isnan(x).any():
+        raise ValueError("x holds NaN, which has no integer code; choose a NonFinite policy")
+    # float64 holds every bound, also 2^31 − 1, which float32 would round up to 2^31.
+    rounded = round_values(x, rounding, rng).astype(np.float64)
+    codes: FloatArray
+    match overflow:
+        case Overflow.SATURATE:
+            codes = np.clip(rounded + offset, fmt.qmin, fmt.qmax)
+        case Overflow.WRAP:
+            codes = _wrap(rounded, offset, fmt)
+        case Overflow.CAST_INT32:
+            codes = np.clip(_cast(rounded, offset, 32), fmt.qmin, fmt.qmax)
+        case Overflow.CAST_INT64:
+            codes = np.clip(_cast(rounded, offset, 64), fmt.qmin, fmt.qmax)
+        case Overflow.RAISE:
+            codes = _inside(rounded + offset, fmt)
+    return codes.astype(fmt.dtype)
+
+
+def _wrap(rounded: FloatArray, offset: Array | int, fmt: IntFormat) -> FloatArray:
+    """The low `bits` of the two's complement of `rounded + offset`.
+
+    The modulus is taken before the offset is added, as the sum could lose its low bits.
+    """
+    if np.isinf(rounded).any():
+        raise ValueError("x holds an infinity, which Overflow.WRAP cannot reduce")
+    span = 2.0**fmt.bits
+    low = np.mod(np.mod(rounded, span) + offset, span)
+    return np.where(low > fmt.qmax, low - span, low)
+
+
+def _cast(rounded: FloatArray, offset: Array | int, bits: int) -> FloatArray:
+    """x86's float-to-integer conversion and the wrapping sum after it, carried in float64."""
+    half = 2.0 ** (bits - 1)
+    held = np.where((rounded >= -half) & (rounded < half), rounded, -half)
+    total = held + offset
+    return np.where(total >= half, total - 2 * half, np.where(total < -half, half, total))
+
+
+def _inside(codes: FloatArray, fmt: IntFormat) -> FloatArray:
+    outside = (codes < fmt.qmin) | (codes > fmt.qmax)
+    if outside.any():
+        where = tuple(int(i) for i in np.unravel_index(int(np.argmax(outside)), outside.shape))
+        raise OverflowError(
+            f"{int(outside.sum())} values lie outside {fmt!r}, the first at {where}: "
+            f"{codes[where]:.0f}"
+        )
+    return codes

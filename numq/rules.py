@@ -1,0 +1,100 @@
+"""The choices on which backends disagree when they quantize, as values with names.
+
+    q = overflow(round(x ∘ s) ∘ z)
+
+Divide by the scale or multiply by its reciprocal, add the zero point after or before rounding,
+round ties one way or the other, saturate or not, refuse NaN or give it a code: random data hardly
+ever shows the difference (1 element in a million), data on a grid of half steps often does
+(1 in 8). The instances below are the rules of real releases.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from numq.rounding import Overflow, Rounding
+
+
+class ScaleOp(Enum):
+    """How `x` is brought to units of the scale."""
+
+    DIVIDE = "x / s"
+    MULTIPLY_RECIPROCAL = "x · float32(1 / s)"
+
+
+class ZeroPointOrder(Enum):
+    """When the zero point is added; ties with an odd zero point tell."""
+
+    ROUND_THEN_ADD = "round(v) + z"
+    ADD_THEN_ROUND = "round(v + z), the sum rounded to the working precision first"
+    FUSED_ADD_THEN_ROUND = "round(fma(x, 1/s, z)), product and sum rounded to float32 once"
+
+
+class NonFinite(Enum):
+    """What NaN and ±inf become. In all but RAISE, ±inf meets the overflow rule."""
+
+    RAISE = "ValueError that says where the first one is"
+    NAN_TO_QMIN = "NaN becomes the smallest code"
+    NAN_TO_QMAX = "NaN becomes the largest code"
+    NAN_TO_ZERO_POINT = "NaN becomes the zero point, so it reads as 0"
+    NAN_TO_CODE_ZERO = "NaN becomes code 0, whatever the zero point"
+
+
+@dataclass(frozen=True)
+class QuantizeRule:
+    """One way to turn float values into codes. The defaults are ONNX QuantizeLinear's text."""
+
+    scale_op: ScaleOp = ScaleOp.DIVIDE
+    order: ZeroPointOrder = ZeroPointOrder.ROUND_THEN_ADD
+    rounding: Rounding = Rounding.HALF_EVEN
+    overflow: Overflow = Overflow.SATURATE
+    non_finite: NonFinite = NonFinite.RAISE
+
+    def __post_init__(self) -> None:
+        """Refuse the one pair that no hardware has."""
+        fused = self.order is ZeroPointOrder.FUSED_ADD_THEN_ROUND
+        if fused and self.scale_op is not ScaleOp.MULTIPLY_RECIPROCAL:
+            raise ValueError("order FUSED_ADD_THEN_ROUND needs scale_op MULTIPLY_RECIPROCAL")
+
+
+ONNX = QuantizeRule()
+"""ONNX QuantizeLinear, numq's default: `clip(rint(x/s) + z)`, NaN and infinities refused."""
+
+ONNXRUNTIME = QuantizeRule(non_finite=NonFinite.NAN_TO_QMIN)
+"""ONNX Runtime 1.31 QuantizeLinear on x86-64: ±inf saturates, NaN becomes qmin."""
+
+ONNX_REFERENCE = QuantizeRule(overflow=Overflow.CAST_INT32, non_finite=NonFinite.NAN_TO_QMIN)
+"""onnx.reference 1.23 QuantizeLinear casts to int32 before it clips: 3e9 and +inf become qmin."""
+
+TORCH_FAKE_QUANTIZE = QuantizeRule(
+    scale_op=ScaleOp.MULTIPLY_RECIPROCAL, non_finite=NonFinite.NAN_TO_QMIN
+)
+"""torch.fake_quantize_per_tensor_affine, quantized_decomposed: `clip(rint(x·(1/s)) + z)`."""
+
+TORCH_FAKE_QUANTIZE_PER_CHANNEL = QuantizeRule(
+    scale_op=ScaleOp.MULTIPLY_RECIPROCAL,
+    overflow=Overflow.CAST_INT64,
+    non_finite=NonFinite.NAN_TO_QMIN,
+)
+"""torch.fake_quantize_per_channel_affine (2.13, CPU): the same, but 1e38 and +inf become qmin."""
+
+TORCHAO = TORCH_FAKE_QUANTIZE
+"""torchao quantize_affine: the arithmetic of torch's per-tensor fake-quantize."""
+
+TORCH_PER_CHANNEL = QuantizeRule(
+    scale_op=ScaleOp.MULTIPLY_RECIPROCAL,
+    order=ZeroPointOrder.ADD_THEN_ROUND,
+    non_finite=NonFinite.NAN_TO_CODE_ZERO,
+)
+"""torch.quantize_per_channel: `clip(rint(x·(1/s) + z))`."""
+
+TORCH_PER_TENSOR = QuantizeRule(
+    scale_op=ScaleOp.MULTIPLY_RECIPROCAL,
+    order=ZeroPointOrder.FUSED_ADD_THEN_ROUND,
+    non_finite=NonFinite.NAN_TO_QMAX,
+)
+"""torch.quantize_per_tensor on x86 (fbgemm): `clip(rint(fma32(x, 1/s, z)))`, NaN becomes qmax."""
+
+LITERT_REFERENCE = QuantizeRule(rounding=Rounding.HALF_AWAY)
+"""LiteRT QUANTIZE, reference kernel: `clip(round_half_away(x/s) + z)`."""

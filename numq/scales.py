@@ -1,0 +1,195 @@
+"""From a range to a scale and a zero point: every convention of the field by its name.
+
+    affine:     s = (max − min) / (qmax − qmin),  z = qmin − round(min / s)
+    symmetric:  z fixed in the middle of the codes, s from the largest magnitude
+
+The range is first extended to contain zero, so that zero is exact. All of it is computed in
+float64, so that the difference of two float32 bounds cannot overflow, then rounded once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from numq.arrays import Array, FloatArray, IntArray
+from numq.formats import IntFormat
+from numq.rounding import Rounding, round_values
+
+
+class ZeroPointRule(Enum):
+    """How the affine zero point is rounded."""
+
+    FROM_MIN = "qmin − round_half_even(min / s), clamped (ONNX, torch, ORT)"
+    NEAREST_END = "from the end with the smaller rounding error, half away (TFLite)"
+
+
+class SymmetricRange(Enum):
+    """What the largest magnitude is divided by; for int8, whose middle is 0:."""
+
+    RESTRICTED = "amax / 127: code −128 stays unused (ORT, TFLite weights)"
+    HALF_SPAN = "amax / 127.5 (torch.ao, torchao SYMMETRIC): +amax can clip by half a step"
+    FULL = "amax / 128: +amax clips by one step"
+    NO_CLIP = "max(min / −128, max / 127) (torchao SYMMETRIC_NO_CLIPPING_ERR)"
+    SIGNED_MAX = "signed max / −128: the scale can be negative (GGUF Q4_0 with −8)"
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A zero point of its own: the whole range is used, also when it is lopsided."""
+
+    zero_point: ZeroPointRule = ZeroPointRule.FROM_MIN
+
+
+@dataclass(frozen=True)
+class Symmetric:
+    """The zero point sits in the middle: 0 for signed codes, 2^(bits−1) for unsigned ones."""
+
+    range: SymmetricRange = SymmetricRange.RESTRICTED
+
+
+Scheme: TypeAlias = Affine | Symmetric
+
+
+class ScaleFormat(Enum):
+    """The number format that scales are stored in."""
+
+    FLOAT32 = "float32, rounded to nearest"
+    FLOAT16 = "float16, rounded to nearest; subnormals allowed, 0 becomes the smallest of them"
+    FLOAT64 = "float64 (TFLite's converter)"
+    POWER_OF_TWO = "the smallest power of two that is not below the exact scale, in float32"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The NumPy dtype of a scale array."""
+        names = {"POWER_OF_TWO": "float32"}
+        return np.dtype(names.get(self.name, self.name.lower()))
+
+
+@dataclass(frozen=True)
+class ScaleFloor:
+    """What replaces a scale that is zero or too small to divide by.
+
+    Attributes:
+        minimum: the smallest scale that is left alone.
+        replacement: what a smaller one becomes.
+        all_zero: the scale of a range that is only zero.
+    """
+
+    minimum: float
+    replacement: float
+    all_zero: float
+
+
+_TINY = float(np.finfo(np.float32).tiny)  # 1.18e-38, the smallest normal float32
+_EPS = float(np.finfo(np.float32).eps)  # 1.19e-7
+
+NUMQ_FLOOR = ScaleFloor(_TINY, _TINY, 1.0)
+"""numq's default: zeros get scale 1, ranges below the normal numbers the smallest normal."""
+
+ORT_FLOOR = ScaleFloor(_TINY, 1.0, 1.0)
+"""onnxruntime.quantization.quant_utils.compute_scale_zp."""
+
+TORCH_FLOOR = ScaleFloor(_EPS, _EPS, _EPS)
+"""torch.ao observers, and torchao with eps = float32's epsilon: no scale below 1.19e-7."""
+
+TORCHAO_FLOOR = ScaleFloor(_TINY, _TINY, _TINY)
+"""torchao where eps is the smallest normal number."""
+
+ONNX_REFERENCE_FLOOR = ScaleFloor(0.0, 0.0, 1 / 255)
+"""onnx.reference DynamicQuantizeLinear: zeros get 1/255, nothing else is touched."""
+
+
+def middle(fmt: IntFormat) -> int:
+    """The zero point of a symmetric grid: 0 for signed codes, 128 for uint8."""
+    return (fmt.qmin + fmt.qmax + 1) // 2
+
+
+def scale_and_zero_point(
+    rmin: Array,
+    rmax: Array,
+    fmt: IntFormat,
+    scheme: Scheme,
+    scale_format: ScaleFormat = ScaleFormat.FLOAT32,
+    floor: ScaleFloor = NUMQ_FLOOR,
+) -> tuple[FloatArray, IntArray]:
+    """Scale (of `scale_format`) and int32 zero point for finite ranges `rmin ≤ rmax`.
+
+    `choose_qparams` is the validated form of this.
+    """
+    lo = np.minimum(np.asarray(rmin, np.float64), 0)
+    hi = np.maximum(np.asarray(rmax, np.float64), 0)
+    if isinstance(scheme, Symmetric):
+        exact = _symmetric_scale(lo, hi, fmt, scheme.range)
+        scale = store_scale(_apply_floor(exact, floor), scale_format)
+        return scale, np.full(scale.shape, middle(fmt), np.int32)
+    scale = store_scale(_apply_floor(_affine_scale(lo, hi, fmt), floor), scale_format)
+    return scale, _affine_zero_point(lo, hi, scale.astype(np.float64), fmt, scheme.zero_point)
+
+
+def _affine_scale(lo: FloatArray, hi: FloatArray, fmt: IntFormat) -> FloatArray:
+    """(max − min) / (qmax − qmin); halves are subtracted, as float64 ranges may overflow too."""
+    return (hi / 2 - lo / 2) / ((fmt.qmax - fmt.qmin) / 2)
+
+
+def _symmetric_scale(
+    lo: FloatArray, hi: FloatArray, fmt: IntFormat, convention: SymmetricRange
+) -> FloatArray:
+    below = middle(fmt) - fmt.qmin  # 128 for int8
+    above = fmt.qmax - middle(fmt)  # 127
+    amax = np.maximum(-lo, hi)
+    match convention:
+        case SymmetricRange.RESTRICTED:
+            return amax / above
+        case SymmetricRange.HALF_SPAN:
+            return amax / ((above + below) / 2)
+        case SymmetricRange.FULL:
+            return amax / below
+        case SymmetricRange.NO_CLIP:
+            return np.maximum(-lo / below, hi / above)
+        case SymmetricRange.SIGNED_MAX:  # a tie of the magnitudes keeps the scale positive
+            return np.where(hi > -lo, -hi, -lo) / below
+
+
+def _affine_zero_point(
+    lo: FloatArray, hi: FloatArray, scale: FloatArray, fmt: IntFormat, rule: ZeroPointRule
+) -> IntArray:
+    if rule is ZeroPointRule.FROM_MIN:
+        zero_point = fmt.qmin - np.rint(lo / scale)
+    else:
+        error_min = abs(fmt.qmin) + np.abs(lo / scale)
+        error_max = abs(fmt.qmax) + np.abs(hi / scale)
+        from_min, from_max = fmt.qmin - lo / scale, fmt.qmax - hi / scale
+        nearest = np.where(error_min < error_max, from_min, from_max)
+        zero_point = round_values(nearest, Rounding.HALF_AWAY)
+    return np.clip(zero_point, fmt.qmin, fmt.qmax).astype(np.int32)
+
+
+def _apply_floor(scale: FloatArray, floor: ScaleFloor) -> FloatArray:
+    size = np.abs(scale)
+    raised = np.where(size < floor.minimum, floor.replacement, scale)
+    return np.where(size == 0, floor.all_zero, raised)
+
+
+def store_scale(scale: FloatArray, scale_format: ScaleFormat) -> FloatArray:
+    """`scale` in the format it is stored in.
+
+    Raises:
+        ValueError: a scale too large for the format, e.g. above 65504 for FLOAT16.
+    """
+    if scale_format is ScaleFormat.POWER_OF_TWO:
+        fraction, exponent = np.frexp(np.asarray(scale, np.float64))  # fraction in [½, 1)
+        # On overflow ldexp gives inf, which is reported below.
+        with np.errstate(over="ignore"):
+            scale = np.ldexp(np.sign(fraction), exponent - (np.abs(fraction) == 0.5))
+    with np.errstate(over="ignore", under="ignore"):
+        stored = np.asarray(scale).astype(scale_format.dtype)
+    if not np.isfinite(stored).all():
+        largest = float(np.abs(scale).max())
+        limit = float(np.finfo(scale_format.dtype).max)
+        raise ValueError(f"scale {largest:g} exceeds {scale_format.name}, which ends at {limit:g}")
+    smallest = np.finfo(scale_format.dtype).smallest_subnormal
+    return np.where(stored == 0, smallest, stored).astype(scale_format.dtype)

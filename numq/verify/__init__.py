@@ -1,0 +1,1 @@
+"""Checks of other people's arithmetic, and the oracle that ours is checked against."""

@@ -1,0 +1,202 @@
+"""The definition of every operation in Python integers and fractions: made to be obviously right.
+
+Scalars and loops, no NumPy, no floating-point arithmetic: a float that comes in is read as the
+fraction it is, and where a rule computes in float32, each such rounding is spelled out. Tests hold
+the NumPy and Numba forms to it with `==`; nothing else in the package imports it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from random import Random
+
+from numq.formats import FLOAT32, FloatFormat, IntFormat
+from numq.rounding import Overflow, Rounding
+from numq.rules import NonFinite, QuantizeRule, ScaleOp, ZeroPointOrder
+
+Matrix = Sequence[Sequence[int]]
+
+
+def round_fraction(v: Fraction, rounding: Rounding, random: Random | None = None) -> int:
+    """`v` as an integer."""
+    below = v.numerator // v.denominator
+    rest = v - below
+    half = Fraction(1, 2)
+    match rounding:
+        case Rounding.HALF_EVEN:
+            return below + (rest > half or (rest == half and below % 2 == 1))
+        case Rounding.HALF_AWAY:
+            return below + (rest > half or (rest == half and v > 0))
+        case Rounding.HALF_UP:
+            return below + (rest >= half)
+        case Rounding.TOWARD_ZERO:
+            return below + (v < 0 and rest > 0)
+        case Rounding.FLOOR:
+            return below
+        case Rounding.CEIL:
+            return below + (rest > 0)
+        case Rounding.STOCHASTIC:
+            if random is None:
+                raise ValueError("STOCHASTIC needs random")
+            return below + (random.random() < rest)
+
+
+def clamp(value: int, fmt: IntFormat) -> int:
+    """The nearest code."""
+    return min(max(value, fmt.qmin), fmt.qmax)
+
+
+def wrap(value: int, bits: int) -> int:
+    """The low bits of the two's complement, read as signed."""
+    low = value % 2**bits
+    return low - 2**bits if low >= 2 ** (bits - 1) else low
+
+
+def fit(rounded: int, offset: int, fmt: IntFormat, overflow: Overflow) -> int:
+    """`rounded + offset` as a code of `fmt`."""
+    match overflow:
+        case Overflow.SATURATE:
+            return clamp(rounded + offset, fmt)
+        case Overflow.WRAP:
+            low = (rounded + offset) % 2**fmt.bits
+            return low - 2**fmt.bits if low > fmt.qmax else low
+        case Overflow.CAST_INT32 | Overflow.CAST_INT64:
+            bits = 32 if overflow is Overflow.CAST_INT32 else 64
+            held = (
+                rounded if abs(rounded + Fraction(1, 2)) < 2 ** (bits - 1) else -(2 ** (bits - 1))
+            )
+            return clamp(wrap(held + offset, bits), fmt)
+        case Overflow.RAISE:
+            if clamp(rounded + offset, fmt) != rounded + offset:
+                raise OverflowError(f"{rounded + offset} is outside {fmt!r}")
+            return rounded + offset
+
+
+def nearest_float(v: Fraction, fmt: FloatFormat = FLOAT32) -> Fraction | float:
+    """`v` rounded to a float format, half to even; ±inf beyond its largest number."""
+    if v == 0:
+        return Fraction(0)
+    exponent = max(_floor_log2(abs(v)), 1 - fmt.bias)
+    step = Fraction(2) ** (exponent - fmt.mantissa_bits)
+    rounded = round_fraction(v / step, Rounding.HALF_EVEN) * step
+    limit = Fraction(2) ** (fmt.max_exponent + 1)
+    return rounded if abs(rounded) < limit else math.copysign(math.inf, v)
+
+
+def _floor_log2(v: Fraction) -> int:
+    guess = v.numerator.bit_length() - v.denominator.bit_length()
+    return guess if Fraction(2) ** guess <= v else guess - 1
+
+
+def quantize(
+    x: float,
+    scale: float,
+    zero_point: int,
+    fmt: IntFormat,
+    rule: QuantizeRule,
+    precision: FloatFormat = FLOAT32,
+) -> int:
+    """The code of `x`, every intermediate rounded to `precision` as hardware rounds it."""
+    if math.isnan(x):
+        return _nan_code(rule, fmt, zero_point)
+    if math.isinf(x):
+        if rule.non_finite is NonFinite.RAISE:
+            raise ValueError("x is infinite")
+        return _infinite(x * math.copysign(1, scale), zero_point, fmt, rule)
+    steps = _steps(Fraction(x), Fraction(scale), zero_point, rule, precision)
+    if isinstance(steps, float):
+        return _infinite(steps, zero_point, fmt, rule)
+    offset = zero_point if rule.order is ZeroPointOrder.ROUND_THEN_ADD else 0
+    return fit(round_fraction(steps, rule.rounding), offset, fmt, rule.overflow)
+
+
+def _steps(
+    x: Fraction, scale: Fraction, zero_point: int, rule: QuantizeRule, precision: FloatFormat
+) -> Fraction | float:
+    """What is rounded to an integer; a float where it has overflowed to ±inf."""
+    if rule.scale_op is ScaleOp.DIVIDE:
+        steps = nearest_float(x / scale, precision)
+    else:
+        reciprocal = nearest_float(1 / scale, precision)
+        if isinstance(reciprocal, float):
+            raise ValueError("the reciprocal of the scale overflows")
+        if rule.order is ZeroPointOrder.FUSED_ADD_THEN_ROUND:
+            return nearest_float(x * reciprocal + zero_point, precision)
+        steps = nearest_float(x * reciprocal, precision)
+    if isinstance(steps, float) or rule.order is ZeroPointOrder.ROUND_THEN_ADD:
+        return steps
+    return nearest_float(steps + zero_point, precision)
+
+
+def _infinite(x: float, zero_point: int, fmt: IntFormat, rule: QuantizeRule) -> int:
+    """An infinity is larger than every integer that a rule could treat apart."""
+    offset = zero_point if rule.order is ZeroPointOrder.ROUND_THEN_ADD else 0
+    if rule.overflow is Overflow.WRAP:
+        raise ValueError("an infinity does not wrap")
+    return fit(2**200 if x > 0 else -(2**200), offset, fmt, rule.overflow)
+
+
+def _nan_code(rule: QuantizeRule, fmt: IntFormat, zero_point: int) -> int:
+    match rule.non_finite:
+        case NonFinite.RAISE:
+            raise ValueError("x is NaN")
+        case NonFinite.NAN_TO_QMIN:
+            return fmt.qmin
+        case NonFinite.NAN_TO_QMAX:
+            return fmt.qmax
+        case NonFinite.NAN_TO_ZERO_POINT:
+            return zero_point
+        case NonFinite.NAN_TO_CODE_ZERO:
+            return 0
+
+
+def dequantize(code: int, scale: float, zero_point: int) -> Fraction:
+    """`scale · (code − zero_point)`, exactly."""
+    return Fraction(scale) * (code - zero_point)
+
+
+def matmul(a: Matrix, b: Matrix) -> list[list[int]]:
+    """`Σ_k a[i][k] · b[k][j]`, unbounded integers."""
+    columns = len(b[0]) if b else 0
+    return [[sum(row[k] * b[k][j] for k in range(len(b))) for j in range(columns)] for row in a]
+
+
+def saturating_rounding_doubling_high_mul(a: int, b: int) -> int:
+    """`round(a·b / 2^31)` saturated to int32, as gemmlowp writes it: nudge, then truncate."""
+    nudge = 2**30 if a * b >= 0 else 1 - 2**30
+    quotient = abs(a * b + nudge) // 2**31
+    return min(quotient if a * b + nudge >= 0 else -quotient, 2**31 - 1)
+
+
+def rounding_divide_by_pot(x: int, exponent: int) -> int:
+    """`round_half_away(x / 2^exponent)`."""
+    return round_fraction(Fraction(x, 2**exponent), Rounding.HALF_AWAY)
+
+
+def rounding_shift_right(x: int, exponent: int) -> int:
+    """`round_half_up(x / 2^exponent)`."""
+    return round_fraction(Fraction(x, 2**exponent), Rounding.HALF_UP)
+
+
+def multiply_single(x: int, multiplier: int, shift: int) -> int:
+    """`round_half_up(x · multiplier · 2^(shift − 31))`."""
+    return round_fraction(Fraction(x * multiplier) * Fraction(2) ** (shift - 31), Rounding.HALF_UP)
+
+
+def quantize_multiplier(real: float) -> tuple[int, int]:
+    """(m, shift) with `real ≈ m · 2^(shift − 31)`, m in [2^30, 2^31) or 0."""
+    if real == 0:
+        return 0, 0
+    shift = _floor_log2(Fraction(real)) + 1
+    m = round_fraction(Fraction(real) / Fraction(2) ** (shift - 31), Rounding.HALF_AWAY)
+    if m == 2**31:
+        m, shift = 2**30, shift + 1
+    return (0, 0) if shift < -31 else (m, shift)
+
+
+def requantize(acc: int, multiplier: float, zero_point: int, fmt: IntFormat) -> int:
+    """`clamp(round_half_even(acc · multiplier) + zero_point)`, the arbiter."""
+    exact = Fraction(acc) * Fraction(multiplier)
+    return clamp(round_fraction(exact, Rounding.HALF_EVEN) + zero_point, fmt)
