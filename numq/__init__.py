@@ -3,16 +3,16 @@
     real_value = scale · (quantized_value − zero_point)
 
 >>> import numpy as np, numq as nq
->>> w = np.array([[0.5, -1.0], [0.02, 0.01]], np.float32)
+>>> w = np.array([[0.25, -1.0], [0.02, 0.005]], np.float32)
 >>> q = nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(0))(w)
 >>> q
 QTensor(shape (2, 2), 12 bytes, 1.33x smaller than float32
   QParams(int8, PerChannel(axis=0), scale (2,) in 0.00015748…0.00787402, zero_point (2,) = 0, \
 covers [-1.00787, 1])
-  codes 64, -127, 127, 64)
+  codes 32, -127, 127, 32)
 >>> q.dequantize()
-array([[ 0.503937  , -1.        ],
-       [ 0.02      ,  0.01007874]], dtype=float32)
+array([[ 0.2519685 , -1.        ],
+       [ 0.02      ,  0.00503937]], dtype=float32)
 
 Where things are, from the ground up:
 

@@ -86,7 +86,8 @@ def check_finite(x: FloatArray, name: str) -> None:
         return
     where = tuple(int(i) for i in np.unravel_index(int(np.argmin(finite)), x.shape))
     bad = int(x.size - np.count_nonzero(finite))
+    place = f"{name}[{', '.join(map(str, where))}]" if where else name
     raise ValueError(
-        f"{name} must be finite: {name}[{', '.join(map(str, where))}] is {x[where]} "
+        f"{name} must be finite: {place} is {x[where]} "
         f"({bad} of {x.size} values are NaN or infinite); mask them, or choose a NonFinite policy"
     )

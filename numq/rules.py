@@ -20,7 +20,7 @@ class ScaleOp(Enum):
     """How `x` is brought to units of the scale."""
 
     DIVIDE = "x / s"
-    MULTIPLY_RECIPROCAL = "x · float32(1 / s)"
+    MULTIPLY_RECIPROCAL = "x · (1 / s), the reciprocal rounded to the working precision first"
 
 
 class ZeroPointOrder(Enum):

@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike
 
 from numq.arrays import Array, IntArray, as_float, as_int, check_finite
 from numq.fixedpoint import (
+    INT32_MAX,
+    INT32_MIN,
     MultiplierRounding,
     multiply_by_quantized_multiplier,
     quantize_multiplier,
@@ -89,6 +91,8 @@ def prepare_requantizer(
     check_finite(s_w, "w_scale")
     if out.scale.ndim:
         raise ValueError(f"out has scales of shape {out.scale.shape}; the output is per tensor")
+    if out.format.bits > 16:
+        raise ValueError(f"out is {out.format.name}; requantization goes to 16 bits or fewer")
     multiplier: Array
     shift: Array = np.zeros((), np.int32)
     if how is Requantization.F32_EVEN:
@@ -124,7 +128,11 @@ def requantize(acc: ArrayLike, requantizer: Requantizer) -> IntArray:
 def _scale_down(acc: IntArray, r: Requantizer) -> Array:
     """`round(acc · multiplier)`: int32 by fixed point, integral floats otherwise."""
     if r.how in _FIXED:
-        return multiply_by_quantized_multiplier(acc, r.multiplier, r.shift, _FIXED[r.how])
+        # What a left shift would push out of int32 is beyond every code: saturating it changes
+        # nothing after the clamp.
+        left = np.maximum(r.shift, 0)
+        held = np.clip(acc, INT32_MIN >> left, INT32_MAX >> left)
+        return multiply_by_quantized_multiplier(held, r.multiplier, r.shift, _FIXED[r.how])
     if r.how is Requantization.F32_EVEN:
         return round_values(acc.astype(np.float32) * r.multiplier, Rounding.HALF_EVEN)
     return round_values(acc.astype(np.float64) * r.multiplier, Rounding.HALF_AWAY)

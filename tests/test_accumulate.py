@@ -1,0 +1,151 @@
+"""Integer products: every form against the oracle, the zero-point identity, the limits of int32."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numq.arithmetic.accumulate import accumulate, accumulate_naive, matmul_int8, max_depth
+from numq.kernels.matmul import matmul_numba, matmul_numpy
+from numq.verify import oracle
+
+dtypes = st.sampled_from([np.int8, np.uint8])
+
+
+@st.composite
+def matrices(draw, rows=None):
+    """Two matrices that fit, zero-size and strided ones included, rich in extreme codes."""
+    m, k, n = (draw(st.integers(0, 9)) for _ in range(3))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+
+    def one(shape):
+        dtype = draw(dtypes)
+        info = np.iinfo(dtype)
+        x = rng.integers(info.min, info.max + 1, shape).astype(dtype)
+        ends = rng.integers(0, 3, shape)
+        x = np.where(ends == 0, info.min, np.where(ends == 1, info.max, x)).astype(dtype)
+        layout = draw(st.sampled_from(["C", "F", "reversed", "strided"]))
+        if layout == "F":
+            return np.asfortranarray(x)
+        if layout == "reversed":
+            return x[::-1, ::-1]
+        return np.repeat(x, 2, axis=1)[:, ::2] if layout == "strided" else x
+
+    return one((m, k)), one((k, n))
+
+
+def expected(a, b):
+    if 0 in (*a.shape, *b.shape):  # lists cannot tell (0, 3) from (0, 4)
+        return np.zeros((a.shape[0], b.shape[1]), np.int64)
+    rows = oracle.matmul(a.tolist(), b.tolist())
+    return np.array(rows, dtype=np.int64).reshape(a.shape[0], b.shape[1])
+
+
+@given(matrices())
+def test_every_form_equals_the_oracle(case):
+    a, b = case
+    for form in (matmul_int8, matmul_numpy, matmul_numba):
+        y = form(a, b)
+        assert y.dtype == np.int32
+        np.testing.assert_array_equal(y, expected(a, b))
+
+
+@given(matrices(), st.data())
+def test_naive_and_folded_zero_points_agree_with_the_oracle(case, data):
+    x, w = case
+    each = st.integers(-(2**15), 2**16 - 1)
+    z_x = data.draw(each | st.lists(each, min_size=len(x), max_size=len(x)).map(as_int32))
+    columns = w.shape[1]
+    z_w = data.draw(st.integers(-300, 300) | st.lists(
+        st.integers(-300, 300), min_size=columns, max_size=columns).map(as_int32))  # fmt: skip
+    left = x.astype(object) - np.reshape(z_x, (-1, 1))
+    right = w.astype(object) - np.reshape(z_w, (1, -1))
+    exact = expected(left, right)
+    np.testing.assert_array_equal(accumulate_naive(x, z_x, w, z_w), exact)
+    np.testing.assert_array_equal(accumulate(x, z_x, w, z_w), exact)
+
+
+def as_int32(values):
+    return np.array(values, np.int32)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "depth"),
+    [(np.int8, np.int8, 131_071), (np.uint8, np.int8, 65_793), (np.uint8, np.uint8, 33_025)],
+)
+def test_the_longest_sum_is_exact_and_one_more_is_refused(a, b, depth):
+    ends = [(np.iinfo(t).min, np.iinfo(t).max) for t in (a, b)]
+    assert max_depth(*ends[0], *ends[1]) == depth
+    for x in ends[0]:
+        for y in ends[1]:
+            left, right = np.full((1, depth), x, a), np.full((depth, 1), y, b)
+            assert matmul_int8(left, right).item() == depth * int(x) * int(y)
+    with pytest.raises(ValueError, match=f"K is {depth + 1}; .* K = {depth}"):
+        matmul_int8(np.zeros((1, depth + 1), a), np.zeros((depth + 1, 1), b))
+
+
+def test_zero_points_shorten_the_longest_sum():
+    k = 2**31 // 255**2
+    x, w = np.full((1, k), -128, np.int8), np.full((k, 1), -128, np.int8)
+    assert accumulate(x, 127, w, 127).item() == k * 255**2
+    longer = np.zeros((1, k + 1), np.int8)
+    with pytest.raises(ValueError, match=f"K is {k + 1}"):
+        accumulate(longer, 127, longer.T, 127)
+    assert accumulate(longer, 0, longer.T, 0).item() == 0
+
+
+A = np.zeros((2, 3), np.int8)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "error", "message"),
+    [
+        (A, A, ValueError, r"a has shape \(2, 3\), b \(2, 3\); K must agree"),
+        (A[0], A.T, ValueError, r"a has shape \(3,\); it must be a matrix"),
+        (A, A.T[None], ValueError, r"b has shape \(1, 3, 2\)"),
+        (A.astype(np.int16), A.T, TypeError, "a has dtype int16; allowed are int8 and uint8"),
+        (A, A.T.astype(np.float32), TypeError, "b has dtype float32; allowed are integers"),
+        (A.astype(bool), A.T, TypeError, "a has dtype bool"),
+        (A.astype(object), A.T, TypeError, "a has dtype object"),
+        (np.ma.masked_array(A), A.T, TypeError, "a is a masked array"),
+        (np.asmatrix(A), A.T, TypeError, "a is a numpy.matrix"),
+    ],
+)
+def test_what_is_no_integer_matrix_is_named(a, b, error, message):
+    with pytest.raises(error, match=message):
+        matmul_int8(a, b)
+
+
+def test_bad_zero_points_are_named():
+    with pytest.raises(ValueError, match=r"z_x has shape \(3,\); allowed are \(\) and \(2,\)"):
+        accumulate(A, [1, 2, 3], A.T, 0)
+    with pytest.raises(ValueError, match="z_w is 65536"):
+        accumulate(A, 0, A.T, 65536)
+    with pytest.raises(TypeError, match="z_x has dtype float64"):
+        accumulate(A, 0.5, A.T, 0)
+
+
+def test_inputs_are_left_alone_and_may_be_read_only():
+    a = np.arange(6, dtype=np.int8).reshape(2, 3)
+    a.setflags(write=False)
+    assert matmul_int8(a, a.T).tolist() == [[5, 14], [14, 50]]
+    assert matmul_int8(a.astype(">i1"), a.T).tolist() == [[5, 14], [14, 50]]
+
+
+def test_without_the_jit_the_numpy_form_gives_the_same():
+    script = (
+        "import numpy as np, numq as nq; from numq.kernels.jit import jit_enabled;"
+        "a = np.full((2, 300), -128, np.int8);"
+        "print(jit_enabled(), nq.matmul_int8(a, a.T).tolist())"
+    )
+    for disable, enabled in (("1", False), ("0", True)):
+        environment = os.environ | {"NUMBA_DISABLE_JIT": disable}
+        run = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+        )
+        total = 300 * 128 * 128
+        assert run.stdout.strip() == f"{enabled} {[[total] * 2] * 2}", run.stderr

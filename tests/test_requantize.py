@@ -1,0 +1,187 @@
+"""Fixed-point arithmetic and requantization against the oracle and against LiteRT's kernels."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numq.arithmetic.requantize import Requantization, prepare_requantizer, requantize
+from numq.fixedpoint import (
+    MultiplierRounding,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+    rounding_divide_by_pot,
+    rounding_shift_right,
+    saturating_rounding_doubling_high_mul,
+)
+from numq.formats import INT8, INT16, UINT8
+from numq.granularity import PerChannel
+from numq.qparams import QParams
+from numq.verify import oracle
+
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+int32 = st.integers(INT32_MIN, INT32_MAX) | st.sampled_from(
+    [INT32_MIN, INT32_MIN + 1, -(2**30), -1, 0, 1, 2**30, INT32_MAX]
+)
+ties = st.builds(lambda k, e: (2 * k + 1) << e >> 1, st.integers(-1000, 1000), st.integers(1, 15))
+
+
+@given(int32 | ties, int32)
+def test_high_mul_equals_the_oracle(a, b):
+    ours = saturating_rounding_doubling_high_mul(a, b)
+    assert ours.dtype == np.int32
+    assert int(ours) == oracle.saturating_rounding_doubling_high_mul(a, b)
+
+
+def test_high_mul_saturates_its_one_overflow():
+    assert saturating_rounding_doubling_high_mul(INT32_MIN, INT32_MIN) == INT32_MAX
+
+
+@given(int32 | ties, st.integers(0, 31))
+def test_shifts_equal_the_oracle(x, exponent):
+    assert int(rounding_divide_by_pot(x, exponent)) == oracle.rounding_divide_by_pot(x, exponent)
+    assert int(rounding_shift_right(x, exponent)) == oracle.rounding_shift_right(x, exponent)
+
+
+def test_the_two_shifts_differ_on_negative_ties():
+    x = [-6, -5, -3, -2, -1, 1, 2, 3, 5]
+    assert rounding_divide_by_pot(x, 1).tolist() == [-3, -3, -2, -1, -1, 1, 1, 2, 3]
+    assert rounding_shift_right(x, 1).tolist() == [-3, -2, -1, -1, 0, 1, 1, 2, 3]
+
+
+@given(st.floats(0, 2.0**29) | st.integers(-40, 28).map(lambda e: 2.0**e))
+def test_quantize_multiplier_equals_the_oracle(real):
+    m, shift = quantize_multiplier(real)
+    assert (int(m), int(shift)) == oracle.quantize_multiplier(real)
+
+
+@pytest.mark.parametrize(
+    ("real", "m", "shift"),
+    [
+        (1.0, 2**30, 1),
+        (0.5, 2**30, 0),
+        (0.75, 3 * 2**29, 0),
+        (1 - 2.0**-40, 2**30, 1),  # rounds to 2^31, which is 2^30 one shift up
+        (0.0, 0, 0),
+        (2.0**-32, 2**30, -31),
+        (2.0**-33, 0, 0),
+    ],
+)
+def test_quantize_multiplier_by_hand(real, m, shift):
+    assert [int(v) for v in quantize_multiplier(real)] == [m, shift]
+
+
+@given(st.integers(-(2**27), 2**27), st.integers(2**30, INT32_MAX), st.integers(-31, 3))
+def test_multiplying_equals_the_oracle(x, m, shift):
+    single = multiply_by_quantized_multiplier(x, m, shift, MultiplierRounding.SINGLE)
+    assert int(single) == oracle.multiply_single(x, m, shift)
+    high = oracle.saturating_rounding_doubling_high_mul(x << max(shift, 0), m)
+    right = max(-shift, 0)
+    double = multiply_by_quantized_multiplier(x, m, shift, MultiplierRounding.DOUBLE)
+    assert int(double) == oracle.rounding_divide_by_pot(high, right)
+    up = multiply_by_quantized_multiplier(x, m, shift, MultiplierRounding.DOUBLE_UP)
+    assert int(up) == oracle.rounding_shift_right(high, right)
+
+
+@pytest.mark.parametrize("rounding", MultiplierRounding)
+def test_leaving_int32_is_an_error(rounding):
+    with pytest.raises(OverflowError, match="outside int32"):
+        multiply_by_quantized_multiplier(2**30, 2**30, 3, rounding)
+    with pytest.raises(OverflowError, match="x reaches from 4294967296"):
+        multiply_by_quantized_multiplier(2**32, 2**30, 0, rounding)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: rounding_divide_by_pot(1, 32), ValueError, "exponent reaches from 32 to 32"),
+        (lambda: rounding_divide_by_pot(1, -1), ValueError, "allowed is 0…31"),
+        (lambda: rounding_divide_by_pot(1.0, 1), TypeError, "x has dtype float64"),
+        (lambda: multiply_by_quantized_multiplier(1, 1, 31), ValueError, "allowed is -31 to 30"),
+        (lambda: quantize_multiplier(-1.0), ValueError, "real_multiplier is -1.0"),
+        (lambda: quantize_multiplier(2.0**30), ValueError, "allowed is"),
+        (lambda: quantize_multiplier(np.nan), ValueError, "real_multiplier must be finite"),
+    ],
+)
+def test_bad_fixed_point_arguments_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+# Requantization.
+
+# acc · ½ on ties, z = 1: where each rule sends 0.5, 1.5, 2.5 and their negatives.
+ACC = [1, 3, 5, -1, -3, -5]
+HALVES = {
+    Requantization.F32_EVEN: [1, 3, 3, 1, -1, -1],
+    Requantization.F64_AWAY: [2, 3, 4, 0, -1, -2],
+    # The multiplier ½ needs no shift, so the high product rounds alone, half up.
+    Requantization.GEMMLOWP_DOUBLE: [2, 3, 4, 1, 0, -1],
+    Requantization.RUY_DOUBLE_UP: [2, 3, 4, 1, 0, -1],
+    Requantization.FIXED_SINGLE_UP: [2, 3, 4, 1, 0, -1],
+}
+# acc · ¼ on ties (2, 6, 10): now the shift by one rounds, and the two double rules part.
+QUARTERS = {
+    Requantization.F32_EVEN: [1, 3, 3, 1, -1, -1],
+    Requantization.F64_AWAY: [2, 3, 4, 0, -1, -2],
+    Requantization.GEMMLOWP_DOUBLE: [2, 3, 4, 0, -1, -2],
+    Requantization.RUY_DOUBLE_UP: [2, 3, 4, 1, 0, -1],
+    Requantization.FIXED_SINGLE_UP: [2, 3, 4, 1, 0, -1],
+}
+
+
+@pytest.mark.parametrize("how", Requantization)
+def test_rules_on_ties_by_hand(how):
+    out = QParams(1.0, 1, INT8)
+    half = prepare_requantizer(0.5, 1.0, out, how)
+    assert requantize(ACC, half).tolist() == HALVES[how]
+    quarter = prepare_requantizer(0.25, 1.0, out, how)
+    assert requantize([2 * a for a in ACC], quarter).tolist() == QUARTERS[how]
+
+
+@given(
+    acc=st.lists(st.integers(-(2**23), 2**23), min_size=1, max_size=20),
+    exponent=st.integers(-16, -1),
+    zero_point=st.integers(-128, 127),
+)
+def test_f32_even_is_exact_while_float32_is(acc, exponent, zero_point):
+    out = QParams(1.0, zero_point, INT8)
+    ours = requantize(acc, prepare_requantizer(2.0**exponent, 1.0, out, Requantization.F32_EVEN))
+    assert ours.tolist() == [oracle.requantize(a, 2.0**exponent, zero_point, INT8) for a in acc]
+
+
+@given(
+    acc=st.lists(st.integers(-(2**24), 2**24), min_size=1, max_size=20),
+    scales=st.tuples(*[st.floats(2**-8, 2**-1, width=32)] * 2),
+    how=st.sampled_from(Requantization),
+)
+def test_every_rule_is_within_one_of_exact(acc, scales, how):
+    out = QParams(1.0, 3, INT16)
+    ours = requantize(acc, prepare_requantizer(*scales, out, how))
+    exact = [oracle.requantize(a, scales[0] * scales[1], 3, INT16) for a in acc]
+    assert np.abs(ours.astype(int) - exact).max() <= 1
+
+
+def test_multipliers_run_along_the_last_axis_and_relu_clamps():
+    out = QParams(1.0, 10, UINT8)
+    per_channel = prepare_requantizer(1.0, np.float32([0.5, 0.25]), out, relu=True)
+    acc = np.array([[100, 100], [-100, -100], [10**6, -(10**6)]])
+    assert requantize(acc, per_channel).tolist() == [[60, 35], [10, 10], [255, 10]]
+
+
+def test_both_ends_at_once_do_not_wrap():
+    out = QParams(1.0, 127, INT8)
+    for how in Requantization:
+        r = prepare_requantizer(1.0, 1.0, out, how)
+        assert requantize([INT32_MAX, INT32_MIN], r).tolist() == [127, -128]
+
+
+def test_bad_requantization_arguments_are_named():
+    by_channel = QParams([1.0], 0, INT8, PerChannel(0))
+    with pytest.raises(ValueError, match="the output is per tensor"):
+        prepare_requantizer(1.0, 1.0, by_channel)
+    with pytest.raises(ValueError, match="w_scale must be finite"):
+        prepare_requantizer(1.0, np.nan, QParams(1.0, 0, INT8))
+    ready = prepare_requantizer(0.5, 1.0, QParams(1.0, 0, INT8))
+    with pytest.raises(TypeError, match="acc has dtype float64"):
+        requantize([0.5], ready)
