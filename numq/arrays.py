@@ -6,6 +6,8 @@ order, a known dtype and no masked or object entries.
 
 from __future__ import annotations
 
+from enum import Enum
+from types import UnionType
 from typing import Any, TypeAlias
 
 import ml_dtypes
@@ -37,7 +39,15 @@ def _as_array(x: ArrayLike, name: str, *, subclass: bool) -> Array:
         raise TypeError(f"{name} is a masked array; fill or drop the masked entries first")
     if isinstance(x, np.matrix):
         raise TypeError(f"{name} is a numpy.matrix, whose * is a matrix product; pass an array")
-    array = np.asanyarray(x) if subclass else np.asarray(x)
+    try:
+        array = np.asanyarray(x) if subclass else np.asarray(x)
+    except ValueError:
+        raise ValueError(f"{name} is ragged; every row must have the same length") from None
+    if array.dtype.kind == "O" and not isinstance(x, np.ndarray | list | tuple):
+        raise TypeError(
+            f"{name} is a {type(x).__name__}; allowed are arrays of real numbers (a QTensor has "
+            ".codes and .dequantize(), a Tensor has .data)"
+        )
     if array.dtype.kind in "OSUmM":
         raise TypeError(f"{name} has dtype {array.dtype}; allowed are real numbers")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -67,6 +77,21 @@ def as_float(x: ArrayLike, name: str) -> FloatArray:
     )
 
 
+def as_float32(x: ArrayLike, name: str) -> FloatArray:
+    """`x` as float32; float64 is rounded, and refused where it is not finite or overflows.
+
+    Raises:
+        TypeError: as `as_float`.
+        ValueError: NaN, infinity, or a magnitude beyond float32; names the first.
+    """
+    array = as_float(x, name)
+    check_finite(array, name)
+    with np.errstate(over="ignore", under="ignore"):
+        single = array.astype(np.float32, copy=False)
+    check_finite(single, f"float32({name})")
+    return single
+
+
 def as_int(x: ArrayLike, name: str) -> IntArray:
     """`x` as an array of integers, values unchanged; anything else raises TypeError.
 
@@ -89,5 +114,17 @@ def check_finite(x: FloatArray, name: str) -> None:
     place = f"{name}[{', '.join(map(str, where))}]" if where else name
     raise ValueError(
         f"{name} must be finite: {place} is {x[where]} "
-        f"({bad} of {x.size} values are NaN or infinite); mask them, or choose a NonFinite policy"
+        f"({bad} of {x.size} values are NaN or infinite)"
     )
+
+
+def check_type(value: object, kind: type | UnionType, name: str) -> None:
+    """Raise TypeError unless `value` is a `kind`; names what came and what is allowed."""
+    if isinstance(value, kind):
+        return
+    hint = "; write it with ()" if isinstance(value, type) and issubclass(value, kind) else ""
+    allowed = getattr(kind, "__name__", str(kind))
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        allowed = ", ".join(f"{kind.__name__}.{member.name}" for member in kind)
+    shown = type(value).__name__ if isinstance(value, np.ndarray) else repr(value)
+    raise TypeError(f"{name} is {shown}{hint}; allowed: {allowed}")

@@ -19,8 +19,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import index
+from typing import TypeAlias
 
+from numq.arrays import check_type
 from numq.formats import FloatFormat, IntFormat, Specials
+
+Real: TypeAlias = float | Fraction
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,12 +35,13 @@ class FloatBits:
     Attributes:
         format: the float format.
         code: the bits as an unsigned integer.
-        source: the number that was asked for, before it was rounded to the format.
+        source: the number that was asked for, before it was rounded to the format: a Fraction, or
+            a float where it is ±inf, NaN or −0.
     """
 
     format: FloatFormat
     code: int
-    source: float
+    source: Real
 
     @property
     def sign(self) -> int:
@@ -73,7 +79,7 @@ class FloatBits:
         sign = "-" if self.sign else "+"
         shown = f"{self.code:0{f.bits}b}"
         fields = f"{shown[0]} {shown[1 : 1 + f.exponent_bits]} {shown[1 + f.exponent_bits :]}"
-        head = f"{f.name}  {self.source!r} -> {self.value!r}{self._error()}"
+        head = f"{f.name}  {_shown(self.source)} -> {self.value!r}{self._error()}"
         if self.kind in ("inf", "nan"):
             return f"{head}\n  {fields}\n  sign {self.sign} ({sign})  {self.kind}"
         hidden = 0 if self.exponent == 0 else 1
@@ -88,36 +94,82 @@ class FloatBits:
         )
 
     def _error(self) -> str:
-        if not (math.isfinite(self.value) and math.isfinite(self.source)):
+        if not math.isfinite(self.source):
             return ""
+        if not math.isfinite(self.value):
+            return "  (overflows)"
         error = float(Fraction(self.value) - Fraction(self.source))
         return f"  (error {error:+.1e})" if error else "  (exact)"
 
 
-def inspect_float(value: float, fmt: FloatFormat) -> FloatBits:
-    """Round `value` to `fmt` (half to even) and take the code apart."""
-    return FloatBits(fmt, encode_float(value, fmt), float(value))
+def inspect_float(value: Real | int | str, fmt: FloatFormat) -> FloatBits:
+    """Round `value` to `fmt` (half to even) and take the code apart.
+
+    Args:
+        value: a number; text such as "0.1" or "1e-400" is taken as the exact decimal it is.
+        fmt: the format.
+
+    Raises:
+        TypeError: `value` is not a number.
+        ValueError: text that is no number, or an exponent of more than four digits; NaN in a
+            format without NaN.
+    """
+    check_type(fmt, FloatFormat, "fmt")
+    source = _parse(value) if isinstance(value, str) else _exact(value)
+    return FloatBits(fmt, encode_float(source, fmt), source)
 
 
-def encode_float(value: float, fmt: FloatFormat) -> int:
+def _exact(value: Real | int) -> Real:
+    """A Fraction, or a float where that says more: ±inf, NaN, −0."""
+    if isinstance(value, Fraction | int):
+        return Fraction(value)
+    number = float(value)
+    return Fraction(number) if math.isfinite(number) and number else number
+
+
+def _parse(text: str) -> Real:
+    """A number in decimal or in Python's integer notation, exactly."""
+    _, _, exponent = text.lower().partition("e")
+    if not text.lower().lstrip("+-").startswith("0x") and len(exponent.lstrip("+-0")) > 4:
+        raise ValueError(f"value is {text!r}; allowed are exponents of up to four digits")
+    for read in (Fraction, lambda t: Fraction(int(t, 0)), lambda t: _exact(float(t))):
+        try:
+            number = read(text)
+            return number or math.copysign(0.0, -text.strip().startswith("-"))
+        except (ValueError, ZeroDivisionError):
+            continue
+    raise ValueError(f"value is {text!r}; allowed is a number such as 2.71828, 0x3f or inf")
+
+
+def _shown(source: Real) -> str:
+    """The number as a person would write it."""
+    if isinstance(source, Fraction) and source.denominator == 1 and abs(source) >= 2**53:
+        return str(source.numerator)
+    return repr(float(source))
+
+
+def encode_float(value: Real | int, fmt: FloatFormat) -> int:
     """The code of the nearest number of `fmt`, ties to even.
 
     Too large a value becomes infinity, or NaN where the format has no infinity, or the largest
     number where it has neither (ml_dtypes' rule). NaN in a format without NaN raises ValueError.
     """
-    value = float(value)
-    sign = int(math.copysign(1, value) < 0) << (fmt.bits - 1)
-    if math.isnan(value):
-        return sign | _nan_code(fmt)
-    if math.isinf(value):
-        return sign | _overflow_code(fmt)
+    negative = math.copysign(1, value) < 0 if isinstance(value, float) else value < 0
+    sign = int(negative) << (fmt.bits - 1)
+    if isinstance(value, float) and not math.isfinite(value):
+        return sign | (_nan_code(fmt) if math.isnan(value) else _overflow_code(fmt))
+    size = abs(Fraction(value))
     lowest = 1 - fmt.bias  # exponent of the subnormals and of the smallest normals
-    exponent = max(math.frexp(value)[1] - 1, lowest) if value else lowest
-    step = Fraction(2) ** (exponent - fmt.mantissa_bits)
+    exponent = max(_floor_log2(size), lowest) if size else lowest
     # Counting steps from zero makes a carry of the mantissa run into the exponent by itself.
-    steps = round(abs(Fraction(value)) / step)
+    steps = round(size / Fraction(2) ** (exponent - fmt.mantissa_bits))
     code = steps + ((exponent - lowest) << fmt.mantissa_bits)
     return sign | min(code, _overflow_code(fmt))
+
+
+def _floor_log2(v: Fraction) -> int:
+    guess = v.numerator.bit_length() - v.denominator.bit_length()
+    return guess if Fraction(2) ** guess <= v else guess - 1
 
 
 def decode_float(code: int, fmt: FloatFormat) -> float:
@@ -213,5 +265,10 @@ class IntBits:
 
 
 def inspect_int(value: int, fmt: IntFormat) -> IntBits:
-    """The two's complement of `value` in `fmt`, and what is lost if it does not fit."""
-    return IntBits(fmt, int(value))
+    """The two's complement of `value` in `fmt`, and what is lost if it does not fit.
+
+    Raises:
+        TypeError: `value` is not an integer.
+    """
+    check_type(fmt, IntFormat, "fmt")
+    return IntBits(fmt, index(value))

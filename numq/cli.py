@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,14 @@ import numpy as np
 from numq.bits import inspect_float, inspect_int
 from numq.formats import FLOAT_FORMATS, INT_FORMATS, FloatFormat, IntFormat
 
+_NEGATIVE = re.compile(r"-[\d.]|-(inf|nan)", re.IGNORECASE)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors of the user go to standard error, without a traceback."""
-    arguments = _parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    # A leading blank keeps argparse from taking -inf or -1e5 for an option.
+    arguments = _parser().parse_args([f" {a}" if _NEGATIVE.match(a) else a for a in given])
     try:
         arguments.run(arguments)
     except ModuleNotFoundError as error:
@@ -34,9 +40,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="numq", description="Neural-network quantization to read, run and trust."
     )
+    parser.add_argument("--version", action="version", version=f"numq {version('numq')}")
     commands = parser.add_subparsers(required=True, metavar="command")
     inspect = commands.add_parser("inspect", help="show a number bit by bit")
-    inspect.add_argument("value", help="a number, e.g. 2.71828 or -1 or 0x3f or inf")
+    inspect.add_argument("value", help="a number (not a code), e.g. 2.71828 or -1 or 0x3f or inf")
     inspect.add_argument(
         "--format", default="float32", help=f"one of: {', '.join(_formats())} (default: float32)"
     )
@@ -49,7 +56,10 @@ def _parser() -> argparse.ArgumentParser:
         "--bits", type=int, nargs="+", default=[8, 4], help="widths of the weights, 2 to 8 (8 4)"
     )
     demo.add_argument(
-        "--out", type=Path, default=Path("numq-demo"), help="folder for models and picture"
+        "--out",
+        type=Path,
+        default=Path("numq-demo"),
+        help="folder for models and picture (numq-demo)",
     )
     demo.set_defaults(run=_demo)
     return parser
@@ -67,28 +77,20 @@ def _inspect(arguments: argparse.Namespace) -> None:
     if isinstance(fmt, IntFormat):
         print(inspect_int(_integer(arguments.value), fmt))
     else:
-        print(inspect_float(_real(arguments.value), fmt))
+        print(inspect_float(arguments.value.strip(), fmt))
 
 
 def _integer(text: str) -> int:
     try:
         return int(text, 0)
     except ValueError:
-        raise ValueError(f"value is {text!r}; an integer format needs an integer") from None
-
-
-def _real(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        return float(int(text, 0))
-    except ValueError:
-        raise ValueError(f"value is {text!r}; allowed is a number such as 2.71828") from None
+        raise ValueError(f"value is {text.strip()!r}; an integer format needs an integer") from None
 
 
 def _demo(arguments: argparse.Namespace) -> None:
+    # All that an extra brings is imported first, so that what is missing is named before any work.
+    import matplotlib.figure  # noqa: F401
+    import sklearn.datasets  # noqa: F401
     from rich.console import Console
     from rich.progress import Progress
 
@@ -119,6 +121,8 @@ def _demo(arguments: argparse.Namespace) -> None:
         progress.add_task("measuring (the integer kernel compiles on first use)", total=None)
         rows = measure(model, found, data, arguments.out)
     pictures = len(data.test[1])
-    console.print(table(rows, pictures))
+    shown = table(rows, pictures)
+    needed = console.measure(shown, options=console.options.update(max_width=200)).maximum
+    console.print(shown, width=max(console.width, needed), crop=False)  # never cut a number
     picture(rows, pictures, arguments.out / "demo.png")
     console.print(f"models and demo.png are in {arguments.out}")

@@ -114,6 +114,12 @@ class Variant:
     activation_bits: int
     network: Network | StaticNetwork
 
+    @property
+    def label(self) -> str:
+        """`static_w4a8`, `weight-only_w4`."""
+        activations = "" if self.activation_bits == 32 else f"a{self.activation_bits}"
+        return f"{self.name}_w{self.weight_bits}{activations}"
+
 
 def variants(model: Sequential, data: Digits, bits: int) -> Iterator[Variant]:
     """Weight-only, dynamic and static at one width of weights; activations at 8 and that width."""
@@ -154,7 +160,6 @@ def measure(model: Sequential, found: list[Variant], data: Digits, folder: Path)
     rows = [Row("float", 32, 32, accuracy, 1.0, size, np.inf, times[0])]
     for variant, milliseconds in zip(found, times[1:], strict=True):
         ours = variant.network(x)
-        name = f"{variant.name}_w{variant.weight_bits}a{variant.activation_bits}"
         rows.append(
             Row(
                 variant.name,
@@ -162,7 +167,7 @@ def measure(model: Sequential, found: list[Variant], data: Digits, folder: Path)
                 variant.activation_bits,
                 float((ours.argmax(axis=1) == labels).mean()),
                 float((ours.argmax(axis=1) == predicted).mean()),
-                variant.network.save(folder / f"{name}.safetensors"),
+                variant.network.save(folder / f"{variant.label}.safetensors"),
                 sqnr_db(logits, ours),
                 milliseconds,
             )

@@ -14,7 +14,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arrays import IntArray, as_float, as_int, check_finite
+from numq.arrays import IntArray, as_float, as_int, check_finite, check_type
 from numq.rounding import Rounding, round_values
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
@@ -37,7 +37,7 @@ def saturating_rounding_doubling_high_mul(a: ArrayLike, b: ArrayLike) -> IntArra
     >>> [int(saturating_rounding_doubling_high_mul(a, 2**30)) for a in (-3, -1, 1, 3)]
     [-1, 0, 1, 2]
     """
-    product = _int32(a, "a") * _int32(b, "b")
+    product = as_int32(a, "a") * as_int32(b, "b")
     return np.minimum((product + 2**30) >> 31, INT32_MAX).astype(np.int32)
 
 
@@ -47,7 +47,7 @@ def rounding_divide_by_pot(x: ArrayLike, exponent: ArrayLike) -> IntArray:
     >>> rounding_divide_by_pot([-3, -1, 1, 3], 1).tolist()
     [-2, -1, 1, 2]
     """
-    value, power = _int32(x, "x"), _exponent(exponent)
+    value, power = as_int32(x, "x"), _exponent(exponent)
     mask = (1 << power) - 1
     threshold = (mask >> 1) + (value < 0)
     return ((value >> power) + ((value & mask) > threshold)).astype(np.int32)
@@ -59,7 +59,7 @@ def rounding_shift_right(x: ArrayLike, exponent: ArrayLike) -> IntArray:
     >>> rounding_shift_right([-3, -1, 1, 3], 1).tolist()
     [-1, 0, 1, 2]
     """
-    value, power = _int32(x, "x"), _exponent(exponent)
+    value, power = as_int32(x, "x"), _exponent(exponent)
     return ((value + ((1 << power) >> 1)) >> power).astype(np.int32)
 
 
@@ -110,7 +110,8 @@ def multiply_by_quantized_multiplier(
     Raises:
         OverflowError: an intermediate or the result leaves int32 (undefined in C).
     """
-    value, m, s = _int32(x, "x"), _int32(multiplier, "multiplier"), _int32(shift, "shift")
+    check_type(rounding, MultiplierRounding, "rounding")
+    value, m, s = as_int32(x, "x"), as_int32(multiplier, "multiplier"), as_int32(shift, "shift")
     if s.size and (s.min() < -31 or s.max() > 30):
         raise ValueError(f"shift reaches from {s.min()} to {s.max()}; allowed is -31 to 30")
     if rounding is MultiplierRounding.SINGLE:
@@ -124,8 +125,8 @@ def multiply_by_quantized_multiplier(
     return divide(high, np.maximum(-s, 0))
 
 
-def _int32(x: ArrayLike, name: str) -> IntArray:
-    """The values as int64, checked to lie within int32."""
+def as_int32(x: ArrayLike, name: str) -> IntArray:
+    """Integers as int64, checked to lie within int32; OverflowError otherwise."""
     return _fits(as_int(x, name), name).astype(np.int64)
 
 
@@ -136,7 +137,7 @@ def _fits(x: IntArray, name: str) -> IntArray:
 
 
 def _exponent(exponent: ArrayLike) -> IntArray:
-    power = _int32(exponent, "exponent")
+    power = as_int32(exponent, "exponent")
     if power.size and (power.min() < 0 or power.max() > 31):
         raise ValueError(f"exponent reaches from {power.min()} to {power.max()}; allowed is 0…31")
     return power

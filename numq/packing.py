@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from numq.arrays import IntArray, as_int
+from numq.arrays import IntArray, as_int, check_type
 from numq.formats import IntFormat
 
 
@@ -130,6 +130,8 @@ def _pad(x: NDArray[Any], multiple: int) -> NDArray[Any]:
 
 
 def _check_order(fmt: IntFormat, order: PackOrder) -> None:
+    check_type(fmt, IntFormat, "fmt")
+    check_type(order, PackOrder, "order")
     if fmt.bits not in _WIDTHS[order]:
         allowed = ", ".join(map(str, _WIDTHS[order]))
         raise ValueError(f"fmt has {fmt.bits} bits; {order.name} packs {allowed}")

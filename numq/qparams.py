@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arrays import Array, FloatArray, as_float, as_int, check_finite
+from numq.arrays import Array, FloatArray, as_float, as_int, check_finite, check_type
 from numq.formats import IntFormat
 from numq.granularity import Granularity, PerTensor
 from numq.scales import (
@@ -61,6 +61,9 @@ class QParams:
         signed_scale: bool = False,
     ) -> None:
         """Check everything, then freeze."""
+        check_type(format, IntFormat, "format")
+        check_type(granularity, Granularity, "granularity")
+        check_type(scale_format, ScaleFormat, "scale_format")
         scales = _checked_scale(scale, scale_format, signed_scale)
         zero_points = _checked_zero_point(zero_point, format, scales.shape)
         if isinstance(granularity, PerTensor) and scales.ndim:
@@ -80,10 +83,8 @@ class QParams:
     def range(self) -> tuple[FloatArray, FloatArray]:
         """The smallest and the largest real number each block can hold, float64."""
         scale = self.scale.astype(np.float64)
-        ends = (
-            scale * (self.format.qmin - self.zero_point),
-            scale * (self.format.qmax - self.zero_point),
-        )
+        zero_point = self.zero_point.astype(np.int64)
+        ends = [scale * (code - zero_point) for code in (self.format.qmin, self.format.qmax)]
         return np.minimum(*ends), np.maximum(*ends)
 
     @property
@@ -118,12 +119,13 @@ class QParams:
 
 def _span(values: Array) -> str:
     """`0.5` for a scalar, `(64,) in 0.1…0.3` for an array."""
-    if values.ndim == 0:
-        return f"{values:.6g}"
     if not values.size:
         return f"{values.shape}"
-    low, high = values.min(), values.max()
-    return f"{values.shape} " + (f"= {low:.6g}" if low == high else f"in {low:.6g}…{high:.6g}")
+    show = "{:d}" if values.dtype.kind in "iu" else "{:.6g}"
+    low, high = show.format(values.min()), show.format(values.max())
+    if values.ndim == 0:
+        return low
+    return f"{values.shape} " + (f"= {low}" if low == high else f"in {low}…{high}")
 
 
 def _checked_scale(scale: ArrayLike, scale_format: ScaleFormat, signed: bool) -> Array:
@@ -190,6 +192,9 @@ def choose_qparams(
     >>> choose_qparams(-1.0, 1.55, UINT8)
     QParams(uint8, per tensor, scale 0.01, zero_point 100, covers [-1, 1.55])
     """
+    check_type(fmt, IntFormat, "fmt")
+    check_type(scheme, Affine | Symmetric, "scheme")
+    check_type(floor, ScaleFloor, "floor")
     lo, hi = as_float(rmin, "rmin"), as_float(rmax, "rmax")
     check_finite(lo, "rmin")
     check_finite(hi, "rmax")

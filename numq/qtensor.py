@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from numq.arrays import Array, FloatArray, IntArray, as_float, as_int, check_finite
+from numq.arrays import Array, FloatArray, IntArray, as_float, as_int, check_finite, check_type
 from numq.formats import IntFormat
 from numq.granularity import Granularity, Shape, expand
 from numq.packing import pack
@@ -41,6 +41,7 @@ class QTensor:
 
     def __post_init__(self) -> None:
         """Check codes against the parameters, then freeze a copy."""
+        check_type(self.qparams, QParams, "qparams")
         codes = as_int(self.codes, "codes")
         fmt = self.qparams.format
         if codes.size and (codes.min() < fmt.qmin or codes.max() > fmt.qmax):
@@ -100,7 +101,7 @@ class QTensor:
         """Shape and bytes, parameters, and the first codes with their meaning."""
         plain = 4 * math.prod(self.shape)
         ratio = f", {plain / self.nbytes:.2f}x smaller than float32" if plain else ""
-        first = ", ".join(map(str, self.codes.flat[:6]))
+        first = ", ".join(map(str, self.codes.flat[:6])) or "none"
         more = ", …" if self.codes.size > 6 else ""
         return (
             f"QTensor(shape {self.shape}, {self.nbytes} bytes{ratio}\n"
@@ -135,6 +136,8 @@ def quantize(
     >>> quantize([-1.0, 0.25, 0.75, 100.0], QParams(0.5, 0, INT8)).codes
     array([ -2,   0,   2, 127], dtype=int8)
     """
+    check_type(qparams, QParams, "qparams")
+    check_type(rule, QuantizeRule, "rule")
     x = as_float(x, "x")
     if rule.non_finite is NonFinite.RAISE:
         check_finite(x, "x")

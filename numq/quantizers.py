@@ -14,14 +14,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from functools import reduce
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arrays import FloatArray, as_float, check_finite
+from numq.arrays import FloatArray, as_float, check_finite, check_type
 from numq.formats import INT8, IntFormat
 from numq.granularity import Granularity, PerTensor, param_shape
 from numq.metrics import ErrorReport, error_report
@@ -43,7 +43,18 @@ from numq.scales import (
 Clip: TypeAlias = tuple[float | None, float | None]
 
 
-@dataclass(frozen=True)
+_FIELD_TYPES = {
+    "format": IntFormat,
+    "granularity": Granularity,
+    "observer": Observer,
+    "clip": tuple,
+    "rule": QuantizeRule,
+    "scale_format": ScaleFormat,
+    "floor": ScaleFloor,
+}
+
+
+@dataclass(frozen=True, repr=False)
 class Quantizer(ABC):
     """Base of the quantizers; a subclass says which scheme turns a range into parameters.
 
@@ -68,12 +79,25 @@ class Quantizer(ABC):
     floor: ScaleFloor = NUMQ_FLOOR
 
     def __post_init__(self) -> None:
-        """Refuse a clip that is not a range."""
+        """Refuse fields of other types, and a clip that is not a range."""
+        for name, kind in _FIELD_TYPES.items():
+            check_type(getattr(self, name), kind, name)
+        _ = self.scheme  # checks the subclass's own choice
         lo, hi = self.clip
         if any(end is not None and not math.isfinite(end) for end in (lo, hi)):
             raise ValueError(f"clip is {self.clip}; an end is a finite number or None")
         if lo is not None and hi is not None and lo >= hi:
             raise ValueError(f"clip is {self.clip}; the low end must be below the high end")
+
+    def __repr__(self) -> str:
+        """Format and granularity, then the fields that differ from their defaults."""
+        changed = [
+            f"{f.name}={getattr(self, f.name)}"
+            for f in fields(self)
+            if f.name not in ("format", "granularity") and getattr(self, f.name) != f.default
+        ]
+        parts = [self.format.name, repr(self.granularity), *changed]
+        return f"{type(self).__name__}({', '.join(parts)})"
 
     @property
     @abstractmethod
@@ -163,7 +187,7 @@ class Quantizer(ABC):
         return x if lo is None and hi is None else np.clip(x, lo, hi)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AffineQuantizer(Quantizer):
     """Scale and zero point: the codes cover exactly the range observed, extended to zero.
 
@@ -180,7 +204,7 @@ class AffineQuantizer(Quantizer):
         return Affine(self.zero_point)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SymmetricQuantizer(Quantizer):
     """Scale alone: zero sits in the middle of the codes, products need no correction.
 

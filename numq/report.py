@@ -37,7 +37,7 @@ def _cells(row: Row, reference: Row) -> tuple[str, ...]:
         _name(row),
         f"{row.accuracy:.2%}",
         f"{row.agreement:.2%}",
-        f"{row.nbytes}",
+        str(row.nbytes),
         f"{reference.nbytes / row.nbytes:.2f}",
         f"{row.sqnr:.1f}" if np.isfinite(row.sqnr) else "",
         f"{row.milliseconds:.2f}",

@@ -6,7 +6,7 @@ from enum import Enum
 
 import numpy as np
 
-from numq.arrays import Array, FloatArray, IntArray
+from numq.arrays import Array, FloatArray, IntArray, check_type
 from numq.formats import IntFormat
 
 
@@ -27,8 +27,8 @@ class Overflow(Enum):
 
     SATURATE = "the nearest code"
     WRAP = "modulo 2^bits, as a register does"
-    CAST_INT32 = "cast to int32 first, where what int32 lacks becomes -2^31; then saturate"
-    CAST_INT64 = "the same through int64: +1e38 ends as the smallest code"
+    CAST_INT32 = "cast to int32, where what it lacks becomes -2^31; add, wrapping; then saturate"
+    CAST_INT64 = "add as floats, cast to int64, where +1e38 becomes -2^63; then saturate"
     RAISE = "OverflowError"
 
 
@@ -48,6 +48,7 @@ def round_values(
     >>> round_values(x, Rounding.HALF_UP).tolist()
     [-2.0, -1.0, 1.0, 2.0, 3.0]
     """
+    check_type(rounding, Rounding, "rounding")
     match rounding:
         case Rounding.HALF_EVEN:
             return np.rint(x)
@@ -86,6 +87,7 @@ def _stochastic(x: FloatArray, rng: np.random.Generator | None) -> FloatArray:
     """Up with probability `x − floor(x)`: the expected value is `x`."""
     if rng is None:
         raise ValueError("Rounding.STOCHASTIC needs rng=, a numpy.random.Generator")
+    check_type(rng, np.random.Generator, "rng")
     up = rng.random(x.shape) < _fraction(x)
     return np.where(up, np.floor(x) + 1, np.floor(x)).astype(x.dtype)
 
@@ -113,6 +115,7 @@ def round_to_int(
         ValueError: NaN in `x`, infinity under WRAP, STOCHASTIC without `rng`.
         OverflowError: under RAISE, if a value lies outside `fmt`; names the first.
     """
+    check_type(overflow, Overflow, "overflow")
     if np.isnan(x).any():
         raise ValueError("x holds NaN, which has no integer code; choose a NonFinite policy")
     # float64 holds every bound, also 2^31 − 1, which float32 would round up to 2^31.
@@ -124,9 +127,10 @@ def round_to_int(
         case Overflow.WRAP:
             codes = _wrap(rounded, offset, fmt)
         case Overflow.CAST_INT32:
-            codes = np.clip(_cast(rounded, offset, 32), fmt.qmin, fmt.qmax)
+            total = _wrapped_sum(_cast(rounded, 32), offset, 32)
+            codes = np.clip(total, fmt.qmin, fmt.qmax)
         case Overflow.CAST_INT64:
-            codes = np.clip(_cast(rounded, offset, 64), fmt.qmin, fmt.qmax)
+            codes = np.clip(_cast(rounded + offset, 64), fmt.qmin, fmt.qmax)
         case Overflow.RAISE:
             codes = _inside(rounded + offset, fmt)
     return codes.astype(fmt.dtype)
@@ -144,12 +148,16 @@ def _wrap(rounded: FloatArray, offset: Array | int, fmt: IntFormat) -> FloatArra
     return np.where(low > fmt.qmax, low - span, low)
 
 
-def _cast(rounded: FloatArray, offset: Array | int, bits: int) -> FloatArray:
-    """x86's float-to-integer conversion and the wrapping sum after it, carried in float64."""
+def _cast(whole: FloatArray, bits: int) -> FloatArray:
+    """x86's float-to-integer conversion: what does not fit becomes the smallest integer."""
     half = 2.0 ** (bits - 1)
-    held = np.where((rounded >= -half) & (rounded < half), rounded, -half)
-    total = held + offset
-    return np.where(total >= half, total - 2 * half, np.where(total < -half, half, total))
+    return np.where((whole >= -half) & (whole < half), whole, -half)
+
+
+def _wrapped_sum(a: FloatArray, b: Array | int, bits: int) -> FloatArray:
+    """`a + b` as a register of so many bits holds it; exact, as both are far below 2^53."""
+    half = 2.0 ** (bits - 1)
+    return np.mod(a + b + half, 2 * half) - half
 
 
 def _inside(codes: FloatArray, fmt: IntFormat) -> FloatArray:

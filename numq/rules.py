@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from numq.arrays import check_type
 from numq.rounding import Overflow, Rounding
 
 
@@ -52,7 +53,12 @@ class QuantizeRule:
     non_finite: NonFinite = NonFinite.RAISE
 
     def __post_init__(self) -> None:
-        """Refuse the one pair that no hardware has."""
+        """Refuse what is no choice, and the one pair that no hardware has."""
+        check_type(self.scale_op, ScaleOp, "scale_op")
+        check_type(self.order, ZeroPointOrder, "order")
+        check_type(self.rounding, Rounding, "rounding")
+        check_type(self.overflow, Overflow, "overflow")
+        check_type(self.non_finite, NonFinite, "non_finite")
         fused = self.order is ZeroPointOrder.FUSED_ADD_THEN_ROUND
         if fused and self.scale_op is not ScaleOp.MULTIPLY_RECIPROCAL:
             raise ValueError("order FUSED_ADD_THEN_ROUND needs scale_op MULTIPLY_RECIPROCAL")

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from numq.arrays import Array, FloatArray, IntArray
+from numq.arrays import Array, FloatArray, IntArray, check_type
 from numq.formats import IntFormat
 from numq.rounding import Rounding, round_values
 
@@ -43,12 +43,20 @@ class Affine:
 
     zero_point: ZeroPointRule = ZeroPointRule.FROM_MIN
 
+    def __post_init__(self) -> None:
+        """Refuse what is no rule."""
+        check_type(self.zero_point, ZeroPointRule, "zero_point")
+
 
 @dataclass(frozen=True)
 class Symmetric:
     """The zero point sits in the middle: 0 for signed codes, 2^(bits−1) for unsigned ones."""
 
     range: SymmetricRange = SymmetricRange.RESTRICTED
+
+    def __post_init__(self) -> None:
+        """Refuse what is no convention."""
+        check_type(self.range, SymmetricRange, "range")
 
 
 Scheme: TypeAlias = Affine | Symmetric

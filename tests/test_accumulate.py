@@ -112,12 +112,17 @@ A = np.zeros((2, 3), np.int8)
         (A.astype(bool), A.T, TypeError, "a has dtype bool"),
         (A.astype(object), A.T, TypeError, "a has dtype object"),
         (np.ma.masked_array(A), A.T, TypeError, "a is a masked array"),
-        (np.asmatrix(A), A.T, TypeError, "a is a numpy.matrix"),
     ],
 )
 def test_what_is_no_integer_matrix_is_named(a, b, error, message):
     with pytest.raises(error, match=message):
         matmul_int8(a, b)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_numpy_matrices_are_refused():
+    with pytest.raises(TypeError, match=r"a is a numpy\.matrix"):
+        matmul_int8(np.asmatrix(A), A.T)
 
 
 def test_bad_zero_points_are_named():

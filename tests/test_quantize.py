@@ -70,6 +70,20 @@ def test_dequantize_is_the_exact_product_rounded_once(case):
         assert float(value) == float(oracle.nearest_float(exact))
 
 
+@pytest.mark.parametrize(
+    "stride", [211, pytest.param(1, marks=pytest.mark.slow)], ids=["sampled", "exhaustive"]
+)
+@pytest.mark.parametrize("rule", [rules.ONNXRUNTIME, rules.TORCH_PER_TENSOR, rules.ONNX_REFERENCE])
+def test_every_float16_value(stride, rule):
+    halves = np.arange(0, 2**16, stride, dtype=np.uint16).view(np.float16)
+    for scale, zero_point, fmt in ((0.0078125, 3, INT8), (0.3, 100, UINT8)):
+        qparams = QParams(scale, zero_point, fmt)
+        codes = quantize(halves, qparams, rule=rule).codes
+        assert codes.tolist() == [
+            oracle.quantize(float(h), float(qparams.scale), zero_point, fmt, rule) for h in halves
+        ]
+
+
 def test_int32_codes_survive_in_float64():
     q = QTensor(np.array([16777217, 2**31 - 1]), QParams(1.0, 0, INT32))
     assert q.dequantize(np.float64).tolist() == [16777217.0, 2147483647.0]

@@ -12,11 +12,12 @@ from enum import Enum
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arrays import Array, IntArray, as_float, as_int, check_finite
+from numq.arrays import Array, FloatArray, IntArray, as_float, check_finite, check_type
 from numq.fixedpoint import (
     INT32_MAX,
     INT32_MIN,
     MultiplierRounding,
+    as_int32,
     multiply_by_quantized_multiplier,
     quantize_multiplier,
 )
@@ -86,9 +87,11 @@ def prepare_requantizer(
         how: the arithmetic.
         relu: clamp at the zero point, which is what ReLU becomes.
     """
-    s_x, s_w = as_float(x_scale, "x_scale"), as_float(w_scale, "w_scale")
-    check_finite(s_x, "x_scale")
-    check_finite(s_w, "w_scale")
+    check_type(out, QParams, "out")
+    check_type(how, Requantization, "how")
+    s_x, s_w = _scale32(x_scale, "x_scale"), _scale32(w_scale, "w_scale")
+    if s_x.ndim:
+        raise ValueError(f"x_scale has shape {s_x.shape}; the input is per tensor")
     if out.scale.ndim:
         raise ValueError(f"out has scales of shape {out.scale.shape}; the output is per tensor")
     if out.format.bits > 16:
@@ -96,8 +99,7 @@ def prepare_requantizer(
     multiplier: Array
     shift: Array = np.zeros((), np.int32)
     if how is Requantization.F32_EVEN:
-        single = s_x.astype(np.float32) * s_w.astype(np.float32)
-        multiplier = np.asarray(single / out.scale.astype(np.float32))
+        multiplier = np.asarray((s_x * s_w) / out.scale.astype(np.float32))
     else:
         double = s_x.astype(np.float64) * s_w.astype(np.float64)
         multiplier = np.asarray(double / out.scale.astype(np.float64))
@@ -106,6 +108,15 @@ def prepare_requantizer(
     zero_point = int(out.zero_point)
     qmin = max(out.format.qmin, zero_point) if relu else out.format.qmin
     return Requantizer(how, multiplier, shift, zero_point, qmin, out.format.qmax, out.format)
+
+
+def _scale32(scale: ArrayLike, name: str) -> FloatArray:
+    """The scale as backends store it, float32; finite and positive."""
+    stored = as_float(scale, name).astype(np.float32)
+    check_finite(stored, name)
+    if (stored <= 0).any():
+        raise ValueError(f"{name} is {stored.min()}; allowed are positive numbers")
+    return stored
 
 
 def requantize(acc: ArrayLike, requantizer: Requantizer) -> IntArray:
@@ -117,9 +128,21 @@ def requantize(acc: ArrayLike, requantizer: Requantizer) -> IntArray:
 
     Returns:
         (..., N) codes in the dtype of the output format.
+
+    Raises:
+        TypeError: accumulators that are not integers.
+        ValueError: N multipliers on a last axis that is not N.
+        OverflowError: accumulators outside int32.
     """
+    check_type(requantizer, Requantizer, "requantizer")
     r = requantizer
-    scaled = _scale_down(as_int(acc, "acc"), r)
+    sums = as_int32(acc, "acc")
+    if r.multiplier.ndim and sums.shape[-1:] not in (r.multiplier.shape, (1,)):
+        raise ValueError(
+            f"acc has shape {sums.shape}; {r.multiplier.size} multipliers need "
+            f"(..., {r.multiplier.size})"
+        )
+    scaled = _scale_down(sums, r)
     # Wider than 32 bits: scaled value and zero point may both be at their ends.
     wide = scaled.astype(np.int64 if r.how in _FIXED else np.float64)
     return np.clip(wide + r.zero_point, r.qmin, r.qmax).astype(r.format.dtype)

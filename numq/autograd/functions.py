@@ -86,7 +86,7 @@ def mean(a: Tensor) -> Tensor:
 
 def relu(a: Tensor) -> Tensor:
     """`max(a, 0)`; the gradient at 0 is 0, as in torch; ONNX Relu."""
-    return record("Relu", (a,), np.maximum(a.data, 0), lambda g: (g * (a.data > 0),))
+    return record("Relu", (a,), np.maximum(a.data, 0), lambda g: (np.where(a.data > 0, g, 0),))
 
 
 def cross_entropy(logits: Tensor, labels: ArrayLike) -> Tensor:

@@ -90,7 +90,9 @@ class Tensor:
             raise ValueError("this tensor does not require a gradient; nothing was recorded")
         if grad is None and self.data.size != 1:
             raise ValueError(f"grad is missing; a tensor of shape {self.shape} needs one")
-        seed = np.ones_like(self.data) if grad is None else as_float(grad, "grad")
+        seed = np.ones_like(self.data)
+        if grad is not None:
+            seed = as_float(grad, "grad").astype(self.data.dtype)
         if seed.shape != self.shape:
             raise ValueError(f"grad has shape {seed.shape}; the tensor has {self.shape}")
         _propagate(self, seed)
@@ -131,7 +133,8 @@ def _propagate(root: Tensor, seed: FloatArray) -> None:
         for source, part in zip(tensor.node.inputs, tensor.node.backward(grad), strict=True):
             if source.requires_grad and part is not None:
                 known = grads.get(id(source))
-                grads[id(source)] = part if known is None else known + part
+                mine = part.astype(source.data.dtype, copy=False)  # a gradient is as precise as it
+                grads[id(source)] = mine if known is None else known + mine
 
 
 def _topological(root: Tensor) -> list[Tensor]:

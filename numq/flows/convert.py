@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from numq.arithmetic.requantize import Requantization
-from numq.arrays import FloatArray, as_float
+from numq.arrays import FloatArray, as_float32, check_type
 from numq.autograd import Tensor, no_grad
 from numq.flows.network import (
     DynamicLinear,
@@ -23,7 +23,7 @@ from numq.formats import INT8
 from numq.granularity import PerChannel, PerTensor, PerToken
 from numq.nn import Linear, Module, ReLU, Sequential
 from numq.observers import Observed
-from numq.ops.linear import prepare_static
+from numq.ops.linear import check_dynamic, prepare_static
 from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer
 
 WEIGHTS_INT8 = SymmetricQuantizer(INT8, PerChannel(0))
@@ -43,6 +43,7 @@ def weight_only(model: Sequential, *, weights: Quantizer = WEIGHTS_INT8) -> Netw
         model: Linear and ReLU layers.
         weights: any Quantizer, any granularity.
     """
+    check_type(weights, Quantizer, "weights")
     return Network(
         tuple(
             WeightOnlyLinear(weights(layer.weight.data), layer.bias.data)
@@ -66,6 +67,8 @@ def dynamic(
         weights: per tensor or per channel of axis 0, 8 bits or fewer.
         activations: per token or per tensor, 8 bits or fewer.
     """
+    check_type(weights, Quantizer, "weights")
+    check_dynamic(activations)
 
     def convert(layer: Linear | ReLU) -> Layer:
         if isinstance(layer, ReLU):
@@ -98,6 +101,13 @@ def static(
         TypeError: a layer that is neither Linear nor ReLU.
         ValueError: no calibration data, or a ReLU that follows no Linear.
     """
+    check_type(weights, Quantizer, "weights")
+    for name, quantizer in (("activations", activations), ("output", output)):
+        check_type(quantizer, Quantizer, name)
+        if not isinstance(quantizer.granularity, PerTensor) or quantizer.format.bits > 8:
+            raise ValueError(f"{name} is {quantizer!r}; needed are PerTensor(), 8 bits or fewer")
+    if isinstance(calibration, np.ndarray):
+        raise TypeError("calibration is one array; pass an iterable of batches, such as [array]")
     stages = list(_stages(model))
     quantizers = [*[activations] * len(stages), output]
     params = [
@@ -121,7 +131,7 @@ def _calibrate(
     """What each quantizer observes: the input, then the output of every stage."""
     seen: list[list[Observed]] = []
     for batch in calibration:
-        edges = [as_float(batch, "calibration").astype(np.float32)]
+        edges = [as_float32(batch, "calibration")]
         for linear, relu in stages:
             edges.append(_run(linear, relu, edges[-1]))
         seen.append([q.observe(edge) for q, edge in zip(quantizers, edges, strict=True)])
@@ -139,6 +149,7 @@ def _run(linear: Linear, relu: bool, x: FloatArray) -> FloatArray:
 
 def _layers(model: Sequential) -> Iterator[Linear | ReLU]:
     """The layers of the model, checked; a Sequential inside is walked through."""
+    check_type(model, Sequential, "model")
     for layer in model.layers:
         if isinstance(layer, Sequential):
             yield from _layers(layer)

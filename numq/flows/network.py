@@ -9,8 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arrays import Array, FloatArray, IntArray, as_float
-from numq.ops.linear import StaticLinear, linear_dynamic, linear_static, linear_weight_only
+from numq.arrays import Array, FloatArray, IntArray, as_float32
+from numq.ops.linear import (
+    StaticLinear,
+    check_dynamic,
+    check_weight,
+    linear_dynamic,
+    linear_static,
+    linear_weight_only,
+)
 from numq.packing import pack
 from numq.qparams import QParams
 from numq.qtensor import QTensor
@@ -30,12 +37,17 @@ class Layer(ABC):
         """What has to be stored, as stored."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class WeightOnlyLinear(Layer):
     """Integer weights, float arithmetic."""
 
     w: QTensor
     bias: FloatArray
+
+    def __repr__(self) -> str:
+        """Sizes and weights."""
+        outputs, inputs = self.w.shape
+        return f"WeightOnlyLinear({inputs} -> {outputs}, {self.w.qparams!r})"
 
     def __call__(self, x: FloatArray) -> FloatArray:
         """Weights are dequantized, then multiplied."""
@@ -46,13 +58,23 @@ class WeightOnlyLinear(Layer):
         return _weight_arrays(self.w) | {"bias": self.bias}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DynamicLinear(Layer):
     """Integer weights; activations are quantized when they come."""
 
     w: QTensor
     bias: FloatArray
     quantizer: Quantizer
+
+    def __post_init__(self) -> None:
+        """Refuse now what the first call would refuse."""
+        check_weight(self.w)
+        check_dynamic(self.quantizer)
+
+    def __repr__(self) -> str:
+        """Sizes, weights, and how activations are quantized."""
+        outputs, inputs = self.w.shape
+        return f"DynamicLinear({inputs} -> {outputs}, {self.w.qparams!r}, {self.quantizer!r})"
 
     def __call__(self, x: FloatArray) -> FloatArray:
         """Integer product, float result."""
@@ -81,15 +103,19 @@ def _weight_arrays(w: QTensor) -> dict[str, Array]:
     return arrays | ({"zero_point": w.zero_point} if w.zero_point.any() else {})
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Network:
     """Layers one after the other, float between them (weight-only and dynamic)."""
 
     layers: tuple[Layer, ...]
 
+    def __repr__(self) -> str:
+        """A line for each layer."""
+        return "\n".join(["Network(", *(f"  {layer!r}" for layer in self.layers), ")"])
+
     def __call__(self, x: ArrayLike) -> FloatArray:
         """(M, in) real numbers to (M, out) float32."""
-        y = as_float(x, "x").astype(np.float32, copy=False)
+        y = as_float32(x, "x")
         for layer in self.layers:
             y = layer(y)
         return y
@@ -102,7 +128,7 @@ class Network:
         return save_arrays(path, arrays, {"format": "numq network", "version": "1"})
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StaticNetwork:
     """Layers of integers only, between a quantized input and quantized logits.
 
@@ -117,6 +143,12 @@ class StaticNetwork:
     layers: tuple[StaticLinear, ...]
     output: QParams
     quantizer: Quantizer
+
+    def __repr__(self) -> str:
+        """The two doors and a line for each layer."""
+        lines = [f"  {_summary(layer)}" for layer in self.layers]
+        doors = f"  input  {self.input!r}", f"  output {self.output!r}"
+        return "\n".join(["StaticNetwork(", doors[0], *lines, doors[1], ")"])
 
     def __call__(self, x: ArrayLike) -> FloatArray:
         """(M, in) real numbers to (M, out) float32: float only at the two doors."""
@@ -140,6 +172,14 @@ class StaticNetwork:
             f"{i}.{k}": v for i, layer in enumerate(self.layers) for k, v in _static(layer).items()
         }
         return save_arrays(path, ends | arrays, {"format": "numq static network", "version": "1"})
+
+
+def _summary(layer: StaticLinear) -> str:
+    outputs, inputs = layer.w.shape
+    r = layer.requantizer
+    relu = ", ReLU" if r.qmin > r.format.qmin else ""
+    codes = f"{layer.x_format.name} x {layer.w_format.name} -> {r.format.name}"
+    return f"StaticLinear({inputs} -> {outputs}, {codes}, {r.how.name}{relu})"
 
 
 def _static(layer: StaticLinear) -> dict[str, Array]:

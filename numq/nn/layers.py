@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from numq.arrays import check_type
 from numq.autograd import Tensor, add, matmul, parameter, relu, transpose
 
 
@@ -18,16 +19,27 @@ class Module(ABC):
         """What the layer computes."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The same as `forward`."""
+        """The same as `forward`; arrays must be wrapped in a Tensor first."""
+        check_type(x, Tensor, "x")
         return self.forward(x)
 
-    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        """(name, parameter) of this module and of those inside, names joined by dots."""
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """(name, parameter) of this module and of those inside, names joined by dots.
+
+        Each parameter comes once, under its first name, also where a layer is used twice.
+        """
+        seen: set[int] = set()
+        for name, tensor in self._walk(""):
+            if id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield name, tensor
+
+    def _walk(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
         for name, value in vars(self).items():
             members = enumerate(value) if isinstance(value, tuple) else [(name, value)]
             for key, member in members:
                 if isinstance(member, Module):
-                    yield from member.named_parameters(f"{prefix}{key}.")
+                    yield from member._walk(f"{prefix}{key}.")
                 elif isinstance(member, Tensor) and member.requires_grad:
                     yield f"{prefix}{key}", member
 
@@ -46,6 +58,7 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, *, rng: np.random.Generator) -> None:
         """Draw the parameters from `rng`."""
+        check_type(rng, np.random.Generator, "rng")
         if in_features < 1 or out_features < 1:
             raise ValueError(
                 f"in_features is {in_features}, out_features {out_features}; both are at least 1"

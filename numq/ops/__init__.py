@@ -7,6 +7,7 @@ from numq.ops.linear import (
     linear_weight_only,
     prepare_static,
     quantize_bias,
+    static_accumulators,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "linear_weight_only",
     "prepare_static",
     "quantize_bias",
+    "static_accumulators",
 ]

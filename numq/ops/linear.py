@@ -21,7 +21,7 @@ from numq.arithmetic.requantize import (
     prepare_requantizer,
     requantize,
 )
-from numq.arrays import FloatArray, IntArray, as_float, check_finite
+from numq.arrays import FloatArray, IntArray, as_float, as_float32, as_int, check_finite, check_type
 from numq.fixedpoint import INT32_MAX
 from numq.formats import INT8, IntFormat
 from numq.granularity import PerChannel, PerTensor, PerToken
@@ -68,9 +68,8 @@ def linear_dynamic(
         ValueError: a granularity whose scales cannot be taken out of the sum.
     """
     x = _input(x, w)
-    _check_weight(w)
-    if not isinstance(quantizer.granularity, PerToken | PerTensor):
-        raise ValueError(f"quantizer is {quantizer.granularity}; allowed: PerToken, PerTensor")
+    check_weight(w)
+    check_dynamic(quantizer)
     q = quantizer(x)
     acc = accumulate(q.codes, q.zero_point, w.codes.T, w.zero_point)  # int32
     scale = q.scale.reshape(-1, 1) * w.scale.reshape(1, -1)  # float32, (M or 1, out or 1)
@@ -78,11 +77,22 @@ def linear_dynamic(
     return y if bias is None else y + _bias(bias, w)
 
 
+def check_dynamic(quantizer: Quantizer) -> None:
+    """Refuse a quantizer whose activations an integer product cannot use."""
+    check_type(quantizer, Quantizer, "quantizer")
+    if not isinstance(quantizer.granularity, PerToken | PerTensor) or quantizer.format.bits > 8:
+        raise ValueError(
+            f"quantizer is {quantizer!r}; an integer product needs PerToken() or PerTensor() and "
+            "8 bits or fewer"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class StaticLinear:
     """A Linear layer that is integers from end to end, prepared offline by `prepare_static`.
 
     Attributes:
+        x_format: the codes it takes.
         w: (out, in) codes.
         w_format: what they are packed as when stored.
         z_x: zero point of the input.
@@ -91,6 +101,7 @@ class StaticLinear:
         requantizer: the way back to the codes of the output.
     """
 
+    x_format: IntFormat
     w: IntArray
     w_format: IntFormat
     z_x: int
@@ -117,26 +128,48 @@ def prepare_static(
         out: parameters of the output, per tensor.
         how: the arithmetic of requantization.
         relu: fuse a ReLU: clamp at the output's zero point.
+
+    Raises:
+        ValueError: parameters that an integer layer cannot use, a bias too large for its unit, or
+            channels whose accumulator could leave int32; the last two name the channels.
     """
-    _check_weight(w)
+    check_type(x, QParams, "x")
+    check_weight(w)
     if x.scale.ndim:
         raise ValueError(f"x has scales of shape {x.scale.shape}; a static input is per tensor")
+    if x.format.bits > 8:
+        raise ValueError(f"x is {x.format.name}; an integer product needs 8 bits or fewer")
     real = np.zeros(w.shape[0]) if bias is None else _bias(bias, w)
     requantizer = prepare_requantizer(x.scale, w.scale, out, how, relu=relu)
     int_bias = quantize_bias(real, x.scale, w.scale)
-    return StaticLinear(w.codes, w.format, int(x.zero_point), w.zero_point, int_bias, requantizer)
+    _check_sums(x, w, int_bias)
+    return StaticLinear(
+        x.format, w.codes, w.format, int(x.zero_point), w.zero_point, int_bias, requantizer
+    )
 
 
 def linear_static(codes: ArrayLike, layer: StaticLinear) -> IntArray:
     """The run-time half: (M, in) codes to (M, out) codes, integers only (with fixed point)."""
-    acc = accumulate(codes, layer.z_x, layer.w.T, layer.z_w)  # int32
-    return requantize(acc + layer.bias, layer.requantizer)  # codes of the output
+    return requantize(static_accumulators(codes, layer), layer.requantizer)
+
+
+def static_accumulators(codes: ArrayLike, layer: StaticLinear) -> IntArray:
+    """(M, out) int32, `Σ (x − z_x)(w − z_w) + bias`: what `linear_static` requantizes.
+
+    Raises:
+        TypeError: codes of another dtype than the layer's input format.
+        ValueError: codes outside that format, or a shape other than (M, in).
+    """
+    x, fmt = as_int(codes, "codes"), layer.x_format
+    if x.dtype != fmt.dtype:
+        raise TypeError(f"codes has dtype {x.dtype}; the layer was prepared for {fmt.dtype}")
+    if x.size and (x.min() < fmt.qmin or x.max() > fmt.qmax):
+        raise ValueError(f"codes reach from {x.min()} to {x.max()}; allowed is {fmt!r}")
+    return accumulate(x, layer.z_x, layer.w.T, layer.z_w) + layer.bias
 
 
 def quantize_bias(bias: ArrayLike, x_scale: ArrayLike, w_scale: ArrayLike) -> IntArray:
     """int32 `rint(bias / (s_x·s_w))`, zero point 0: what is added to the accumulator.
-
-    Half of int32 is left to the accumulator, so that the sum cannot wrap unnoticed.
 
     Args:
         bias: (out,) real numbers.
@@ -144,41 +177,59 @@ def quantize_bias(bias: ArrayLike, x_scale: ArrayLike, w_scale: ArrayLike) -> In
         w_scale: scale of the weight, a scalar or (out,).
 
     Raises:
-        ValueError: a bias that takes more than 30 bits and a sign; names the channels. The remedy
-            is a larger weight scale for them.
+        ValueError: shapes that do not fit, or a bias beyond int32; the latter names the channels.
+            The remedy is a larger weight scale for them.
     """
     real = as_float(bias, "bias").astype(np.float64)
     check_finite(real, "bias")
     unit = as_float(x_scale, "x_scale").astype(np.float64) * as_float(w_scale, "w_scale")
+    if unit.shape not in ((), real.shape):
+        raise ValueError(f"w_scale has shape {unit.shape}; allowed are () and {real.shape}")
     steps = np.rint(real / unit)
-    at_risk = np.flatnonzero(np.abs(steps) > INT32_MAX // 2)
+    at_risk = np.flatnonzero(np.abs(steps) > INT32_MAX)
     if at_risk.size:
         raise ValueError(
             f"bias of channel(s) {at_risk[:8].tolist()} is {real[at_risk[0]]:g}, which is "
-            f"{steps[at_risk[0]]:.3g} steps of x_scale · w_scale; allowed is 2^30: "
+            f"{steps[at_risk[0]]:.3g} steps of x_scale · w_scale, more than int32 holds: "
             "raise the weight scale of these channels"
         )
     return steps.astype(np.int32)
 
 
+def _check_sums(x: QParams, w: QTensor, bias: IntArray) -> None:
+    """Refuse channels whose accumulator, bias included, could leave int32 for some input."""
+    reach = max(x.format.qmax - int(x.zero_point), int(x.zero_point) - x.format.qmin)
+    sizes = np.abs(w.codes.astype(np.int64) - w.zero_point.reshape(-1, 1).astype(np.int64))
+    worst = reach * sizes.sum(axis=1) + np.abs(bias.astype(np.int64))
+    at_risk = np.flatnonzero(worst > INT32_MAX)
+    if at_risk.size:
+        raise ValueError(
+            f"the accumulator of channel(s) {at_risk[:8].tolist()} could reach "
+            f"{worst[at_risk[0]]}, bias included, more than int32 holds; split the layer along its "
+            "inputs, or raise the weight scale"
+        )
+
+
 def _input(x: ArrayLike, w: QTensor) -> FloatArray:
-    array = as_float(x, "x")
+    check_type(w, QTensor, "w")
+    array = as_float32(x, "x")
     if len(w.shape) != 2:
         raise ValueError(f"w has shape {w.shape}; a Linear weight is (out, in)")
     if array.ndim != 2 or array.shape[1] != w.shape[1]:
         raise ValueError(f"x has shape {array.shape}; w of shape {w.shape} needs (M, {w.shape[1]})")
-    check_finite(array, "x")
-    return array.astype(np.float32, copy=False)
+    return array
 
 
 def _bias(bias: ArrayLike, w: QTensor) -> FloatArray:
-    array = as_float(bias, "bias")
+    array = as_float32(bias, "bias")
     if array.shape != w.shape[:1]:
         raise ValueError(f"bias has shape {array.shape}; w of shape {w.shape} needs {w.shape[:1]}")
-    return array.astype(np.float32, copy=False)
+    return array
 
 
-def _check_weight(w: QTensor) -> None:
+def check_weight(w: QTensor) -> None:
+    """Refuse weights that an integer product cannot use; the error says why."""
+    check_type(w, QTensor, "w")
     g = w.granularity
     kept = isinstance(g, PerTensor) or (isinstance(g, PerChannel) and g.axis in (0, -len(w.shape)))
     if len(w.shape) != 2 or not kept:

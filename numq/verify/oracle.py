@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from random import Random
 
-from numq.formats import FLOAT32, FloatFormat, IntFormat
+from numq.formats import FLOAT32, FLOAT64, FloatFormat, IntFormat
 from numq.rounding import Overflow, Rounding
 from numq.rules import NonFinite, QuantizeRule, ScaleOp, ZeroPointOrder
 
@@ -54,6 +54,12 @@ def wrap(value: int, bits: int) -> int:
     return low - 2**bits if low >= 2 ** (bits - 1) else low
 
 
+def cast(value: int, bits: int) -> int:
+    """x86's conversion: what does not fit becomes the smallest integer."""
+    half = 2 ** (bits - 1)
+    return value if -half <= value < half else -half
+
+
 def fit(rounded: int, offset: int, fmt: IntFormat, overflow: Overflow) -> int:
     """`rounded + offset` as a code of `fmt`."""
     match overflow:
@@ -62,12 +68,11 @@ def fit(rounded: int, offset: int, fmt: IntFormat, overflow: Overflow) -> int:
         case Overflow.WRAP:
             low = (rounded + offset) % 2**fmt.bits
             return low - 2**fmt.bits if low > fmt.qmax else low
-        case Overflow.CAST_INT32 | Overflow.CAST_INT64:
-            bits = 32 if overflow is Overflow.CAST_INT32 else 64
-            held = (
-                rounded if abs(rounded + Fraction(1, 2)) < 2 ** (bits - 1) else -(2 ** (bits - 1))
-            )
-            return clamp(wrap(held + offset, bits), fmt)
+        case Overflow.CAST_INT32:
+            return clamp(wrap(cast(rounded, 32) + offset, 32), fmt)
+        case Overflow.CAST_INT64:
+            total = nearest_float(Fraction(rounded + offset), FLOAT64)
+            return clamp(cast(int(total), 64), fmt)
         case Overflow.RAISE:
             if clamp(rounded + offset, fmt) != rounded + offset:
                 raise OverflowError(f"{rounded + offset} is outside {fmt!r}")

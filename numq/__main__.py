@@ -1,0 +1,5 @@
+"""`python -m numq`."""
+
+from numq.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,307 @@
+"""The doors: the command line, the demo behind it, and the files that they leave."""
+
+import io
+import re
+import struct
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from safetensors.numpy import load_file
+from sklearn.datasets import load_digits
+
+import numq as nq
+from numq import cli, demo, flows
+from numq.formats import FLOAT_FORMATS, INT_FORMATS
+from numq.nn import Linear, ReLU, Sequential
+
+
+@pytest.mark.parametrize(
+    ("value", "fmt", "head", "bits"),
+    [
+        ("2.718281828459045", "float16", "-> 2.71875  (error +4.7e-04)", "0 10000 0101110000"),
+        ("-1", "float8_e4m3fn", "-1.0 -> -1.0  (exact)", "1 0111 000"),
+        ("inf", "float16", "inf -> inf", "0 11111 0000000000"),
+        ("1e9", "float8_e4m3fn", "1000000000.0 -> nan", "0 1111 111"),
+        ("nan", "float8_e5m2", "nan -> nan", "0 11111 10"),
+        ("0x3f", "float4_e2m1", "63.0 -> 6.0  (error -5.7e+01)", "0 11 1"),
+        ("0x3f", "int8", "63 fits [-128, 127]", "00111111"),
+        ("-1", "int16", "-1 fits [-32768, 32767]", "11111111 11111111"),
+        ("0b101", "uint4", "5 fits [0, 15]", "0101"),
+        ("1024", "int32", "1024 fits", "00000000 00000000 00000100 00000000"),
+        ("510", "uint8", "510 does not fit [0, 255]: it needs 9 bits", "11111110"),
+    ],
+)
+def test_inspect(capsys, value, fmt, head, bits):
+    code = cli.main(["inspect", value, "--format", fmt])
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0].startswith(f"{fmt}  ")
+    assert head in lines[0]
+    assert lines[1] == f"  {bits}"
+
+
+@pytest.mark.parametrize("fmt", [f.name for f in (*FLOAT_FORMATS, *INT_FORMATS)])
+def test_every_format_can_be_named(capsys, fmt):
+    assert cli.main(["inspect", "1", "--format", fmt]) == 0
+    assert capsys.readouterr().out.startswith(f"{fmt}  1")
+    assert cli.main(["inspect", "0.1"]) == 0
+    assert capsys.readouterr().out.startswith("float32  0.1 -> 0.10000000149011612")
+
+
+@pytest.mark.parametrize(
+    ("value", "fmt", "head"),
+    [
+        ("-inf", "float32", "float32  -inf -> -inf"),
+        ("-1e5", "float32", "float32  -100000.0 -> "),
+        ("-0x3f", "int8", "int8  -63 fits"),
+    ],
+)
+def test_negative_numbers_are_not_taken_for_options(capsys, value, fmt, head):
+    assert cli.main(["inspect", value, "--format", fmt]) == 0
+    assert capsys.readouterr().out.startswith(head)
+
+
+def test_an_integer_that_a_double_lacks_is_not_called_exact(capsys):
+    assert cli.main(["inspect", "9007199254740993", "--format", "float64"]) == 0  # 2^53 + 1
+    assert "9007199254740993 -> 9007199254740992.0  (error -1.0e+00)" in capsys.readouterr().out
+
+
+def test_overflow_is_said(capsys):
+    assert cli.main(["inspect", "1e400", "--format", "float64"]) == 0
+    assert "inf  (overflows)" in capsys.readouterr().out
+    assert cli.main(["inspect", "65520", "--format", "float16"]) == 0
+    assert "65520.0 -> inf  (overflows)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspect", "two"], "value is 'two'; allowed is a number"),
+        (["inspect", "-2.5", "--format", "int8"], "value is '-2.5'; an integer format"),
+        (["inspect", "inf", "--format", "uint8"], "value is 'inf'; an integer format"),
+        (["inspect", "nan", "--format", "float4_e2m1"], "NaN, which float4_e2m1 cannot hold"),
+        (["inspect", "1", "--format", "float12"], "--format is 'float12'; allowed: float64, "),
+        (["inspect", "1e99999"], "exponents of up to four digits"),
+        (["demo", "--bits", "8", "1"], "--bits is 1; allowed are widths from 2 to 8"),
+        (["demo", "--bits", "9"], "--bits is 9; allowed"),
+        (["demo", "--seed", "-1"], "--seed is -1; allowed"),
+    ],
+)
+def test_errors_are_one_line(capsys, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("numq: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())  # refused before anything is made
+
+
+@pytest.mark.parametrize("arguments", [[], ["train"], ["inspect"], ["demo", "--bits", "four"]])
+def test_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+    assert "usage: numq" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("missing", ["rich", "sklearn", "matplotlib"])
+def test_a_missing_extra_is_named_before_any_work(capsys, tmp_path, monkeypatch, missing):
+    for name in [missing, *(n for n in sys.modules if n.startswith(f"{missing}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(demo, "train", lambda *_: pytest.fail("training has begun"))
+    assert cli.main(["demo", "--out", str(tmp_path / "out")]) == 2
+    message = rf"numq: {missing}\S* is missing; install .*'numq\[demo\]'"
+    assert re.match(message, capsys.readouterr().err)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """One run of the whole demo: its folder, and what it printed."""
+    folder = tmp_path_factory.mktemp("demo") / "deep" / "out"
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        assert cli.main(["demo", "--bits", "8", "4", "8", "--out", str(folder)]) == 0
+    return folder, printed.getvalue()
+
+
+def rows(text):
+    """name with widths: (accuracy, agreement) in percent, bytes."""
+    found = re.findall(r"^ ?(\S.*?)  +([\d.]+)% +([\d.]+)% +(\d+) ", text, re.MULTILINE)
+    return {name: (float(a), float(b), int(n)) for name, a, b, n in found}
+
+
+def test_demo_table(ran):
+    folder, text = ran
+    table = rows(text)
+    widths = ["w8a8", "w4a8", "w4a4"]
+    names = [f"{way} {w}" for way in ("dynamic", "static") for w in widths]
+    assert set(table) == {"float", "weight-only w8", "weight-only w4", *names}
+    accuracy, agreement, size = table["float"]
+    assert accuracy > 95
+    assert agreement == 100
+    for name, (ours, same, nbytes) in table.items():
+        assert nbytes == (folder / file_of(name)).stat().st_size
+        assert same <= 100 - abs(ours - accuracy) + 0.01  # where the answers agree, so do the hits
+        if "8a8" in name or name.endswith("w8"):
+            assert abs(ours - accuracy) <= 0.5
+            assert nbytes < size / 3
+        else:
+            assert name == "float" or nbytes < size / 5
+    assert "…" not in text  # 80 columns hold every header and cell
+
+
+def file_of(name):
+    if name == "float":
+        return "float32.safetensors"
+    way, widths = name.split()
+    return f"{way}_{widths}.safetensors"
+
+
+def test_demo_files(ran):
+    folder, text = ran
+    assert {p.name for p in folder.iterdir()} == {*map(file_of, rows(text)), "demo.png"}
+    for name in rows(text):
+        arrays = load_file(folder / file_of(name))
+        integers = {k: v for k, v in arrays.items() if v.dtype.kind in "iu"}
+        if name.startswith("static"):  # floats at the two doors only
+            assert arrays.keys() - integers.keys() == {"input.scale", "output.scale"}
+    weights = load_file(folder / "static_w4a4.safetensors")
+    assert weights["0.weight"].nbytes == 64 * 128 // 2
+
+
+def test_demo_picture(ran):
+    data = (ran[0] / "demo.png").read_bytes()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    assert data.endswith(b"IEND\xaeB`\x82")
+    pixels = imread(ran[0] / "demo.png", format="png")
+    height, width, _ = pixels.shape
+    assert min(width / 1000, height / 400) >= 1
+    assert len(np.unique(pixels.reshape(height * width, -1), axis=0)) > 50  # something is drawn
+
+
+def test_digits_are_split_into_disjoint_parts():
+    parts = demo.load_digits(3)
+    both = [(parts.train, 1000), (parts.calibration, 200), (parts.test, 597)]
+    for (x, y), count in both:
+        assert (x.shape, y.shape, x.dtype) == ((count, 64), (count,), np.float32)
+        assert (x.min(), x.max()) == (0, 1)
+        assert set(y.tolist()) == set(range(10))
+    together = np.vstack([np.column_stack([x, y]) for (x, y), _ in both])
+    pixels, labels = load_digits(return_X_y=True)
+    original = np.column_stack([pixels / 16, labels])
+    assert sorted(together.tolist()) == sorted(original.tolist())
+    assert (demo.load_digits(3).train[0] == parts.train[0]).all()
+    assert (demo.load_digits(4).train[0] != parts.train[0]).any()
+
+
+def test_training_lowers_the_loss_and_repeats():
+    data, losses = demo.load_digits(0), []
+    for _ in range(2):
+        rng = np.random.default_rng(5)
+        model = demo.digits_model(rng)
+        losses.append(list(demo.train(model, data, 3, rng)))
+    assert losses[0] == losses[1]
+    assert losses[0][2] < losses[0][0] / 2
+
+
+@pytest.fixture
+def networks():
+    rng = np.random.default_rng(0)
+    model = Sequential(Linear(7, 5, rng=rng), ReLU(), Linear(5, 3, rng=rng))
+    grouped = nq.AffineQuantizer(nq.INT4, nq.PerGroup(1, 4))
+    x = rng.normal(0, 1, (20, 7)).astype(np.float32)
+    return {
+        "weight-only": flows.weight_only(model, weights=grouped),
+        "dynamic": flows.dynamic(model),
+        "static": flows.static(model, [x], weights=nq.AffineQuantizer(nq.INT4, nq.PerChannel(0))),
+    }
+
+
+# Bytes of each array, by hand. A Linear of 7 → 5 with 4-bit codes packs 35 of them into 18 bytes.
+SIZES = {
+    "weight-only": {
+        "0.weight": 18,
+        "0.scale": 5 * 2 * 4,
+        "0.zero_point": 5 * 2 * 4,
+        "0.bias": 20,
+        "2.weight": 8,
+        "2.scale": 3 * 2 * 4,
+        "2.zero_point": 3 * 2 * 4,
+        "2.bias": 12,
+    },
+    "dynamic": {
+        "0.weight": 35,
+        "0.scale": 20,
+        "0.bias": 20,
+        "2.weight": 15,
+        "2.scale": 12,
+        "2.bias": 12,
+    },
+    "static": {
+        "input.scale": 4,
+        "input.zero_point": 4,
+        "output.scale": 4,
+        "output.zero_point": 4,
+        "0.weight": 18,
+        "0.bias": 20,
+        "0.multiplier": 20,
+        "0.shift": 5,
+        "0.range": 16,
+        "1.weight": 8,
+        "1.bias": 12,
+        "1.multiplier": 12,
+        "1.shift": 3,
+        "1.range": 16,
+        "0.weight_zero_point": 20,
+        "1.weight_zero_point": 12,
+    },
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_saved_files(tmp_path, networks, name):
+    path = tmp_path / "net.safetensors"
+    size = networks[name].save(path)
+    raw = path.read_bytes()
+    (header,) = struct.unpack_from("<Q", raw)
+    assert size == len(raw) == 8 + header + sum(SIZES[name].values())
+    arrays = load_file(path)
+    assert {k: v.nbytes for k, v in arrays.items()} == SIZES[name]
+    assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
+    first = networks[name].layers[0]
+    codes, fmt = (first.w, first.w_format) if name == "static" else (first.w.codes, first.w.format)
+    assert nq.unpack(arrays["0.weight"], fmt, 35).tolist() == codes.ravel().tolist()
+    assert (arrays["0.bias"] == first.bias).all()
+
+
+def test_a_failed_save_leaves_nothing(tmp_path, monkeypatch, networks):
+    network = networks["dynamic"]
+    with pytest.raises(OSError, match="missing"):
+        network.save(tmp_path / "missing" / "net.safetensors")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        network.save(tmp_path / "folder")
+    assert [p.name for p in tmp_path.rglob("*")] == ["folder"]
+
+    path = tmp_path / "net.safetensors"
+    network.save(path)
+    before = path.read_bytes()
+
+    whole = Path.write_bytes
+
+    def breaks_off(target, data):
+        whole(target, data[: len(data) // 2])
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "write_bytes", breaks_off)
+    with pytest.raises(OSError, match="disk full"):
+        network.save(path)
+    assert path.read_bytes() == before
+    assert {p.name for p in tmp_path.iterdir()} == {"folder", "net.safetensors"}

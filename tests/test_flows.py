@@ -1,0 +1,300 @@
+"""The three flows against exact arithmetic, and the proof that static networks are all integers."""
+
+import dataclasses
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import numq as nq
+from numq import Requantization, flows
+from numq.autograd import Tensor, no_grad
+from numq.flows.convert import PER_TENSOR_INT8, WEIGHTS_INT8
+from numq.kernels.matmul import matmul_numpy
+from numq.nn import Linear, Module, ReLU, Sequential
+from numq.ops import linear_dynamic, linear_static, linear_weight_only, prepare_static
+
+U = Fraction(1, 2**24)  # relative error of one float32 rounding
+AFFINE_U8 = nq.AffineQuantizer(nq.UINT8)
+AFFINE_W4 = nq.AffineQuantizer(nq.INT4, nq.PerChannel(0))
+GROUPED = nq.SymmetricQuantizer(nq.INT4, nq.PerGroup(1, 5))
+three_weights = pytest.mark.parametrize(
+    "weights", [WEIGHTS_INT8, AFFINE_W4, AFFINE_U8], ids=["w8", "w4", "u8"]
+)
+
+
+def linear(rng, n, m):
+    layer = Linear(n, m, rng=rng)
+    layer.bias.data = rng.normal(0, 1, m).astype(np.float32)
+    return layer
+
+
+def small_model():
+    rng = np.random.default_rng(0)
+    return Sequential(linear(rng, 12, 9), ReLU(), linear(rng, 9, 7), linear(rng, 7, 5), ReLU())
+
+
+def batch():
+    return np.random.default_rng(1).normal(0.3, 1, (40, 12)).astype(np.float32)
+
+
+def run(model, x):
+    with no_grad():
+        return model(Tensor(x)).data
+
+
+def exact(x):
+    """The same numbers as fractions, which NumPy adds and multiplies without error."""
+    return np.vectorize(Fraction, otypes=[object])(np.asarray(x, np.float64))
+
+
+def real(q):
+    """scale · (code − zero point), row by row."""
+    scale, zero_point = (exact(p.reshape(-1, 1)) for p in (q.scale, q.zero_point))
+    return scale * (exact(q.codes) - zero_point)
+
+
+@pytest.mark.parametrize("weights", [WEIGHTS_INT8, AFFINE_W4, GROUPED], ids=["w8", "w4", "group"])
+def test_weight_only_is_the_product_with_dequantized_weights(weights):
+    x, layer = batch(), linear(np.random.default_rng(2), 12, 9)
+    w, bias = exact(weights(layer.weight.data).dequantize()), exact(layer.bias.data)
+    y = flows.weight_only(Sequential(layer), weights=weights)(x)
+    # A float32 sum of 12 products and a bias, in any order, errs by at most 13 roundings of the
+    # sum of magnitudes; one more stands for the terms of second order.
+    bound = 14 * U * (abs(exact(x)) @ abs(w).T + abs(bias))
+    assert (abs(exact(y) - (exact(x) @ w.T + bias)) <= bound).all()
+    assert (abs(exact(y) - exact(run(layer, x))) > bound).any()  # the bound sees quantization
+
+
+def test_weight_only_on_the_grid_is_the_float_model():
+    # Weights are codes · 2^-7, inputs integers up to 2: all sums are below 2^8 in steps of 2^-14.
+    rng = np.random.default_rng(3)
+    layers = [linear(rng, 12, 9), linear(rng, 9, 5)]
+    for layer in layers:
+        codes = rng.integers(-127, 128, layer.weight.shape)
+        codes[:, 0] = 127
+        layer.weight.data = (codes / 128).astype(np.float32)
+        layer.bias.data = (rng.integers(-9, 10, layer.bias.shape) / 8).astype(np.float32)
+    model = Sequential(layers[0], ReLU(), layers[1], ReLU())
+    x = rng.integers(-2, 3, (20, 12)).astype(np.float32)
+    expected = run(model, x)
+    assert 0 < (expected == 0).sum() < expected.size  # the last ReLU cuts some of it
+    assert (flows.weight_only(model)(x) == expected).all()
+
+
+@three_weights
+@pytest.mark.parametrize("granularity", [nq.PerToken(), nq.PerTensor()], ids=repr)
+def test_dynamic_is_the_integer_product(weights, granularity):
+    x, layer = batch(), linear(np.random.default_rng(4), 12, 9)
+    activations = nq.AffineQuantizer(nq.UINT8, granularity)
+    network = flows.dynamic(Sequential(layer), weights=weights, activations=activations)
+    product = real(activations(x)) @ real(weights(layer.weight.data)).T
+    bias = exact(layer.bias.data)
+    # The accumulator, below 2^24, is exact; s_x·s_w, the product and the sum round once each.
+    bound = U * (Fraction(31, 10) * abs(product) + Fraction(11, 10) * abs(bias))
+    assert (abs(exact(network(x)) - (product + bias)) <= bound).all()
+
+
+def test_rows_are_independent_per_token_and_only_there():
+    x = batch()
+    x[7] *= 1000
+    per_token = flows.dynamic(small_model())
+    assert (np.vstack([per_token(row[None]) for row in x]) == per_token(x)).all()
+    per_tensor = flows.dynamic(small_model(), activations=PER_TENSOR_INT8)
+    assert (per_tensor(x[:1]) != per_tensor(x)[:1]).any()
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@three_weights
+@pytest.mark.parametrize("how", Requantization)
+def test_static_layer_is_the_exact_computation(how, weights, relu):
+    rng = np.random.default_rng(6)
+    layer = linear(rng, 12, 9)
+    x, out = nq.QParams(0.03, 11, nq.UINT8), nq.QParams(0.017, -20, nq.INT8)
+    w, codes = weights(layer.weight.data), rng.integers(0, 256, (50, 12)).astype(np.uint8)
+    ours = linear_static(codes, prepare_static(x, w, layer.bias.data, out, how, relu=relu))
+    unit = exact(x.scale) * exact(w.scale)
+    bias = np.vectorize(round)(exact(layer.bias.data) / unit) * unit  # half to even
+    steps = (real(nq.QTensor(codes, x)) @ real(w).T + bias) / exact(out.scale)
+    # Half a step for the last rounding. The multiplier: three float32 roundings (and a little),
+    # float64's, or Q31's. Where the high product is rounded too, its half step is halved by
+    # every further shift, and there is at least one: the multiplier is below ½.
+    relative = {"F32": Fraction(31, 10) * U, "F64": Fraction(1, 2**50)}
+    bound = Fraction(1, 2) + abs(steps) * relative.get(how.name[:3], Fraction(1, 2**31))
+    if "_DOUBLE" in how.name:
+        assert np.all(unit / exact(out.scale) < 0.5)
+        bound = bound + Fraction(1, 4)
+    low = -20 if relu else -128
+    assert (abs(exact(ours) - np.clip(steps - 20, low, 127)) <= bound).all()
+    assert ((low < steps - 20) & (steps - 20 < 127)).sum() > 100  # not the clamp alone
+
+
+@pytest.mark.parametrize("how", Requantization)
+def test_fused_relu_is_a_clamp_at_the_zero_point(how):
+    rng = np.random.default_rng(7)
+    layer, out = linear(rng, 12, 9), nq.QParams(0.02, 5, nq.INT8)
+    arguments = nq.QParams(0.03, 11, nq.INT8), WEIGHTS_INT8(layer.weight.data), None, out, how
+    codes = rng.integers(-128, 128, (50, 12)).astype(np.int8)
+    plain, fused = (linear_static(codes, prepare_static(*arguments, relu=r)) for r in (False, True))
+    assert (plain < 5).any()
+    assert (fused == np.maximum(plain, 5)).all()
+
+
+def test_a_bias_that_overflows_the_accumulator_is_refused():
+    # Each fits by itself, 60 000 · 255 · 127 and 10^9; the sum is beyond 2^31.
+    w = nq.QTensor(np.full((1, 60_000), 127, np.int8), nq.QParams(1.0, 0, nq.INT8))
+    x, out = nq.QParams(1.0, -128, nq.INT8), nq.QParams(2.0**25, 0, nq.INT8)
+    with pytest.raises((ValueError, OverflowError), match="int32"):
+        linear_static(w.codes, prepare_static(x, w, [1e9], out))
+
+
+class NoFloat(np.ndarray):
+    """An integer array that raises where anything makes a float of it, and stays one itself."""
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        refuse(inputs, options)
+        return watched(getattr(ufunc, method)(*plain(inputs), **plain(options)))
+
+    def __array_function__(self, function, types, args, kwargs):
+        refuse(args, kwargs)
+        return watched(super().__array_function__(function, types, args, kwargs))
+
+    def __getitem__(self, key):
+        return watched(super().__getitem__(key))
+
+    def astype(self, dtype, *args, **kwargs):
+        return watched(super().astype(dtype, *args, **kwargs))
+
+    def view(self, *args, **kwargs):
+        return watched(super().view(*args, **kwargs))
+
+    def __float__(self):
+        raise AssertionError("a float")
+
+
+def plain(thing):
+    """Without the watch, also inside of tuples, lists and dictionaries."""
+    if isinstance(thing, dict):
+        return {key: plain(value) for key, value in thing.items()}
+    if isinstance(thing, tuple | list):
+        return type(thing)(map(plain, thing))
+    return np.asarray(thing) if isinstance(thing, NoFloat) else thing
+
+
+def refuse(*things):
+    """Raise if a float, or a type or an array of floats, is among the things or inside them."""
+    for thing in things:
+        if isinstance(thing, dict | tuple | list):
+            refuse(*(thing.values() if isinstance(thing, dict) else thing))
+        elif isinstance(thing, type | np.dtype):
+            assert np.dtype(thing).kind in "iub", "a float"
+        elif isinstance(thing, np.ndarray | np.generic | float):
+            assert np.asarray(thing).dtype.kind in "iub", "a float"
+
+
+def watched(result):
+    refuse(result)
+    if isinstance(result, np.ndarray | np.generic):
+        return np.ndarray.view(np.asarray(result), NoFloat)
+    return tuple(map(watched, result)) if isinstance(result, tuple) else result
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda a: a * 0.5,
+        lambda a: a / 2,
+        lambda a: np.multiply(a, 2, dtype=np.float64),
+        lambda a: a.astype(np.float32).astype(np.int32),
+        lambda a: a.view(np.float32),
+        lambda a: np.where(a > 1, a, 0.5),
+        lambda a: float(a[0]),
+        lambda a: (-a[1:].T.reshape(-1).sum(keepdims=True).clip(0, 9) << 1) * 0.5,
+    ],
+)
+def test_the_watch_sees_floats(operation):
+    with pytest.raises(AssertionError, match="a float"):
+        operation(watched(np.arange(3, dtype=np.int32)))
+
+
+def all_watched(record):
+    """A frozen dataclass of integers with its arrays watched, those of dataclasses in it too."""
+    fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+    arrays = {k: watched(v) for k, v in fields.items() if isinstance(v, np.ndarray | float)}
+    if "requantizer" in fields:
+        arrays["requantizer"] = all_watched(fields["requantizer"])
+    return dataclasses.replace(record, **arrays)
+
+
+@pytest.mark.parametrize("how", Requantization)
+@three_weights
+def test_static_network_is_integers_only(monkeypatch, how, weights):
+    x = batch()
+    network = flows.static(small_model(), [x], weights=weights, activations=AFFINE_U8, how=how)
+    codes = AFFINE_U8(x, network.input).codes
+    expected = network.integers(codes)
+    assert len(np.unique(expected)) > 20
+    # A compiled kernel takes plain arrays only; its NumPy twin, equal to the bit, keeps the watch.
+    monkeypatch.setattr("numq.arithmetic.accumulate.matmul", matmul_numpy)
+    if how in (Requantization.F32_EVEN, Requantization.F64_AWAY):
+        with pytest.raises(AssertionError, match="a float"):
+            network.integers(watched(codes))
+        return
+    # First only the input is watched: that the result still is shows that nothing took it off.
+    every = dataclasses.replace(network, layers=tuple(map(all_watched, network.layers)))
+    for each in (network, every):
+        result = each.integers(watched(codes))
+        assert type(result) is NoFloat
+        assert (np.asarray(result) == expected).all()
+
+
+def test_nesting_and_batches_do_not_matter():
+    model, x = small_model(), batch()
+    a, b, c, d, e = model.layers
+    nested = Sequential(Sequential(a), Sequential(b, Sequential(c, d)), e)
+    for flow in (flows.weight_only, flows.dynamic, lambda m: flows.static(m, [x])):
+        assert (flow(nested)(x) == flow(model)(x)).all()
+        assert (flow(model)(x[:0]).shape, flow(model)(x).dtype) == ((0, 5), np.float32)
+    one, many = flows.static(model, [x]), flows.static(model, np.split(x, [1, 9, 30]))
+    assert (one.input, one.output, len(one.layers)) == (many.input, many.output, 3)
+
+
+def with_(i, j, value):
+    x = batch().astype(np.float64)
+    x[i, j] = value
+    return x
+
+
+def static(model, *calibration, weights=WEIGHTS_INT8):
+    return flows.static(model, calibration, weights=weights)
+
+
+Tanh = type("Tanh", (Module,), {"forward": lambda self, x: x})
+M, X, QUIET = small_model(), batch(), small_model()
+QUIET.layers[0].weight.data[2] *= 1e-12  # so small that no int32 holds the bias
+W, Q8, ROWS = WEIGHTS_INT8(np.ones((9, 12))), nq.QParams(1.0, 0, nq.INT8), WEIGHTS_INT8(X).qparams
+
+
+@pytest.mark.parametrize(
+    ("action", "error", "message"),
+    [
+        (lambda: static(Sequential(M, Tanh()), X), TypeError, "model holds .*Tanh"),
+        (lambda: static(Sequential(ReLU(), M), X), ValueError, "ReLU that follows no"),
+        (lambda: static(M), ValueError, "calibration is empty"),
+        (lambda: static(M, X, with_(3, 5, np.nan)), ValueError, r"\[3, 5\] is nan"),
+        (lambda: static(M, X, with_(3, 5, 1e39)), ValueError, r"\[3, 5\]"),
+        (lambda: static(M, X, with_(2, 0, np.inf)), ValueError, r"\[2, 0\] is inf"),
+        (lambda: static(M, X, weights=GROUPED), ValueError, "w is PerGroup"),
+        (lambda: flows.dynamic(M, weights=GROUPED), ValueError, "w is PerGroup"),
+        (lambda: static(QUIET, X), ValueError, r"bias of channel\(s\) \[2\] is"),
+        (lambda: flows.weight_only(M)(with_(1, 2, 1e39)), ValueError, r"\[1, 2\]"),
+        (lambda: flows.dynamic(M)(X[:, 1:]), ValueError, r"shape \(40, 11\).*\(M, 12\)"),
+        (lambda: linear_weight_only(X, W, [1.0]), ValueError, r"bias has shape \(1,\).*\(9,\)"),
+        (lambda: linear_dynamic(X, W, quantizer=GROUPED), ValueError, r"quantizer is .*PerGroup"),
+        (lambda: prepare_static(ROWS, W, None, Q8), ValueError, "x has scales"),
+        (lambda: linear_static(X, prepare_static(Q8, W, None, Q8)), TypeError, "codes has dtype f"),
+    ],
+)
+def test_errors(action, error, message):
+    with pytest.raises(error, match=message):
+        action()
