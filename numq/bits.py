@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from operator import index
 from typing import TypeAlias
@@ -94,12 +95,12 @@ class FloatBits:
         )
 
     def _error(self) -> str:
-        if not math.isfinite(self.source):
+        if isinstance(self.source, float) and not math.isfinite(self.source):
             return ""
         if not math.isfinite(self.value):
             return "  (overflows)"
-        error = float(Fraction(self.value) - Fraction(self.source))
-        return f"  (error {error:+.1e})" if error else "  (exact)"
+        error = Fraction(self.value) - Fraction(self.source)
+        return f"  (error {_short(error, '{:+.1e}', '{:+.1e}')})" if error else "  (exact)"
 
 
 def inspect_float(value: Real | int | str, fmt: FloatFormat) -> FloatBits:
@@ -143,9 +144,18 @@ def _parse(text: str) -> Real:
 
 def _shown(source: Real) -> str:
     """The number as a person would write it."""
-    if isinstance(source, Fraction) and source.denominator == 1 and abs(source) >= 2**53:
+    if isinstance(source, float):
+        return repr(source)
+    if source.denominator == 1 and 2**53 <= abs(source) < 10**20:
         return str(source.numerator)
-    return repr(float(source))
+    return _short(source, "{!r}", "{:.17g}")
+
+
+def _short(v: Fraction, as_float: str, as_decimal: str) -> str:
+    """Formatted as a float, or as a decimal where it lies beyond float64."""
+    if Fraction(5e-324) <= abs(v) < Fraction(2) ** 1024 * (1 - Fraction(1, 2**54)):
+        return as_float.format(float(v))
+    return as_decimal.format(Decimal(v.numerator) / Decimal(v.denominator))
 
 
 def encode_float(value: Real | int, fmt: FloatFormat) -> int:

@@ -123,6 +123,6 @@ def _demo(arguments: argparse.Namespace) -> None:
     pictures = len(data.test[1])
     shown = table(rows, pictures)
     needed = console.measure(shown, options=console.options.update(max_width=200)).maximum
-    console.print(shown, width=max(console.width, needed), crop=False)  # never cut a number
+    Console(width=max(console.width, needed)).print(shown)  # no number is ever cut
     picture(rows, pictures, arguments.out / "demo.png")
     console.print(f"models and demo.png are in {arguments.out}")
