@@ -26,7 +26,7 @@ flows        weight_only, dynamic, static
 doors        the command line `numq`, and `verify.oracle`
 """
 
-from numq import autograd, flows, nn, ops, optim, rules
+from numq import autograd, flows, nn, ops, optim, rules, scales
 from numq.arithmetic.accumulate import accumulate, accumulate_naive, matmul_int8, max_depth
 from numq.arithmetic.requantize import (
     Requantization,
@@ -88,6 +88,7 @@ from numq.scales import (
     ScaleFormat,
     Symmetric,
     SymmetricRange,
+    Target,
     ZeroPointRule,
 )
 
@@ -147,6 +148,7 @@ __all__ = [
     "Symmetric",
     "SymmetricQuantizer",
     "SymmetricRange",
+    "Target",
     "ZeroPointOrder",
     "ZeroPointRule",
     "accumulate",
@@ -175,6 +177,7 @@ __all__ = [
     "rounding_divide_by_pot",
     "rules",
     "saturating_rounding_doubling_high_mul",
+    "scales",
     "sqnr_db",
     "unpack",
 ]

@@ -86,6 +86,8 @@ def quantize_multiplier(real_multiplier: ArrayLike) -> tuple[IntArray, IntArray]
     m = round_values(np.ldexp(fraction, 31), Rounding.HALF_AWAY).astype(np.int64)
     carried = m == 2**31
     m, shift = np.where(carried, m >> 1, m), exponent + carried
+    if (shift > 30).any():
+        raise ValueError(f"real_multiplier is {real.max()}, which rounds to 2^30; allowed is less")
     vanished = (shift < -31) | (m == 0)
     return (
         np.where(vanished, 0, m).astype(np.int32),

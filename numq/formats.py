@@ -14,7 +14,7 @@ class IntFormat:
     """A two's-complement integer format: 2 to 16 bits, or 32.
 
     Attributes:
-        bits: width of one element, 2…16 or 32.
+        bits: width of one element, 2…16, or 32 if signed.
         signed: two's complement if True, else 0…2^bits−1.
         narrow_range: leave out the lowest code (int8: −127…127), so that a symmetric grid has
             as many codes below zero as above.
@@ -31,8 +31,12 @@ class IntFormat:
 
     def __post_init__(self) -> None:
         """Refuse widths that have no storage."""
-        if not isinstance(self.bits, int) or not (2 <= self.bits <= 16 or self.bits == 32):
-            raise ValueError(f"bits is {self.bits!r}; allowed are the integers 2 to 16, and 32")
+        fits = isinstance(self.bits, int) and (2 <= self.bits <= 16 or self.bits == 32)
+        if not fits or (self.bits == 32 and not self.signed):
+            kind = "signed" if self.signed else "unsigned"
+            raise ValueError(
+                f"bits is {self.bits!r}, {kind}; allowed are the integers 2 to 16, and 32 signed"
+            )
 
     @property
     def qmin(self) -> int:

@@ -17,11 +17,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from operator import index
 from typing import TypeAlias
 
 import numpy as np
 
-from numq.arrays import Array, FloatArray
+from numq.arrays import Array, FloatArray, check_type
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -37,6 +38,11 @@ class Granularity(ABC):
     def kept_axes(self, ndim: int) -> Shape:
         """The axes of the tensor along which the scale array extends."""
 
+    @property
+    @abstractmethod
+    def scale_ndim(self) -> int | None:
+        """Dimensions of the scale array; None where they follow the tensor."""
+
 
 @dataclass(frozen=True)
 class PerTensor(Granularity):
@@ -50,12 +56,21 @@ class PerTensor(Granularity):
         """None."""
         return ()
 
+    @property
+    def scale_ndim(self) -> int | None:
+        """A scalar."""
+        return 0
+
 
 @dataclass(frozen=True)
 class PerChannel(Granularity):
     """A scale for each index of `axis`, the axis *kept*; (C,) scales, as ONNX stores them."""
 
     axis: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no axis."""
+        check_type(self.axis, int, "axis")
 
     def block_shape(self, shape: Shape) -> Shape:
         """One along the axis, everything else whole."""
@@ -65,6 +80,11 @@ class PerChannel(Granularity):
     def kept_axes(self, ndim: int) -> Shape:
         """The channel axis alone."""
         return (_axis(self, self.axis, ndim),)
+
+    @property
+    def scale_ndim(self) -> int | None:
+        """A vector."""
+        return 1
 
 
 @dataclass(frozen=True)
@@ -80,6 +100,11 @@ class PerToken(Granularity):
         """All but the last."""
         return tuple(range(ndim - 1))
 
+    @property
+    def scale_ndim(self) -> int | None:
+        """One fewer than the tensor."""
+        return None
+
 
 @dataclass(frozen=True)
 class PerGroup(Granularity):
@@ -94,17 +119,24 @@ class PerGroup(Granularity):
 
     def __post_init__(self) -> None:
         """Refuse empty groups."""
+        check_type(self.axis, int, "axis")
+        check_type(self.size, int, "size")
         if self.size < 1:
             raise ValueError(f"size is {self.size}; a group has at least 1 element")
 
     def block_shape(self, shape: Shape) -> Shape:
         """`size` along the axis, one elsewhere."""
         grouped = _axis(self, self.axis, len(shape))
-        return tuple(self.size if i == grouped else 1 for i in range(len(shape)))
+        return tuple(_within(self.size, n) if i == grouped else 1 for i, n in enumerate(shape))
 
     def kept_axes(self, ndim: int) -> Shape:
         """All of them."""
         return tuple(range(ndim))
+
+    @property
+    def scale_ndim(self) -> int | None:
+        """As many as the tensor."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -115,6 +147,7 @@ class PerBlock(Granularity):
 
     def __post_init__(self) -> None:
         """Refuse empty blocks."""
+        object.__setattr__(self, "shape", tuple(index(n) for n in self.shape))
         if any(n < 1 for n in self.shape):
             raise ValueError(f"shape is {self.shape}; each extent of a block is at least 1")
 
@@ -122,11 +155,21 @@ class PerBlock(Granularity):
         """The given shape."""
         if len(shape) != len(self.shape):
             raise ValueError(f"{self} needs a {len(self.shape)}-dimensional tensor, got {shape}")
-        return self.shape
+        return tuple(map(_within, self.shape, shape))
 
     def kept_axes(self, ndim: int) -> Shape:
         """All of them."""
         return tuple(range(ndim))
+
+    @property
+    def scale_ndim(self) -> int | None:
+        """As many as the block."""
+        return len(self.shape)
+
+
+def _within(block: int, extent: int) -> int:
+    """A block longer than the axis is as long as the axis."""
+    return max(1, min(block, extent))
 
 
 def _axis(granularity: Granularity, axis: int, ndim: int) -> int:
@@ -165,7 +208,7 @@ def expand(params: Array, granularity: Granularity, shape: Shape) -> Array:
     spread = params.reshape(grid_shape(granularity, shape))
     for axis, (n, b) in enumerate(zip(shape, block, strict=True)):
         if b not in (1, n):
-            spread = np.repeat(spread, b, axis).take(range(n), axis)
+            spread = np.repeat(spread, b, axis)[(slice(None),) * axis + (slice(n),)]
     return spread
 
 

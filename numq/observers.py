@@ -6,9 +6,10 @@ which is ordered by nature, any split and any order of the data gives the same r
 
 >>> from numq.formats import INT8
 >>> from numq.granularity import PerTensor
+>>> from numq.scales import Target
 >>> observer = MinMaxObserver()
 >>> a, b = (observer.observe(x, PerTensor()) for x in ([1.0, 2.0], [-3.0, 0.5]))
->>> [float(r) for r in observer.range(observer.merge(a, b), INT8, Affine())]
+>>> [float(r) for r in observer.range(observer.merge(a, b), Target(INT8))]
 [-3.0, 2.0]
 """
 
@@ -22,10 +23,9 @@ from numpy.typing import ArrayLike
 
 from numq import samples
 from numq.arrays import FloatArray, as_float, check_finite
-from numq.formats import IntFormat
 from numq.granularity import Granularity, Shape, block_rows, param_shape
 from numq.samples import Samples
-from numq.scales import Affine, ScaleFormat, Scheme, scale_and_zero_point
+from numq.scales import Affine, Target, scale_and_zero_point
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,12 @@ class Observer(ABC):
             return b
         return Observed(a.granularity, a.shape, self._join(a.samples, b.samples))
 
-    def range(
-        self, state: Observed, fmt: IntFormat, scheme: Scheme
-    ) -> tuple[FloatArray, FloatArray]:
+    def range(self, state: Observed, target: Target) -> tuple[FloatArray, FloatArray]:
         """Smallest and largest value to represent, each of the shape of the scales.
+
+        Args:
+            state: what has been seen.
+            target: what the range is for; an end that its clip fixes is the clip's.
 
         Raises:
             ValueError: if nothing has been seen.
@@ -82,8 +84,8 @@ class Observer(ABC):
         if not state.samples.counts.all():
             name = type(self).__name__
             raise ValueError(f"{name} has seen no values; observe at least one non-empty array")
-        rmin, rmax = self._choose(state.samples, fmt, scheme)
-        return rmin.reshape(state.shape), rmax.reshape(state.shape)
+        low, high = _clipped(*self._choose(state.samples, target), target)
+        return low.reshape(state.shape), high.reshape(state.shape)
 
     @abstractmethod
     def _remember(self, rows: FloatArray) -> Samples:
@@ -94,10 +96,16 @@ class Observer(ABC):
         """Both together, neither of them empty."""
 
     @abstractmethod
-    def _choose(
-        self, kept: Samples, fmt: IntFormat, scheme: Scheme
-    ) -> tuple[FloatArray, FloatArray]:
+    def _choose(self, kept: Samples, target: Target) -> tuple[FloatArray, FloatArray]:
         """(B,) rmin and (B,) rmax."""
+
+
+def _clipped(rmin: FloatArray, rmax: FloatArray, target: Target) -> tuple[FloatArray, FloatArray]:
+    """The range with its fixed ends, if any, put in place."""
+    lo, hi = target.clip
+    low = rmin if lo is None else np.full_like(rmin, lo)
+    high = rmax if hi is None else np.full_like(rmax, hi)
+    return low, high
 
 
 def _bounds(rows: FloatArray) -> Samples:
@@ -123,9 +131,7 @@ class MinMaxObserver(Observer):
     def _join(self, a: Samples, b: Samples) -> Samples:
         return _blend(a, b, np.minimum(a.rmin, b.rmin), np.maximum(a.rmax, b.rmax))
 
-    def _choose(
-        self, kept: Samples, fmt: IntFormat, scheme: Scheme
-    ) -> tuple[FloatArray, FloatArray]:
+    def _choose(self, kept: Samples, target: Target) -> tuple[FloatArray, FloatArray]:
         return kept.rmin, kept.rmax
 
 
@@ -155,9 +161,7 @@ class MovingAverageObserver(Observer):
         rmax = a.rmax + self.momentum * (b.rmax - a.rmax)
         return _blend(a, b, rmin, rmax)
 
-    def _choose(
-        self, kept: Samples, fmt: IntFormat, scheme: Scheme
-    ) -> tuple[FloatArray, FloatArray]:
+    def _choose(self, kept: Samples, target: Target) -> tuple[FloatArray, FloatArray]:
         return kept.rmin, kept.rmax
 
 
@@ -165,7 +169,7 @@ class MovingAverageObserver(Observer):
 class PercentileObserver(Observer):
     """Cut the same share off either tail: keeps [1 − p, p] of the values.
 
-    Exact for blocks of up to 4096 values, to a bin (2^-11 of the largest magnitude) beyond.
+    Exact for blocks of up to 4096 values, to 1/256 of the value beyond.
 
     Attributes:
         percent: p, in (50, 100]; 100 is min and max.
@@ -184,9 +188,7 @@ class PercentileObserver(Observer):
     def _join(self, a: Samples, b: Samples) -> Samples:
         return samples.merge(a, b)
 
-    def _choose(
-        self, kept: Samples, fmt: IntFormat, scheme: Scheme
-    ) -> tuple[FloatArray, FloatArray]:
+    def _choose(self, kept: Samples, target: Target) -> tuple[FloatArray, FloatArray]:
         fraction = self.percent / 100
         return samples.quantile(kept, 1 - fraction), samples.quantile(kept, fraction)
 
@@ -195,10 +197,10 @@ class PercentileObserver(Observer):
 class MSEObserver(Observer):
     """The range with the least mean squared error for the format and scheme at hand.
 
-    Exact for blocks of up to 4096 values, on bins of 2^-11 of the largest magnitude beyond. The
-    search goes over shrunken ranges: both ends together on a geometric grid, then (affine) each
-    end by itself, then finer. The unclipped range is among the candidates, so the result is never
-    worse than min/max.
+    Exact for blocks of up to 4096 values, on bins of 1/256 of the value beyond, which is fine
+    enough for 8 bits. The search goes over shrunken ranges: both ends together on a geometric
+    grid, then (affine) each end by itself, then finer. The whole range is among the candidates: on
+    the values it has kept, the result is never worse than min/max.
     """
 
     def _remember(self, rows: FloatArray) -> Samples:
@@ -207,48 +209,56 @@ class MSEObserver(Observer):
     def _join(self, a: Samples, b: Samples) -> Samples:
         return samples.merge(a, b)
 
-    def _choose(
-        self, kept: Samples, fmt: IntFormat, scheme: Scheme
-    ) -> tuple[FloatArray, FloatArray]:
-        rmin, rmax = np.hstack([_search(part, fmt, scheme) for part in samples.chunks(kept)])
+    def _choose(self, kept: Samples, target: Target) -> tuple[FloatArray, FloatArray]:
+        rmin, rmax = np.hstack([_search(part, target) for part in samples.chunks(kept)])
         return rmin, rmax
 
 
-_COARSE = 2.0 ** (-np.arange(64) / 8)  # 1 down to 1/235
-_AROUND = 2.0 ** (np.arange(-8, 9) / 32)  # 0.84 … 1.19
-_CLOSE = 2.0 ** (np.arange(-8, 9) / 256)  # 0.98 … 1.02
+_COARSE = 2.0 ** (-np.arange(48) / 4)  # 1 down to 1/3444
+_AROUND = 2.0 ** (np.arange(-6, 7) / 24)  # 0.84 … 1.19
+_CLOSE = 2.0 ** (np.arange(-6, 7) / 150)  # 0.97 … 1.03
 # Powers of the factor by which (low, high) move; _SLIDE trades one for the other, which at few
 # bits is what moves the zero point to the next code.
 _BOTH, _LOW, _HIGH, _SLIDE = (
     np.array(powers)[:, None] for powers in ([1, 1], [1, 0], [0, 1], [1, -1])
 )
+# Which ends move by which factors, one after the other; coarse factors start from the whole range.
 _SYMMETRIC_PLAN = ((_COARSE, _BOTH), (_AROUND, _BOTH), (_CLOSE, _BOTH))
 _AFFINE_PLAN = (
-    (_COARSE, _BOTH), (_AROUND, _BOTH), (_COARSE, _LOW), (_COARSE, _HIGH),
+    (_COARSE, _BOTH), (_COARSE, _LOW), (_COARSE, _HIGH), (_COARSE, _LOW),
     (_AROUND, _SLIDE), (_AROUND, _BOTH), (_AROUND, _LOW), (_AROUND, _HIGH),
     (_CLOSE, _BOTH), (_CLOSE, _LOW), (_CLOSE, _HIGH),
 )  # fmt: skip
 
 
-def _search(kept: Samples, fmt: IntFormat, scheme: Scheme) -> FloatArray:
-    """(2, B) the best ends found for each block."""
-    widest = np.stack([np.minimum(kept.rmin, 0), np.maximum(kept.rmax, 0)]).astype(np.float64)
+def _search(kept: Samples, target: Target) -> FloatArray:
+    """(2, B) the best ends found for each block, those fixed by the clip left alone."""
+    low, high = _clipped(kept.rmin, kept.rmax, target)
+    widest = np.stack([np.minimum(low, 0), np.maximum(high, 0)]).astype(np.float64)
+    free = np.array([end is None for end in target.clip])[:, None]
     ends = widest
-    for factors, moved in _AFFINE_PLAN if isinstance(scheme, Affine) else _SYMMETRIC_PLAN:
-        tried = [ends, *(ends * f**moved for f in factors)]
-        candidates = np.clip(np.stack(tried), widest[0], widest[1])  # (candidates, 2, B)
-        errors = np.stack([_squared_error(kept, lo, hi, fmt, scheme) for lo, hi in candidates])
+    for factors, moved in _AFFINE_PLAN if isinstance(target.scheme, Affine) else _SYMMETRIC_PLAN:
+        powers = moved * free
+        if not powers.any():
+            continue
+        start = np.where(powers != 0, widest, ends) if factors is _COARSE else ends
+        tried = np.stack([ends, *(start * f**powers for f in factors)])
+        candidates = np.clip(tried, widest[0], widest[1])  # (candidates, 2, B)
+        errors = np.stack([_squared_error(kept, lo, hi, target) for lo, hi in candidates])
         winner = np.argmin(errors, axis=0)
         ends = np.take_along_axis(candidates, winner[None, None, :], axis=0)[0]
     return ends
 
 
-def _squared_error(
-    kept: Samples, lo: FloatArray, hi: FloatArray, fmt: IntFormat, scheme: Scheme
-) -> FloatArray:
+def _squared_error(kept: Samples, lo: FloatArray, hi: FloatArray, target: Target) -> FloatArray:
     """(B,) sum of squared quantization errors if [lo, hi] were the range."""
-    scale, zero_point = scale_and_zero_point(lo, hi, fmt, scheme, ScaleFormat.FLOAT64)
-    s, z = scale[:, None], zero_point[:, None]
-    codes = np.clip(np.rint(kept.values / s) + z, fmt.qmin, fmt.qmax)
-    errors = np.nan_to_num(kept.values - s * (codes - z))
-    return np.einsum("bn,bn,bn->b", errors, errors, kept.weights)
+    scale, zero_point = scale_and_zero_point(lo, hi, target)
+    s, fmt = scale.astype(np.float64)[:, None], target.format
+    z = zero_point[:, None]
+    error = kept.values / s  # one buffer, from steps to codes to errors
+    np.rint(error, out=error)
+    np.clip(error, fmt.qmin - z, fmt.qmax - z, out=error)
+    error *= s
+    np.subtract(kept.values, error, out=error)
+    np.nan_to_num(error, copy=False)
+    return np.einsum("bn,bn,bn->b", error, error, kept.weights)

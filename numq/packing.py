@@ -20,9 +20,9 @@ class PackOrder(Enum):
     """Where the elements of a packed run go."""
 
     LOW_FIRST = "uint8; element 0 in the lowest bits, no gaps (ONNX int4/int2, OCP MX)"
-    GPTQ = "uint32; element 0 in the lowest bits, no gaps, 3-bit codes straddle words"
-    AWQ = "uint32 of eight 4-bit codes; from the lowest nibble: elements 0 2 4 6 1 3 5 7"
-    GGUF = "uint8, blocks of 32 4-bit codes (Q4_0); byte j = element j low, element j + 16 high"
+    GPTQ = "uint32, unsigned; element 0 in the lowest bits, no gaps, 3-bit codes straddle words"
+    AWQ = "uint32 of eight 4-bit codes, unsigned; from the lowest nibble: elements 0 2 4 6 1 3 5 7"
+    GGUF = "uint8, unsigned, blocks of 32 4-bit codes (Q4_0); byte j = elements j low, j + 16 high"
 
 
 _AWQ_NIBBLES = (0, 2, 4, 6, 1, 3, 5, 7)
@@ -65,8 +65,9 @@ def pack(
         raise ValueError("codes is 0-dimensional; allowed is at least one axis to pack along")
     if codes.size and (codes.min() < fmt.qmin or codes.max() > fmt.qmax):
         raise ValueError(f"codes reach from {codes.min()} to {codes.max()}, outside {fmt!r}")
-    arranged = _arrange(_pad(codes.astype(np.int32), _RUN[order]), order)
-    bits = ((arranged[..., None] >> np.arange(fmt.bits)) & 1).astype(np.uint8)
+    narrow = codes.astype(np.uint8 if fmt.bits <= 8 else np.uint16)  # two's complement
+    arranged = _arrange(_pad(narrow, _RUN[order]), order)
+    bits = ((arranged[..., None] >> np.arange(fmt.bits, dtype=narrow.dtype)) & 1).astype(np.uint8)
     stream = bits.reshape(*codes.shape[:-1], arranged.shape[-1] * fmt.bits)
     packed = np.packbits(stream, axis=-1, bitorder="little")
     if order not in _WORDS:
@@ -132,6 +133,9 @@ def _pad(x: NDArray[Any], multiple: int) -> NDArray[Any]:
 def _check_order(fmt: IntFormat, order: PackOrder) -> None:
     check_type(fmt, IntFormat, "fmt")
     check_type(order, PackOrder, "order")
+    if fmt.signed and order is not PackOrder.LOW_FIRST:
+        offset = 2 ** (fmt.bits - 1)
+        raise ValueError(f"fmt is {fmt!r}; {order.name} stores unsigned codes: add {offset} first")
     if fmt.bits not in _WIDTHS[order]:
         allowed = ", ".join(map(str, _WIDTHS[order]))
         raise ValueError(f"fmt has {fmt.bits} bits; {order.name} packs {allowed}")

@@ -18,6 +18,7 @@ from numq.scales import (
     Scheme,
     Symmetric,
     SymmetricRange,
+    Target,
     scale_and_zero_point,
 )
 
@@ -32,7 +33,8 @@ class QParams:
         zero_point: int32 of the same shape (a scalar is broadcast), within the format's codes.
         format: the codes.
         granularity: which elements each scale belongs to.
-        scale_format: what scales are stored in; a given scale must be representable there.
+        scale_format: what scales are stored in. A given scale is rounded to float32; to float16
+            only if that costs no more than half a unit of its 11 bits; never to a power of two.
         signed_scale: allow negative scales, as GGUF Q4_0 has (`SymmetricRange.SIGNED_MAX`).
 
     Raises:
@@ -66,8 +68,11 @@ class QParams:
         check_type(scale_format, ScaleFormat, "scale_format")
         scales = _checked_scale(scale, scale_format, signed_scale)
         zero_points = _checked_zero_point(zero_point, format, scales.shape)
-        if isinstance(granularity, PerTensor) and scales.ndim:
-            raise ValueError(f"scale has shape {scales.shape}; per tensor it is a scalar")
+        if granularity.scale_ndim not in (None, scales.ndim):
+            raise ValueError(
+                f"scale has shape {scales.shape}; {granularity} has {granularity.scale_ndim}-"
+                "dimensional scales"
+            )
         fields = {
             "scale": scales,
             "zero_point": zero_points,
@@ -138,6 +143,12 @@ def _checked_scale(scale: ArrayLike, scale_format: ScaleFormat, signed: bool) ->
     if not good.all():
         bad = given[~good].flat[0] if given.ndim else given
         raise ValueError(f"scale is {bad} as {scale_format.name}; it must be {allowed}")
+    if scale_format is ScaleFormat.FLOAT16:
+        lost = np.abs(stored.astype(np.float64) / given - 1) > 2.0**-11
+        if lost.any():
+            raise ValueError(
+                f"scale is {_span(given)}, which FLOAT16 holds only as {_span(stored)}"
+            )
     if scale_format is ScaleFormat.POWER_OF_TWO and (np.abs(np.frexp(given)[0]) != 0.5).any():
         raise ValueError(f"scale is {_span(given)}; POWER_OF_TWO allows powers of two only")
     return _frozen(stored)
@@ -202,6 +213,7 @@ def choose_qparams(
         raise ValueError(f"rmin has shape {lo.shape}, rmax {hi.shape}; they must be equal")
     if (lo > hi).any():
         raise ValueError(f"rmin is {_span(lo)} and rmax {_span(hi)}; rmin must not exceed rmax")
-    scale, zero_point = scale_and_zero_point(lo, hi, fmt, scheme, scale_format, floor)
+    target = Target(fmt, scheme, scale_format, floor)
+    scale, zero_point = scale_and_zero_point(lo, hi, target)
     signed = isinstance(scheme, Symmetric) and scheme.range is SymmetricRange.SIGNED_MAX
     return QParams(scale, zero_point, fmt, granularity, scale_format, signed)

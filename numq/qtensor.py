@@ -118,7 +118,7 @@ def quantize(
 ) -> QTensor:
     """Real numbers to codes, equation (1) or the rival that `rule` names.
 
-    float32 data is computed in float32, float64 data in float64, narrower floats in float32.
+    float32 data is computed in float32, narrower floats too; float64 data or scales in float64.
 
     Args:
         x: real numbers of any shape, empty included.
@@ -144,7 +144,8 @@ def quantize(
     scale = expand(qparams.scale, qparams.granularity, x.shape)
     zero_point = expand(qparams.zero_point, qparams.granularity, x.shape)
     missing = np.isnan(x)
-    steps = _to_steps(np.where(missing, x.dtype.type(0), x), scale, zero_point, rule)
+    instead = np.inf if rule.non_finite is NonFinite.NAN_AS_INFINITY else 0
+    steps = _to_steps(np.where(missing, x.dtype.type(instead), x), scale, zero_point, rule)
     codes = round_to_int(
         steps,
         qparams.format,
@@ -153,14 +154,15 @@ def quantize(
         offset=zero_point if rule.order is ZeroPointOrder.ROUND_THEN_ADD else 0,
         rng=rng,
     )
-    if missing.any():
+    if missing.any() and rule.non_finite is not NonFinite.NAN_AS_INFINITY:
         codes = np.where(missing, _nan_code(rule, qparams.format, zero_point), codes)
     return QTensor(codes, qparams)
 
 
 def _to_steps(x: FloatArray, scale: Array, zero_point: Array, rule: QuantizeRule) -> FloatArray:
     """`x` in units of the scale, with the zero point if it is added before rounding."""
-    scale = scale.astype(x.dtype)
+    dtype = np.result_type(x.dtype, scale.dtype)  # FLOAT64 scales make the arithmetic float64
+    x, scale = x.astype(dtype, copy=False), scale.astype(dtype)
     with np.errstate(over="ignore", under="ignore"):  # beyond float32 is beyond every code
         if rule.scale_op is ScaleOp.DIVIDE:
             steps = x / scale

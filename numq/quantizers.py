@@ -16,7 +16,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, fields
 from functools import reduce
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,16 +31,15 @@ from numq.rules import ONNX, NonFinite, QuantizeRule
 from numq.scales import (
     NUMQ_FLOOR,
     Affine,
+    Clip,
     ScaleFloor,
     ScaleFormat,
     Scheme,
     Symmetric,
     SymmetricRange,
+    Target,
     ZeroPointRule,
 )
-
-Clip: TypeAlias = tuple[float | None, float | None]
-
 
 _FIELD_TYPES = {
     "format": IntFormat,
@@ -83,7 +81,11 @@ class Quantizer(ABC):
         for name, kind in _FIELD_TYPES.items():
             check_type(getattr(self, name), kind, name)
         _ = self.scheme  # checks the subclass's own choice
+        if len(self.clip) != 2:
+            raise ValueError(f"clip is {self.clip}; it has two ends, (lo, hi)")
         lo, hi = self.clip
+        for end in (lo, hi):
+            check_type(end, int | float | np.floating | None, "clip")
         if any(end is not None and not math.isfinite(end) for end in (lo, hi)):
             raise ValueError(f"clip is {self.clip}; an end is a finite number or None")
         if lo is not None and hi is not None and lo >= hi:
@@ -138,8 +140,9 @@ class Quantizer(ABC):
         """The parameters that the values of `x` lead to."""
         x = as_float(x, "x")
         if x.size == 0:
-            zero = self._clipped(np.zeros(param_shape(self.granularity, x.shape)))
-            return self._choose(zero, zero)
+            lo, hi = (0.0 if end is None else end for end in self.clip)
+            zero = np.zeros(param_shape(self.granularity, x.shape))
+            return self._choose(zero + min(lo, hi), zero + hi)
         return self.qparams_of(self.observe(x))
 
     def observe(self, x: ArrayLike) -> Observed:
@@ -159,19 +162,20 @@ class Quantizer(ABC):
 
     def qparams_of(self, state: Observed) -> QParams:
         """The parameters that what was observed leads to; ValueError if nothing was."""
-        return self._choose(*self.observer.range(state, self.format, self.scheme))
+        return self._choose(*self.observer.range(state, self._target))
 
     def report(self, x: ArrayLike) -> ErrorReport:
         """The error that quantizing `x` makes, clipping included."""
         return error_report(x, self(x))
 
+    @property
+    def _target(self) -> Target:
+        return Target(self.format, self.scheme, self.scale_format, self.floor, self.clip)
+
     def _choose(self, rmin: FloatArray, rmax: FloatArray) -> QParams:
-        lo, hi = self.clip
-        low = rmin if lo is None else np.full_like(rmin, lo)
-        high = rmax if hi is None else np.full_like(rmax, hi)
         return choose_qparams(
-            low,
-            high,
+            rmin,
+            rmax,
             self.format,
             scheme=self.scheme,
             granularity=self.granularity,

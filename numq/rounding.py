@@ -112,10 +112,12 @@ def round_to_int(
         rng: the generator of STOCHASTIC rounding.
 
     Raises:
-        ValueError: NaN in `x`, infinity under WRAP, STOCHASTIC without `rng`.
+        ValueError: NaN in `x`, infinity or a narrow range under WRAP, STOCHASTIC without `rng`.
         OverflowError: under RAISE, if a value lies outside `fmt`; names the first.
     """
     check_type(overflow, Overflow, "overflow")
+    if overflow is Overflow.WRAP and fmt.narrow_range:
+        raise ValueError(f"fmt is {fmt!r}; a register wraps over all its codes, not a narrow range")
     if np.isnan(x).any():
         raise ValueError("x holds NaN, which has no integer code; choose a NonFinite policy")
     # float64 holds every bound, also 2^31 − 1, which float32 would round up to 2^31.

@@ -5,7 +5,23 @@
 Divide by the scale or multiply by its reciprocal, add the zero point after or before rounding,
 round ties one way or the other, saturate or not, refuse NaN or give it a code: random data hardly
 ever shows the difference (1 element in a million), data on a grid of half steps often does
-(1 in 8). The instances below are the rules of real releases.
+(1 in 8). The instances below are the rules of real releases, on x86-64:
+
+| rule | backend | code, clipped | +1e38 | NaN |
+|---|---|---|---|---|
+| ONNX | the text of QuantizeLinear; numq's default | rint(x/s) + z | qmax | refused |
+| ONNXRUNTIME | ONNX Runtime 1.31 QuantizeLinear | rint(x/s) + z | qmax | qmin |
+| ONNX_REFERENCE | onnx.reference 1.23 | rint(x/s) + z | qmin* | qmin* |
+| TORCH_FAKE_QUANTIZE | torch 2.13, 2.15 fake_quantize | rint(x·(1/s)) + z | qmax | qmin |
+| TORCH_FAKE_QUANTIZE_PER_CHANNEL | the same per channel | rint(x·(1/s)) + z | qmin | qmin |
+| TORCHAO | torchao quantize_affine | rint(x·(1/s)) + z | qmax | qmin |
+| TORCH_PER_TENSOR | torch 2.13 quantize_per_tensor | rint(fma(x, 1/s, z)) | qmax | qmax |
+| TORCH_PER_CHANNEL | torch 2.13 quantize_per_channel | rint(x·(1/s) + z) | qmax | 0 |
+| TORCH_2_15_PER_TENSOR | torch 2.15 quantize_per_tensor | rint(x·(1/s)) + z | qmax | qmax |
+| TORCH_2_15_PER_CHANNEL | torch 2.15 quantize_per_channel | rint(x·(1/s)) + z | qmax | 0 |
+| LITERT_REFERENCE | LiteRT 2.3 QUANTIZE, reference kernel | half_away(x/s) + z | qmax | refused |
+
+*: the cast gives −2^31; a negative zero point then wraps it to qmax.
 """
 
 from __future__ import annotations
@@ -40,6 +56,7 @@ class NonFinite(Enum):
     NAN_TO_QMAX = "NaN becomes the largest code"
     NAN_TO_ZERO_POINT = "NaN becomes the zero point, so it reads as 0"
     NAN_TO_CODE_ZERO = "NaN becomes code 0, whatever the zero point"
+    NAN_AS_INFINITY = "NaN meets the overflow rule too, as +inf does"
 
 
 @dataclass(frozen=True)
@@ -70,7 +87,7 @@ ONNX = QuantizeRule()
 ONNXRUNTIME = QuantizeRule(non_finite=NonFinite.NAN_TO_QMIN)
 """ONNX Runtime 1.31 QuantizeLinear on x86-64: ±inf saturates, NaN becomes qmin."""
 
-ONNX_REFERENCE = QuantizeRule(overflow=Overflow.CAST_INT32, non_finite=NonFinite.NAN_TO_QMIN)
+ONNX_REFERENCE = QuantizeRule(overflow=Overflow.CAST_INT32, non_finite=NonFinite.NAN_AS_INFINITY)
 """onnx.reference 1.23 QuantizeLinear casts to int32 before it clips: 3e9 and +inf become qmin."""
 
 TORCH_FAKE_QUANTIZE = QuantizeRule(
@@ -93,14 +110,24 @@ TORCH_PER_CHANNEL = QuantizeRule(
     order=ZeroPointOrder.ADD_THEN_ROUND,
     non_finite=NonFinite.NAN_TO_CODE_ZERO,
 )
-"""torch.quantize_per_channel: `clip(rint(x·(1/s) + z))`."""
+"""torch.quantize_per_channel (2.13): `clip(rint(x·(1/s) + z))`, NaN becomes code 0."""
 
 TORCH_PER_TENSOR = QuantizeRule(
     scale_op=ScaleOp.MULTIPLY_RECIPROCAL,
     order=ZeroPointOrder.FUSED_ADD_THEN_ROUND,
     non_finite=NonFinite.NAN_TO_QMAX,
 )
-"""torch.quantize_per_tensor on x86 (fbgemm): `clip(rint(fma32(x, 1/s, z)))`, NaN becomes qmax."""
+"""torch.quantize_per_tensor (2.13, fbgemm): `clip(rint(fma32(x, 1/s, z)))`, NaN becomes qmax."""
+
+TORCH_2_15_PER_TENSOR = QuantizeRule(
+    scale_op=ScaleOp.MULTIPLY_RECIPROCAL, non_finite=NonFinite.NAN_TO_QMAX
+)
+"""torch.quantize_per_tensor (2.15): `clip(rint(x·(1/s)) + z)`, NaN becomes qmax."""
+
+TORCH_2_15_PER_CHANNEL = QuantizeRule(
+    scale_op=ScaleOp.MULTIPLY_RECIPROCAL, non_finite=NonFinite.NAN_TO_CODE_ZERO
+)
+"""torch.quantize_per_channel (2.15): `clip(rint(x·(1/s)) + z)`, NaN becomes code 0."""
 
 LITERT_REFERENCE = QuantizeRule(rounding=Rounding.HALF_AWAY)
 """LiteRT QUANTIZE, reference kernel: `clip(round_half_away(x/s) + z)`."""

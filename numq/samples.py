@@ -1,10 +1,11 @@
 """What a streaming observer remembers of the values of each block, as a monoid.
 
 `merge` is associative and commutative to the bit, and equal to having seen everything at once, so
-neither the batch size nor the order of the calibration data can change a range. Two things make
-that hold: a small block keeps its values, sorted; a large one keeps integer counts on a grid of
-bins whose width is a power of two set by the largest magnitude alone, so that a wider range merges
-pairs of bins exactly.
+neither the batch size nor the order of the calibration data can change a range. A small block
+keeps its values, sorted. A large one keeps integer counts on bins that lie where they lie whatever
+the data: each octave [2^(e−1), 2^e) is cut into 256 equal bins, so a bin is never wider than 1/256
+of its values, and an outlier costs no resolution. Only what counts as zero depends on the data:
+what is 20 octaves below the largest magnitude.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import numpy as np
 
 from numq.arrays import FloatArray, IntArray
 
-BINS = 2048  # on either side of zero
 EXACT_LIMIT = 4096  # blocks of up to this many values keep them all
+OCTAVES = 20
+PER_OCTAVE = 256
+SIDE = OCTAVES * PER_OCTAVE  # bins on either side of the one for zero
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,11 @@ class Samples:
 
     Attributes:
         values: (B, n) float64, sorted; NaN where a block has fewer than n. Exact values while
-            `exponent` is None, centres of bins otherwise.
+            `exponent` is None, centres of the 2·SIDE + 1 bins otherwise.
         weights: (B, n) int64, how often each value occurred.
         rmin: (B,) smallest value, exact.
         rmax: (B,) largest value, exact.
-        exponent: None, or (B,) int64: the bins of a block tile [−2^exponent, 2^exponent).
+        exponent: None, or (B,) int64: 2^exponent is above every magnitude of the block.
     """
 
     values: FloatArray
@@ -68,12 +71,12 @@ def merge(a: Samples, b: Samples) -> Samples:
     assert a.exponent is not None
     assert b.exponent is not None
     exponent = np.maximum(a.exponent, b.exponent)
-    weights = _coarsen(a.weights, exponent - a.exponent)
-    weights += _coarsen(b.weights, exponent - b.exponent)
+    weights = _raised(a.weights, exponent - a.exponent)
+    weights += _raised(b.weights, exponent - b.exponent)
     return Samples(_centres(exponent), weights, rmin, rmax, exponent)
 
 
-def chunks(samples: Samples, elements: int = 2**20) -> Iterator[Samples]:
+def chunks(samples: Samples, elements: int = 2**17) -> Iterator[Samples]:
     """Runs of blocks that hold about so many values together, to stay within the cache."""
     step = max(1, elements // max(samples.values.shape[1], 1))
     for i in range(0, len(samples.values), step):
@@ -89,22 +92,27 @@ def chunks(samples: Samples, elements: int = 2**20) -> Iterator[Samples]:
 
 
 def quantile(samples: Samples, fraction: float) -> FloatArray:
-    """(B,) the value below which `fraction` of each block lies.
+    """(B,) the value below which `fraction` of each block lies, linear between order statistics.
 
-    Linear between neighbouring order statistics while values are kept; linear within the bin, and
-    never outside [rmin, rmax], afterwards.
+    To 1/256 of its size for binned blocks, and never outside [rmin, rmax].
     """
+    position = fraction * (samples.counts - 1)
+    below = np.floor(position)
+    low, high = (_order_statistic(samples, rank) for rank in (below, np.ceil(position)))
+    return low + (position - below) * (high - low)
+
+
+def _order_statistic(samples: Samples, rank: FloatArray) -> FloatArray:
+    """(B,) the value (or the centre of its bin) that is number `rank` of each block, from 0."""
     if samples.exponent is None:
-        return np.nanquantile(samples.values, fraction, axis=1)
-    below = np.cumsum(samples.weights, axis=1)
-    target = fraction * below[:, -1:]
-    bin_ = np.argmax(below >= target, axis=1)[:, None]
-    inside = np.take_along_axis(samples.weights, bin_, 1)
-    before = np.take_along_axis(below, bin_, 1) - inside
-    part = (target - before) / np.maximum(inside, 1) - 0.5  # −½ … ½ of a bin from its centre
-    width = np.ldexp(1.0, samples.exponent)[:, None] / BINS
-    at = np.take_along_axis(samples.values, bin_, 1) + part * width
-    return np.clip(at[:, 0], samples.rmin, samples.rmax)
+        at = rank.astype(np.int64)
+    else:
+        at = (np.cumsum(samples.weights, axis=1) > rank[:, None]).argmax(axis=1)
+    inner = np.take_along_axis(samples.values, at[:, None], axis=1)[:, 0]
+    ends = np.where(
+        rank == 0, samples.rmin, np.where(rank == samples.counts - 1, samples.rmax, inner)
+    )
+    return np.clip(ends, samples.rmin, samples.rmax)
 
 
 def _binned(samples: Samples) -> Samples:
@@ -112,29 +120,41 @@ def _binned(samples: Samples) -> Samples:
     if samples.exponent is not None:
         return samples
     largest = np.maximum(np.abs(samples.rmin), np.abs(samples.rmax))
-    # frexp gives 2^(e−1) ≤ largest < 2^e; blocks of zeros (or of nothing) take the smallest.
-    exponent = np.where(
-        np.isfinite(largest) & (largest > 0), np.frexp(np.where(largest > 0, largest, 1))[1], -1100
-    ).astype(np.int64)
-    rows = np.broadcast_to(np.arange(len(exponent))[:, None], samples.values.shape)
+    seen = np.isfinite(largest) & (largest > 0)
+    # frexp gives 2^(e−1) ≤ largest < 2^e; blocks of zeros, or of nothing, are below all others.
+    exponent = np.where(seen, np.frexp(np.where(seen, largest, 1.0))[1], -(2**20)).astype(np.int64)
+    bins = _bin_of(samples.values, exponent)
     present = ~np.isnan(samples.values)
-    scaled = np.ldexp(samples.values, (BINS.bit_length() - 1 - exponent)[:, None])
-    # Scaling may underflow a negative value to −0, which would fall on the wrong side.
-    bins = np.where(samples.values < 0, np.minimum(np.floor(scaled), -1), np.floor(scaled))
-    flat = rows[present] * (2 * BINS) + bins[present].astype(np.int64) + BINS
-    counts = np.bincount(flat, minlength=len(exponent) * 2 * BINS).reshape(-1, 2 * BINS)
+    width = 2 * SIDE + 1
+    rows = np.broadcast_to(np.arange(len(exponent))[:, None], bins.shape)
+    flat = rows[present] * width + bins[present]
+    counts = np.bincount(flat, minlength=len(exponent) * width).reshape(-1, width)
     return Samples(_centres(exponent), counts, samples.rmin, samples.rmax, exponent)
 
 
-def _coarsen(counts: IntArray, doublings: IntArray) -> IntArray:
-    """Counts on bins that are 2^doublings times as wide, per block."""
-    signed = np.arange(-BINS, BINS)[None, :]
-    target = (signed >> np.minimum(doublings, 62)[:, None]) + BINS
-    wide = np.zeros_like(counts)
-    np.add.at(wide, (np.arange(len(counts))[:, None], target), counts)
-    return wide
+def _bin_of(values: FloatArray, exponent: IntArray) -> IntArray:
+    """(B, n) the bin of each value: SIDE is zero, bins ascend with the value."""
+    fraction, octave = np.frexp(np.nan_to_num(values))  # |fraction| in [½, 1), or 0
+    within = ((np.abs(fraction) - 0.5) * (2 * PER_OCTAVE)).astype(np.int64)
+    place = (OCTAVES - 1 - (exponent[:, None] - octave)) * PER_OCTAVE + within
+    kept = (fraction != 0) & (place >= 0)
+    return np.where(kept, SIDE + np.where(fraction < 0, -1 - place, 1 + place), SIDE)
+
+
+def _raised(counts: IntArray, octaves: IntArray) -> IntArray:
+    """Counts for a largest magnitude that is so many octaves higher, per block."""
+    place = np.abs(np.arange(-SIDE, SIDE + 1)) - 1 - octaves[:, None] * PER_OCTAVE
+    sign = np.sign(np.arange(-SIDE, SIDE + 1))
+    target = SIDE + np.where(place >= 0, sign * (1 + place), 0)
+    raised = np.zeros_like(counts)
+    np.add.at(raised, (np.arange(len(counts))[:, None], target), counts)
+    return raised
 
 
 def _centres(exponent: IntArray) -> FloatArray:
-    """(B, 2·BINS) the middle of every bin."""
-    return np.ldexp((np.arange(-BINS, BINS) + 0.5) / BINS, exponent[:, None])
+    """(B, 2·SIDE + 1) the middle of every bin."""
+    octave, within = np.divmod(np.arange(SIDE), PER_OCTAVE)
+    # Below float64 these underflow to 0, where no value can lie.
+    power = np.maximum(exponent[:, None] - (OCTAVES - 1 - octave), -2000)
+    positive = np.ldexp(0.5 + (within + 0.5) / (2 * PER_OCTAVE), power)
+    return np.concatenate([-positive[:, ::-1], np.zeros((len(exponent), 1)), positive], axis=1)

@@ -66,7 +66,7 @@ class ScaleFormat(Enum):
     """The number format that scales are stored in."""
 
     FLOAT32 = "float32, rounded to nearest"
-    FLOAT16 = "float16, rounded to nearest; subnormals allowed, 0 becomes the smallest of them"
+    FLOAT16 = "float16, rounded to nearest; subnormals are rounded up"
     FLOAT64 = "float64 (TFLite's converter)"
     POWER_OF_TWO = "the smallest power of two that is not below the exact scale, in float32"
 
@@ -111,31 +111,51 @@ ONNX_REFERENCE_FLOOR = ScaleFloor(0.0, 0.0, 1 / 255)
 """onnx.reference DynamicQuantizeLinear: zeros get 1/255, nothing else is touched."""
 
 
+Clip: TypeAlias = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a range is wanted for: all that decides which scale it will get.
+
+    Attributes:
+        format: the integer codes.
+        scheme: affine or symmetric, with their conventions.
+        scale_format: what the scale is rounded to.
+        floor: what zero and tiny scales become.
+        clip: (lo, hi), an end of the range that is fixed, or None.
+    """
+
+    format: IntFormat
+    scheme: Scheme = Affine()
+    scale_format: ScaleFormat = ScaleFormat.FLOAT32
+    floor: ScaleFloor = NUMQ_FLOOR
+    clip: Clip = (None, None)
+
+
 def middle(fmt: IntFormat) -> int:
     """The zero point of a symmetric grid: 0 for signed codes, 128 for uint8."""
     return (fmt.qmin + fmt.qmax + 1) // 2
 
 
-def scale_and_zero_point(
-    rmin: Array,
-    rmax: Array,
-    fmt: IntFormat,
-    scheme: Scheme,
-    scale_format: ScaleFormat = ScaleFormat.FLOAT32,
-    floor: ScaleFloor = NUMQ_FLOOR,
-) -> tuple[FloatArray, IntArray]:
-    """Scale (of `scale_format`) and int32 zero point for finite ranges `rmin ≤ rmax`.
+def scale_and_zero_point(rmin: Array, rmax: Array, target: Target) -> tuple[FloatArray, IntArray]:
+    """Scale (of the target's scale format) and int32 zero point for finite ranges `rmin ≤ rmax`.
 
     `choose_qparams` is the validated form of this.
     """
+    fmt, scheme, scale_format = target.format, target.scheme, target.scale_format
     lo = np.minimum(np.asarray(rmin, np.float64), 0)
     hi = np.maximum(np.asarray(rmax, np.float64), 0)
     if isinstance(scheme, Symmetric):
         exact = _symmetric_scale(lo, hi, fmt, scheme.range)
-        scale = store_scale(_apply_floor(exact, floor), scale_format)
-        return scale, np.full(scale.shape, middle(fmt), np.int32)
-    scale = store_scale(_apply_floor(_affine_scale(lo, hi, fmt), floor), scale_format)
-    return scale, _affine_zero_point(lo, hi, scale.astype(np.float64), fmt, scheme.zero_point)
+        scale = store_scale(_apply_floor(exact, target.floor), scale_format)
+        zero_point: IntArray = np.full(scale.shape, middle(fmt), np.int32)
+    else:
+        exact = _affine_scale(lo, hi, fmt)
+        scale = store_scale(_apply_floor(exact, target.floor), scale_format)
+        wide = scale.astype(np.float64)
+        zero_point = _affine_zero_point(lo, hi, wide, fmt, scheme.zero_point)
+    return _keep_finite(scale, zero_point, fmt), zero_point
 
 
 def _affine_scale(lo: FloatArray, hi: FloatArray, fmt: IntFormat) -> FloatArray:
@@ -176,6 +196,25 @@ def _affine_zero_point(
     return np.clip(zero_point, fmt.qmin, fmt.qmax).astype(np.int32)
 
 
+def _keep_finite(scale: FloatArray, zero_point: IntArray, fmt: IntFormat) -> FloatArray:
+    """Lower a scale whose outermost code would lie beyond float32.
+
+    It happens where the data itself reaches the end of float32 and rounding the zero point moved
+    the grid outward. Halving keeps a power of two one.
+    """
+    z = zero_point.astype(np.int64)
+    steps = np.maximum(fmt.qmax - z, z - fmt.qmin)
+    limit = float(np.finfo(np.float32).max)
+    if (
+        scale.dtype == np.float64
+        or not (too_far := np.abs(scale).astype(np.float64) * steps > limit).any()
+    ):
+        return scale
+    inside = np.nextafter((limit / steps).astype(np.float32), np.float32(0))
+    halved = np.frexp(scale)[0] == 0.5
+    return np.where(too_far, np.where(halved, scale / 2, np.copysign(inside, scale)), scale)
+
+
 def _apply_floor(scale: FloatArray, floor: ScaleFloor) -> FloatArray:
     size = np.abs(scale)
     raised = np.where(size < floor.minimum, floor.replacement, scale)
@@ -199,5 +238,9 @@ def store_scale(scale: FloatArray, scale_format: ScaleFormat) -> FloatArray:
         largest = float(np.abs(scale).max())
         limit = float(np.finfo(scale_format.dtype).max)
         raise ValueError(f"scale {largest:g} exceeds {scale_format.name}, which ends at {limit:g}")
-    smallest = np.finfo(scale_format.dtype).smallest_subnormal
-    return np.where(stored == 0, smallest, stored).astype(scale_format.dtype)
+    if scale_format is ScaleFormat.FLOAT16:  # among subnormals, rounding down would clip a lot
+        tiny = np.abs(stored) < np.finfo(np.float16).tiny
+        short = tiny & (np.abs(stored.astype(np.float64)) < np.abs(scale))
+        upward = np.nextafter(stored, np.copysign(np.inf, scale).astype(np.float16))
+        stored = np.where(short, upward, stored)
+    return np.asarray(stored)

@@ -100,11 +100,15 @@ def computed(meta, data):
 
 
 @pytest.mark.parametrize(
-    ("meta", "data"), records("qparams", "observe", "choose_qparams", "compute_scale_zp")
+    ("meta", "data"),
+    [
+        record
+        for record in records("qparams", "observe", "choose_qparams", "compute_scale_zp")
+        # HistogramObserver is compared by quality in test_observers.py: its bits are its own.
+        if "Histogram" not in record.values[0]["oracle"]
+    ],
 )
 def test_scales_to_3e_7_and_zero_points_exactly(meta, data):
-    if "Histogram" in meta["oracle"]:
-        return  # compared by quality in test_observers.py, its bits are its own
     make = {"observe": observed, "choose_qparams": chosen, "compute_scale_zp": computed}
     qparams = make[meta["op"]](meta, data)
     # The oracles compute in float32, numq in float64: two roundings of 2^-24 each, and one more.

@@ -30,7 +30,7 @@ from numq.observers import (
 from numq.qparams import QParams, choose_qparams
 from numq.qtensor import fake_quantize
 from numq.quantizers import AffineQuantizer, SymmetricQuantizer
-from numq.scales import Affine, Symmetric, SymmetricRange
+from numq.scales import Affine, ScaleFormat, Symmetric, SymmetricRange, Target
 
 MONOIDS = [MinMaxObserver(), PercentileObserver(99.0), MSEObserver()]
 
@@ -70,7 +70,8 @@ def test_any_split_and_order_gives_the_same_state_and_range(case, observer):
     pieces = state_of(observer, parts)
     assert_same_state(at_once, pieces)
     for scheme in (Affine(), Symmetric()):
-        assert observer.range(at_once, INT4, scheme) == observer.range(pieces, INT4, scheme)
+        target = Target(INT4, scheme)
+        assert observer.range(at_once, target) == observer.range(pieces, target)
 
 
 @settings(max_examples=20)
@@ -90,10 +91,10 @@ def test_merge_is_associative_and_commutative(case, observer):
 )
 def test_each_block_is_observed_by_itself(observer, granularity):
     x = np.random.default_rng(0).normal(size=(4, 7))
-    low, high = observer.range(observer.observe(x, granularity), INT8, Affine())
+    low, high = observer.range(observer.observe(x, granularity), Target(INT8, Affine()))
     for row, lo, hi in zip(block_rows(x, granularity), low.flat, high.flat, strict=True):
         alone = observer.observe(row[~np.isnan(row)], PerTensor())
-        assert (lo, hi) == observer.range(alone, INT8, Affine())
+        assert (lo, hi) == observer.range(alone, Target(INT8, Affine()))
 
 
 def test_moving_average_is_torchs():
@@ -103,7 +104,7 @@ def test_moving_average_is_torchs():
         granularity = PerTensor() if meta["axis"] is None else PerChannel(meta["axis"])
         observer = MovingAverageObserver(meta["averaging"])
         state = state_of(observer, [data["x0"], data["x1"], data["x2"]], granularity)
-        low, high = observer.range(state, INT8, Affine())
+        low, high = observer.range(state, Target(INT8, Affine()))
         # One multiply-add a batch, fused there and not here: an ulp or two of float32.
         np.testing.assert_allclose(low, data["min"], rtol=2.0**-22)
         np.testing.assert_allclose(high, data["max"], rtol=2.0**-22)
@@ -113,7 +114,7 @@ def test_moving_average_minds_the_order():
     observer = MovingAverageObserver(0.5)
     for batches, expected in (([[1.0], [3.0], [3.0]], 2.5), ([[3.0], [3.0], [1.0]], 2.0)):
         state = state_of(observer, batches)
-        assert observer.range(state, INT8, Affine())[1] == expected
+        assert observer.range(state, Target(INT8, Affine()))[1] == expected
 
 
 # Percentile.
@@ -123,20 +124,22 @@ def test_moving_average_minds_the_order():
 def test_percentile_of_few_values_is_numpys(size, percent, seed):
     x = np.random.default_rng(seed).normal(size=size)
     observer = PercentileObserver(percent)
-    low, high = observer.range(observer.observe(x, PerTensor()), INT8, Affine())
-    assert high == np.quantile(x, percent / 100)
-    assert low == np.quantile(x, 1 - percent / 100)
+    low, high = observer.range(observer.observe(x, PerTensor()), Target(INT8, Affine()))
+    # NumPy interpolates from the nearer neighbour: the same number but for the last bits.
+    assert high == pytest.approx(np.quantile(x, percent / 100), rel=1e-14, abs=1e-15)
+    assert low == pytest.approx(np.quantile(x, 1 - percent / 100), rel=1e-12, abs=1e-15)
 
 
 def test_percentile_of_many_values_is_right_to_a_bin():
     x = np.random.default_rng(0).normal(size=100_000)
     observer = PercentileObserver(99.0)
-    low, high = observer.range(observer.observe(x, PerTensor()), INT8, Affine())
-    # Bins are 2^-11 of the power of two above the largest magnitude (8).
-    assert abs(high - np.quantile(x, 0.99)) <= 8 / samples.BINS
-    assert abs(low - np.quantile(x, 0.01)) <= 8 / samples.BINS
+    for outlier in (None, 1e4):  # a value far away costs no resolution
+        seen = x if outlier is None else np.append(x, outlier)
+        low, high = observer.range(observer.observe(seen, PerTensor()), Target(INT8, Affine()))
+        assert high == pytest.approx(np.quantile(seen, 0.99), rel=1 / samples.PER_OCTAVE)
+        assert low == pytest.approx(np.quantile(seen, 0.01), rel=1 / samples.PER_OCTAVE)
     whole = PercentileObserver(100.0)
-    ends = whole.range(whole.observe(x, PerTensor()), INT8, Affine())
+    ends = whole.range(whole.observe(x, PerTensor()), Target(INT8, Affine()))
     assert ends == (x.min(), x.max())
 
 
@@ -168,6 +171,7 @@ def five_distributions():
         "laplace-4": (rng.laplace(size=20_000), INT4),
         "relu-4": (np.maximum(gauss, 0), UINT4),
         "student-t3-4": (rng.standard_t(3, size=20_000), INT4),
+        "one-sided-outlier": (np.append(gauss, 100.0), INT4),
     }
 
 
@@ -177,7 +181,7 @@ def test_mse_is_within_a_tenth_of_a_db_of_brute_force(name, scheme):
     x, fmt = five_distributions()[name]
     x = x.astype(np.float32)
     observer = MSEObserver()
-    low, high = observer.range(observer.observe(x, PerTensor()), fmt, scheme)
+    low, high = observer.range(observer.observe(x, PerTensor()), Target(fmt, scheme))
     reached = _sqnr(x, float(low), float(high), fmt, scheme)
     assert reached >= brute_force(x, fmt, scheme) - 0.1
     if name != "gauss-8":  # at 4 bits not clipping costs decibels
@@ -213,6 +217,26 @@ def test_mse_finds_the_optimal_clip_of_gauss_and_laplace(inverse_cdf, bits, step
     assert abs(error / mse - 1) < 1 / 2**bits + 0.01
 
 
+@pytest.mark.parametrize("scale_format", ScaleFormat)
+def test_mse_searches_for_the_scale_that_will_be_stored(scale_format):
+    x = np.random.default_rng(0).normal(size=4000)
+    for kind in (AffineQuantizer, SymmetricQuantizer):
+        plain = kind(INT4, scale_format=scale_format).report(x).sqnr_db
+        best = kind(INT4, scale_format=scale_format, observer=MSEObserver()).report(x).sqnr_db
+        assert best >= plain
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(None, -1.0), (0.0, None), (-0.1, None)]))
+def test_mse_holds_the_end_that_a_clip_fixes(seed, clip):
+    x = np.random.default_rng(seed).normal(size=8)
+    observer = MSEObserver()
+    state = observer.observe(np.clip(x, *clip), PerTensor())
+    for scheme in (Affine(), Symmetric()):
+        low, high = observer.range(state, Target(INT4, scheme, clip=clip))
+        assert low <= max(high, 0)
+        assert (low if clip[1] is None else high) == next(c for c in clip if c is not None)
+
+
 def test_mse_never_loses_to_min_max():
     x = np.random.default_rng(5).normal(size=(16, 40)).astype(np.float32)
     for kind in (AffineQuantizer, SymmetricQuantizer):
@@ -244,9 +268,9 @@ def test_having_seen_nothing_raises(observer):
     empty = observer.observe(np.zeros(0), PerTensor())
     nothing = observer.merge(empty, empty)
     with pytest.raises(ValueError, match=f"{type(observer).__name__} has seen no values"):
-        observer.range(nothing, INT8, Affine())
+        observer.range(nothing, Target(INT8, Affine()))
     something = observer.merge(empty, observer.merge(observer.observe([1.0], PerTensor()), empty))
-    assert observer.range(something, INT8, Affine())[1] == 1.0
+    assert observer.range(something, Target(INT8, Affine()))[1] == 1.0
 
 
 def test_states_of_different_blocks_do_not_merge():

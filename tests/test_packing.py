@@ -16,7 +16,6 @@ from numq.formats import (
     INT2,
     INT3,
     INT4,
-    INT8,
     INT32,
     UINT2,
     UINT3,
@@ -75,12 +74,12 @@ def random_codes(fmt, *shape, seed=0):
         (GPTQ, UINT3, [0] * 10 + [7], [0xC0000000, 0x00000001]),
         # The 22nd straddles the other way: one bit in the second word, two in the third.
         (GPTQ, UINT3, [0] * 21 + [7], [0x00000000, 0x80000000, 0x00000003]),
-        (GPTQ, INT3, [0] * 10 + [-3], [0x40000000, 0x00000001]),
+        (GPTQ, UINT3, [0] * 10 + [5], [0x40000000, 0x00000001]),
         (GPTQ, UINT4, [1, 2, 3, 4, 5, 6, 7, 8, 9], [0x87654321, 0x9]),
         (GPTQ, UINT8, [1, 2, 3, 4, 255], [0x04030201, 0xFF]),
         (AWQ, UINT4, [0, 1, 2, 3, 4, 5, 6, 7], [0x75316420]),
         (AWQ, UINT4, [0, 1, 2], [0x00010020]),
-        (AWQ, INT4, [-1, 0, 0, 0, 0, 0, 0, -8, 1], [0x8000000F, 0x1]),
+        (AWQ, UINT4, [15, 0, 0, 0, 0, 0, 0, 8, 1], [0x8000000F, 0x1]),
         (GGUF, UINT4, [*range(16)] * 2, "00112233445566778899aabbccddeeff"),
         (GGUF, UINT4, [1, 2, *[0] * 14, 3, 4, *[0] * 14, 5], "3142" + "00" * 14 + "05" + "00" * 15),
     ],
@@ -99,11 +98,22 @@ def test_literals(order, fmt, codes, expected):
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 31, 32, 33, 65])
 @pytest.mark.parametrize(("order", "bits"), PAIRS)
 def test_equals_the_definition_in_integers(order, bits, count):
-    for signed in (True, False):
+    for signed in signs(order):
         fmt = IntFormat(bits, signed)
         codes = random_codes(fmt, 3, count, seed=count)
         packed = pack(codes, fmt, order)
         assert packed.tolist() == [by_hand(row, bits, order) for row in codes.tolist()]
+
+
+def signs(order):
+    """Only plain low-first packing has signed codes; the other orders store an offset instead."""
+    return (True, False) if order is LOW_FIRST else (False,)
+
+
+@pytest.mark.parametrize("order", [GPTQ, AWQ, GGUF])
+def test_signed_codes_are_refused_where_the_format_stores_an_offset(order):
+    with pytest.raises(ValueError, match=f"{order.name} stores unsigned codes: add 8"):
+        pack([-1, 7], INT4, order)
 
 
 def gptq_3bit(codes):
@@ -163,8 +173,9 @@ def test_gguf_is_q4_0():
 
 @given(st.data(), formats, st.sampled_from(PackOrder))
 def test_round_trip(data, fmt, order):
-    if fmt.bits not in WIDTHS[order]:
-        fmt = IntFormat(data.draw(st.sampled_from(WIDTHS[order])), fmt.signed, fmt.narrow_range)
+    if fmt.bits not in WIDTHS[order] or fmt.signed not in signs(order):
+        bits = data.draw(st.sampled_from(WIDTHS[order]))
+        fmt = IntFormat(bits, fmt.signed and order is LOW_FIRST, fmt.narrow_range)
     shape = data.draw(st.sampled_from([(), (2,), (0,), (2, 3)]))
     count = data.draw(st.integers(0, 70))
     codes = random_codes(fmt, *shape, count, seed=data.draw(st.integers(0, 2**32 - 1)))
@@ -184,7 +195,7 @@ def test_round_trip(data, fmt, order):
 
 @pytest.mark.parametrize(("order", "bits"), PAIRS)
 def test_both_ends_of_every_format(order, bits):
-    for fmt in (IntFormat(bits), IntFormat(bits, signed=False)):
+    for fmt in (IntFormat(bits, signed) for signed in signs(order)):
         codes = [fmt.qmin, fmt.qmax, fmt.qmax, fmt.qmin, 0]
         assert unpack(pack(codes, fmt, order), fmt, 5, order).tolist() == codes
 
@@ -196,9 +207,9 @@ def test_memory_layout_does_not_matter(order):
     for view in views:
         packed = pack(view, UINT4, order)
         assert packed.tolist() == pack(view.copy(order="C"), UINT4, order).tolist()
-        strided = np.repeat(packed, 2, axis=-1)[..., ::2].astype(packed.dtype.newbyteorder(">"))
-        back = unpack(strided, UINT4, view.shape[-1], order)
-        assert back.tolist() == view.tolist()
+        strided = np.repeat(packed, 2, axis=-1)[..., ::2]
+        for stored in (strided, packed.astype(packed.dtype.newbyteorder(">"))):
+            assert unpack(stored, UINT4, view.shape[-1], order).tolist() == view.tolist()
 
 
 @pytest.mark.parametrize("fmt", [UINT4, INT4, INT4.narrow(), UINT2], ids=lambda f: f.name)
@@ -229,7 +240,7 @@ def test_pack_refuses(codes, error, message):
         (GPTQ, UINT5),
         (GPTQ, UINT6),
         (AWQ, UINT3),
-        (AWQ, INT8),
+        (AWQ, UINT8),
         (GGUF, UINT2),
         (GGUF, UINT8),
     ],

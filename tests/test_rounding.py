@@ -85,6 +85,8 @@ def test_stochastic_rounding_without_a_generator_says_so():
     offset=st.integers(-(2**16), 2**16),
 )
 def test_overflow_equals_the_oracle(values, fmt, rounding, overflow, offset):
+    if overflow is Overflow.WRAP:
+        fmt = IntFormat(fmt.bits, fmt.signed)
     x = np.array(values, np.float32)
     codes = round_to_int(x, fmt, rounding=rounding, overflow=overflow, offset=offset)
     assert codes.dtype == fmt.dtype
@@ -135,6 +137,11 @@ def test_what_has_no_code_raises(x, overflow, message):
         round_to_int(np.array([x]), UINT4, overflow=overflow)
 
 
+def test_a_register_has_no_narrow_range():
+    with pytest.raises(ValueError, match="a register wraps over all its codes"):
+        round_to_int(np.ones(1), INT8.narrow(), overflow=Overflow.WRAP)
+
+
 @pytest.mark.parametrize("bits", [1, 0, 17, 31, 33, -8, 8.0])
 def test_widths_without_storage_are_refused(bits):
     with pytest.raises(ValueError, match=f"bits is {bits}"):
@@ -143,7 +150,7 @@ def test_widths_without_storage_are_refused(bits):
 
 def test_every_format_knows_its_ends_storage_and_size():
     for bits in (*range(2, 17), 32):
-        for signed in (True, False):
+        for signed in (True, False) if bits < 32 else (True,):
             fmt = IntFormat(bits, signed)
             low = -(2 ** (bits - 1)) if signed else 0
             assert (fmt.qmin, fmt.qmax) == (low, low + 2**bits - 1)

@@ -126,7 +126,9 @@ def _propagate(root: Tensor, seed: FloatArray) -> None:
     """Walk the tape from the root, every tensor after all that were made from it."""
     grads: dict[int, FloatArray] = {id(root): seed}
     for tensor in reversed(_topological(root)):
-        grad = grads.pop(id(tensor))
+        grad = grads.pop(id(tensor), None)
+        if grad is None:  # no operation after it passes a gradient back
+            continue
         if tensor.node is None:
             tensor.grad = grad.copy() if tensor.grad is None else tensor.grad + grad
             continue

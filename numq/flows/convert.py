@@ -20,17 +20,14 @@ from numq.flows.network import (
     WeightOnlyLinear,
 )
 from numq.formats import INT8
-from numq.granularity import PerChannel, PerTensor, PerToken
+from numq.granularity import PerChannel, PerTensor
 from numq.nn import Linear, Module, ReLU, Sequential
 from numq.observers import Observed
-from numq.ops.linear import check_dynamic, prepare_static
+from numq.ops.linear import PER_TOKEN_INT8, check_dynamic, prepare_static
 from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer
 
 WEIGHTS_INT8 = SymmetricQuantizer(INT8, PerChannel(0))
 """The default for weights: symmetric, one scale for each output channel."""
-
-PER_TOKEN_INT8 = AffineQuantizer(INT8, PerToken())
-"""The default for activations at run time: affine, one range for each row."""
 
 PER_TENSOR_INT8 = AffineQuantizer(INT8, PerTensor())
 """The default for calibrated activations: affine, one range."""
@@ -150,6 +147,8 @@ def _run(linear: Linear, relu: bool, x: FloatArray) -> FloatArray:
 def _layers(model: Sequential) -> Iterator[Linear | ReLU]:
     """The layers of the model, checked; a Sequential inside is walked through."""
     check_type(model, Sequential, "model")
+    if not model.layers:
+        raise ValueError("model is an empty Sequential; it needs at least one layer")
     for layer in model.layers:
         if isinstance(layer, Sequential):
             yield from _layers(layer)

@@ -177,7 +177,7 @@ class StaticNetwork:
 def _summary(layer: StaticLinear) -> str:
     outputs, inputs = layer.w.shape
     r = layer.requantizer
-    relu = ", ReLU" if r.qmin > r.format.qmin else ""
+    relu = ", no output below zero" if r.qmin == r.zero_point else ""
     codes = f"{layer.x_format.name} x {layer.w_format.name} -> {r.format.name}"
     return f"StaticLinear({inputs} -> {outputs}, {codes}, {r.how.name}{relu})"
 

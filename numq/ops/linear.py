@@ -72,7 +72,8 @@ def linear_dynamic(
     check_dynamic(quantizer)
     q = quantizer(x)
     acc = accumulate(q.codes, q.zero_point, w.codes.T, w.zero_point)  # int32
-    scale = q.scale.reshape(-1, 1) * w.scale.reshape(1, -1)  # float32, (M or 1, out or 1)
+    s_x, s_w = q.scale.astype(np.float32), w.scale.astype(np.float32)
+    scale = s_x.reshape(-1, 1) * s_w.reshape(1, -1)  # (M or 1, out or 1)
     y = acc.astype(np.float32) * scale
     return y if bias is None else y + _bias(bias, w)
 

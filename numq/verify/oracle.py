@@ -104,6 +104,8 @@ def quantize(
     precision: FloatFormat = FLOAT32,
 ) -> int:
     """The code of `x`, every intermediate rounded to `precision` as hardware rounds it."""
+    if math.isnan(x) and rule.non_finite is NonFinite.NAN_AS_INFINITY:
+        return _infinite(math.inf, zero_point, fmt, rule)
     if math.isnan(x):
         return _nan_code(rule, fmt, zero_point)
     if math.isinf(x):
@@ -155,6 +157,8 @@ def _nan_code(rule: QuantizeRule, fmt: IntFormat, zero_point: int) -> int:
             return zero_point
         case NonFinite.NAN_TO_CODE_ZERO:
             return 0
+        case NonFinite.NAN_AS_INFINITY:
+            raise AssertionError("taken care of before")
 
 
 def dequantize(code: int, scale: float, zero_point: int) -> Fraction:
