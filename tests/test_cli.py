@@ -230,8 +230,8 @@ def networks():
 # Bytes of each array, by hand. A Linear of 7 → 5 with 4-bit codes packs 35 of them into 18 bytes.
 SIZES = {
     "weight-only": {
-        "0.weight": 18, "0.scale": 40, "0.zero_point": 40, "0.bias": 20, "2.weight": 8,
-        "2.scale": 24, "2.zero_point": 24, "2.bias": 12,
+        "0.weight": 18, "0.scale": 40, "0.zero_point": 5, "0.bias": 20, "2.weight": 8,
+        "2.scale": 24, "2.zero_point": 3, "2.bias": 12,
     },
     "dynamic": {
         "0.weight": 35, "0.scale": 20, "0.bias": 20, "2.weight": 15, "2.scale": 12,
@@ -241,7 +241,7 @@ SIZES = {
         "input.scale": 4, "input.zero_point": 4, "output.scale": 4, "output.zero_point": 4,
         "0.weight": 18, "0.bias": 20, "0.multiplier": 20, "0.shift": 5, "0.range": 16,
         "1.weight": 8, "1.bias": 12, "1.multiplier": 12, "1.shift": 3, "1.range": 16,
-        "0.weight_zero_point": 20, "1.weight_zero_point": 12,
+        "0.weight_zero_point": 3, "1.weight_zero_point": 2,
     },
 }  # fmt: skip
 

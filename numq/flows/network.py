@@ -100,7 +100,8 @@ class Relu(Layer):
 
 def _weight_arrays(w: QTensor) -> dict[str, Array]:
     arrays = {"weight": w.packed(), "scale": w.scale}
-    return arrays | ({"zero_point": w.zero_point} if w.zero_point.any() else {})
+    zero_points = pack(w.zero_point.ravel(), w.format)
+    return arrays | ({"zero_point": zero_points} if w.zero_point.any() else {})
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -191,4 +192,5 @@ def _static(layer: StaticLinear) -> dict[str, Array]:
         "shift": r.shift.astype(np.int8),
         "range": np.array([layer.z_x, r.zero_point, r.qmin, r.qmax], np.int32),
     }
-    return arrays | ({"weight_zero_point": layer.z_w} if layer.z_w.any() else {})
+    zero_points = pack(layer.z_w.ravel(), layer.w_format)
+    return arrays | ({"weight_zero_point": zero_points} if layer.z_w.any() else {})
