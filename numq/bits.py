@@ -183,7 +183,9 @@ def _floor_log2(v: Fraction) -> int:
 
 
 def decode_float(code: int, fmt: FloatFormat) -> float:
-    """The number that `code` means in `fmt`, exactly."""
+    """The number that `code` means in `fmt`, exactly; ValueError for a code of more bits."""
+    if not 0 <= code < 2**fmt.bits:
+        raise ValueError(f"code is {code}; {fmt.name} has codes 0 to {2**fmt.bits - 1}")
     exponent = (code >> fmt.mantissa_bits) & (2**fmt.exponent_bits - 1)
     mantissa = code & (2**fmt.mantissa_bits - 1)
     sign = -1.0 if code >> (fmt.bits - 1) else 1.0

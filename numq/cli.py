@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    except (ValueError, TypeError, OverflowError, OSError) as error:
+    except (ValueError, TypeError, OSError) as error:
         print(f"numq: {error}", file=sys.stderr)
         return 2
     return 0

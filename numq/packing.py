@@ -85,7 +85,8 @@ def unpack(
 
     Raises:
         TypeError: `packed` has not the dtype of `order` (uint8, or uint32 for GPTQ and AWQ).
-        ValueError: fewer than `count` codes are there, or `order` does not define the width.
+        ValueError: fewer than `count` codes are there, a code that a narrow range leaves out, or a
+            format that `order` does not define.
     """
     _check_order(fmt, order)
     packed = _check_packed(packed, order)
@@ -99,6 +100,8 @@ def unpack(
     values = _restore(values, order)[..., :count]
     if fmt.signed:  # the top bit weighs −2^(bits−1)
         values = values - ((values >> (fmt.bits - 1)) << fmt.bits)
+    if values.size and values.min() < fmt.qmin:  # the code that a narrow range leaves out
+        raise ValueError(f"packed holds the code {values.min()}, outside {fmt!r}")
     return values.astype(fmt.dtype)
 
 

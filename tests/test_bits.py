@@ -293,6 +293,12 @@ def test_int_bits(fmt):
         assert bits.bits_needed == next(n for n in range(1, 32) if low(n) <= value <= high(n))
 
 
+@pytest.mark.parametrize("code", [-1, 2**16])
+def test_a_code_of_more_bits_is_refused(code):
+    with pytest.raises(ValueError, match="float16 has codes 0 to 65535"):
+        decode_float(code, FLOAT16)
+
+
 @pytest.mark.parametrize("value", [2.5, "7", math.nan])
 def test_an_integer_format_takes_integers_only(value):
     with pytest.raises(TypeError):  # int() would drop the fraction without a word

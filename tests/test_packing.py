@@ -110,6 +110,11 @@ def signs(order):
     return (True, False) if order is LOW_FIRST else (False,)
 
 
+def test_a_narrow_format_does_not_read_the_code_it_lacks():
+    with pytest.raises(ValueError, match="packed holds the code -8, outside int4_narrow"):
+        unpack(np.uint8([0x80]), INT4.narrow(), 2)
+
+
 @pytest.mark.parametrize("order", [GPTQ, AWQ, GGUF])
 def test_signed_codes_are_refused_where_the_format_stores_an_offset(order):
     with pytest.raises(ValueError, match=f"{order.name} stores unsigned codes: add 8"):
