@@ -68,6 +68,7 @@ from numq.formats import (
     IntFormat,
 )
 from numq.granularity import PerBlock, PerChannel, PerGroup, PerTensor, PerToken
+from numq.kernels import Isa, PackedWeight, pack_weight
 from numq.metrics import ErrorReport, error_report, sqnr_db
 from numq.observers import (
     MinMaxObserver,
@@ -121,6 +122,7 @@ __all__ = [
     "ErrorReport",
     "FloatFormat",
     "IntFormat",
+    "Isa",
     "MSEObserver",
     "MinMaxObserver",
     "MovingAverageObserver",
@@ -129,6 +131,7 @@ __all__ = [
     "Observer",
     "Overflow",
     "PackOrder",
+    "PackedWeight",
     "PerBlock",
     "PerChannel",
     "PerGroup",
@@ -168,6 +171,7 @@ __all__ = [
     "ops",
     "optim",
     "pack",
+    "pack_weight",
     "prepare_requantizer",
     "quantize",
     "quantize_multiplier",

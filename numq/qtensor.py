@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -17,6 +18,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from numq.arrays import Array, FloatArray, IntArray, as_float, as_int, check_finite, check_type
 from numq.formats import IntFormat
 from numq.granularity import Granularity, Shape, expand
+from numq.kernels import PackedWeight, pack_weight
 from numq.packing import pack
 from numq.qparams import QParams
 from numq.rounding import round_to_int
@@ -80,6 +82,14 @@ class QTensor:
     def nbytes(self) -> int:
         """Bytes as stored: packed codes, scales, and zero points unless all are 0."""
         return self.format.packed_nbytes(self.codes.size) + self.qparams.nbytes
+
+    @cached_property
+    def operand(self) -> PackedWeight:
+        """An 8-bit matrix as the right side of `x · wᵀ`: its transpose, laid out for the processor.
+
+        Made at the first use and kept, so that a weight is packed once.
+        """
+        return pack_weight(self.codes.T)
 
     def packed(self) -> Array:
         """The codes flattened and packed low bits first, uint8 (ONNX's layout)."""

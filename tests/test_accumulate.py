@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numq.arithmetic.accumulate import accumulate, accumulate_naive, matmul_int8, max_depth
-from numq.kernels.matmul import matmul_numba, matmul_numpy
+from numq.kernels import pack_weight
+from numq.kernels.reference import matmul_numpy
 from numq.verify import oracle
 
 dtypes = st.sampled_from([np.int8, np.uint8])
@@ -48,7 +49,7 @@ def expected(a, b):
 @given(matrices())
 def test_every_form_equals_the_oracle(case):
     a, b = case
-    for form in (matmul_int8, matmul_numpy, matmul_numba):
+    for form in (matmul_int8, matmul_numpy):
         y = form(a, b)
         assert y.dtype == np.int32
         np.testing.assert_array_equal(y, expected(a, b))
@@ -105,8 +106,9 @@ A = np.zeros((2, 3), np.int8)
     ("a", "b", "error", "message"),
     [
         (A, A, ValueError, r"a has shape \(2, 3\), b \(2, 3\); K must agree"),
-        (A[0], A.T, ValueError, r"a has shape \(3,\); it must be a matrix"),
-        (A, A.T[None], ValueError, r"b has shape \(1, 3, 2\)"),
+        (A[0], A, ValueError, r"a has shape \(3,\), b \(2, 3\); K must agree"),
+        (A[0, 0], A.T, ValueError, r"a has shape \(\), b \(3, 2\); each needs at least one axis"),
+        (np.zeros((2, 4, 3), np.int8), np.zeros((3, 3, 4), np.int8), ValueError, "broadcast"),
         (A.astype(np.int16), A.T, TypeError, "a has dtype int16; allowed are int8 and uint8"),
         (A, A.T.astype(np.float32), TypeError, "b has dtype float32; allowed are integers"),
         (A.astype(bool), A.T, TypeError, "a has dtype bool"),
@@ -123,6 +125,34 @@ def test_what_is_no_integer_matrix_is_named(a, b, error, message):
 def test_numpy_matrices_are_refused():
     with pytest.raises(TypeError, match=r"a is a numpy\.matrix"):
         matmul_int8(np.asmatrix(A), A.T)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [((3,), (3,)), ((3,), (3, 4)), ((2, 3), (3,)), ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)),
+     ((4, 1, 2, 3), (5, 3, 2)), ((0, 2, 3), (3, 4)), ((2, 1, 0), (0, 3))],
+)  # fmt: skip
+def test_batches_and_vectors_follow_numpys_rule(a, b):
+    rng = np.random.default_rng(0)
+    x, y = (rng.integers(-128, 128, shape).astype(np.int8) for shape in (a, b))
+    expected = np.matmul(x.astype(np.int64), y.astype(np.int64))
+    got = matmul_int8(x, y)
+    assert (got.shape, got.dtype) == (expected.shape, np.int32)
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_a_packed_weight_stands_for_its_matrix():
+    rng = np.random.default_rng(0)
+    for dtype in (np.int8, np.uint8):
+        info = np.iinfo(dtype)
+        x = rng.integers(-128, 128, (5, 40)).astype(np.int8)
+        w = rng.integers(info.min, info.max + 1, (40, 33)).astype(dtype)
+        packed = pack_weight(w)
+        np.testing.assert_array_equal(matmul_int8(x, packed), matmul_int8(x, w))
+        z_x = np.arange(5)
+        np.testing.assert_array_equal(accumulate(x, z_x, packed, 3), accumulate(x, z_x, w, 3))
+    with pytest.raises(ValueError, match="K must agree"):
+        matmul_int8(x[:, 1:], packed)
 
 
 def test_bad_zero_points_are_named():

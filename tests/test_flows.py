@@ -8,11 +8,19 @@ import pytest
 
 import numq as nq
 from numq import Requantization, flows
+from numq.arithmetic.requantize import requantize
 from numq.autograd import Tensor, no_grad
 from numq.flows.convert import PER_TENSOR_INT8, WEIGHTS_INT8
-from numq.kernels.matmul import matmul_numpy
+from numq.kernels import Isa, pack_weight
+from numq.kernels.reference import matmul_numpy
 from numq.nn import Linear, Module, ReLU, Sequential
-from numq.ops import linear_dynamic, linear_static, linear_weight_only, prepare_static
+from numq.ops import (
+    linear_dynamic,
+    linear_static,
+    linear_weight_only,
+    prepare_static,
+    static_accumulators,
+)
 
 U = Fraction(1, 2**24)  # relative error of one float32 rounding
 AFFINE_U8 = nq.AffineQuantizer(nq.UINT8)
@@ -225,11 +233,20 @@ def test_static_network_is_integers_only(monkeypatch, how, weights):
     codes = AFFINE_U8(x, network.input).codes
     expected = network.integers(codes)
     assert len(np.unique(expected)) > 20
-    # A compiled kernel takes plain arrays only; its NumPy twin, equal to the bit, keeps the watch.
-    monkeypatch.setattr("numq.arithmetic.accumulate.matmul", matmul_numpy)
+    # Compiled kernels take plain arrays only; their NumPy twins, equal to the bit, keep the watch.
+    monkeypatch.setattr(
+        "numq.arithmetic.accumulate.matmul", lambda a, weight: matmul_numpy(a, weight.panels)
+    )
+    monkeypatch.setattr("numq.arithmetic.requantize.jit_enabled", lambda: False)
+    plain = [
+        dataclasses.replace(layer, operand=pack_weight(layer.w.T, isa=Isa.NUMPY))
+        for layer in network.layers
+    ]
+    network = dataclasses.replace(network, layers=tuple(plain))
     if how in (Requantization.F32_EVEN, Requantization.F64_AWAY):
+        sums = static_accumulators(watched(codes), plain[0])
         with pytest.raises(AssertionError, match="a float"):
-            network.integers(watched(codes))
+            requantize(sums, plain[0].requantizer)
         return
     # First only the input is watched: that the result still is shows that nothing took it off.
     every = dataclasses.replace(network, layers=tuple(map(all_watched, network.layers)))

@@ -162,6 +162,34 @@ def test_every_rule_is_within_one_of_exact(acc, scales, how):
     assert np.abs(ours.astype(int) - exact).max() <= 1
 
 
+@given(
+    acc=st.lists(int32 | ties, min_size=1, max_size=20),
+    multipliers=st.lists(
+        st.floats(2.0**-30, 2.0**4) | st.integers(-20, 4).map(lambda e: 2.0**e),
+        min_size=1,
+        max_size=3,
+    ),
+    how=st.sampled_from(
+        [
+            Requantization.GEMMLOWP_DOUBLE,
+            Requantization.RUY_DOUBLE_UP,
+            Requantization.FIXED_SINGLE_UP,
+        ]
+    ),
+    fmt=st.sampled_from([INT8, UINT8, INT16]),
+)
+def test_the_compiled_form_equals_the_numpy_form(acc, multipliers, how, fmt):
+    sums = np.repeat(np.array(acc, np.int32)[:, None], len(multipliers), axis=1)
+    out = QParams(1.0, 7, fmt)
+    requantizer = prepare_requantizer(1.0, np.float32(multipliers), out, how, relu=True)
+    compiled = requantize(sums, requantizer)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("numq.arithmetic.requantize.jit_enabled", lambda: False)
+        plain = requantize(sums, requantizer)
+    assert compiled.dtype == plain.dtype == fmt.dtype
+    assert compiled.tolist() == plain.tolist()
+
+
 def test_multipliers_run_along_the_last_axis_and_relu_clamps():
     out = QParams(1.0, 10, UINT8)
     per_channel = prepare_requantizer(1.0, np.float32([0.5, 0.25]), out, relu=True)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from numq.arrays import Array, IntArray, as_int
-from numq.kernels.matmul import matmul
+from numq.kernels import Isa, PackedWeight, matmul
 
 _EIGHT_BITS = (np.dtype(np.int8), np.dtype(np.uint8))
 
@@ -32,43 +32,59 @@ def max_depth(a_low: int, a_high: int, b_low: int, b_high: int) -> int:
     return min(limits, default=2**31 - 1)
 
 
-def matmul_int8(a: ArrayLike, b: ArrayLike) -> IntArray:
-    """Exact product of 8-bit integer matrices: (M, K) × (K, N) → (M, N) int32.
+def matmul_int8(
+    a: ArrayLike, b: ArrayLike | PackedWeight, *, kernel: Isa | None = None
+) -> IntArray:
+    """Exact product of 8-bit integer matrices: (..., M, K) × (..., K, N) → (..., M, N) int32.
+
+    Batch dimensions broadcast and vectors are promoted as `numpy.matmul` does. The bits are the
+    same on every kernel and with any number of threads (`numq.kernels.set_threads`).
 
     Args:
         a: int8 or uint8, any strides; zero-size dimensions are fine.
-        b: int8 or uint8.
+        b: int8 or uint8, any strides; or a (K, N) weight packed once by `pack_weight`.
+        kernel: one of `numq.kernels.available()`; None takes the one that the environment variable
+            NUMQ_KERNEL names, else the best. A packed weight brings its own.
 
     Raises:
         TypeError: a dtype other than int8 and uint8.
-        ValueError: not two matrices, inner dimensions that differ, or a K at which the sum could
-            leave int32 (131 072 for int8 · int8).
+        ValueError: shapes that do not fit, a kernel that this process cannot run, or a K at which
+            the sum could leave int32 (131 072 for int8 · int8).
 
     >>> matmul_int8(np.array([[-128, 127]], np.int8), np.array([[-128], [1]], np.int8))
     array([[16511]], dtype=int32)
     """
-    x, y = _eight_bit_matrix(a, "a"), _eight_bit_matrix(b, "b")
-    if x.shape[1] != y.shape[0]:
-        raise ValueError(f"a has shape {x.shape}, b {y.shape}; K must agree: (M, K) x (K, N)")
-    _check_depth(x.shape[1], _ends(x.dtype), _ends(y.dtype))
-    return matmul(x, y)
+    x = _eight_bit(a, "a")
+    y = b if isinstance(b, PackedWeight) else _eight_bit(b, "b")
+    if not x.ndim or not len(y.shape):
+        raise ValueError(f"a has shape {x.shape}, b {y.shape}; each needs at least one axis")
+    inner = y.shape[-2] if len(y.shape) > 1 else y.shape[0]
+    if x.shape[-1] != inner:
+        raise ValueError(
+            f"a has shape {x.shape}, b {y.shape}; K must agree: (..., M, K) x (..., K, N)"
+        )
+    _check_depth(inner, _ends(x.dtype), _ends(y.dtype))
+    return matmul(x, y, isa=kernel)
 
 
 def accumulate_naive(x: ArrayLike, z_x: ArrayLike, w: ArrayLike, z_w: ArrayLike) -> IntArray:
     """`Σ_k (x − z_x)(w − z_w)`, term by term as written; see `accumulate` for the arguments."""
-    codes_x, zero_x, codes_w, zero_w = _checked(x, z_x, w, z_w)
+    codes_x, codes_w = _eight_bit_matrix(x, "x"), _eight_bit_matrix(w, "w")
+    zero_x, zero_w = check_operands(codes_x, z_x, codes_w, z_w)
     left = codes_x.astype(np.int32) - zero_x
     right = codes_w.astype(np.int32) - zero_w
     return np.matmul(left, right, dtype=np.int32)
 
 
-def accumulate(x: ArrayLike, z_x: ArrayLike, w: ArrayLike, z_w: ArrayLike) -> IntArray:
+def accumulate(
+    x: ArrayLike, z_x: ArrayLike, w: ArrayLike | PackedWeight, z_w: ArrayLike
+) -> IntArray:
     """`Σ_k (x − z_x)(w − z_w)` in the folded form, on the integer kernel.
 
     Args:
         x: (M, K) int8 or uint8 codes.
         z_x: zero point of x: a scalar, or (M,) one per row.
-        w: (K, N) int8 or uint8 codes.
+        w: (K, N) int8 or uint8 codes, or packed by `pack_weight`.
         z_w: zero point of w: a scalar, or (N,) one per column.
 
     Returns:
@@ -79,33 +95,49 @@ def accumulate(x: ArrayLike, z_x: ArrayLike, w: ArrayLike, z_w: ArrayLike) -> In
         ValueError: shapes that do not fit, zero points beyond 16 bits, or a K at which the sum
             could leave int32.
     """
-    codes_x, zero_x, codes_w, zero_w = _checked(x, z_x, w, z_w)
-    depth = np.int32(codes_x.shape[1])
+    codes_x, codes_w = _eight_bit_matrix(x, "x"), _weight(w)
+    zero_x, zero_w = check_operands(codes_x, z_x, codes_w, z_w)
     product = matmul(codes_x, codes_w)
     if zero_w.any():
         product = product - zero_w * codes_x.sum(axis=1, keepdims=True, dtype=np.int32)
     if zero_x.any():
-        sums_w = codes_w.sum(axis=0, keepdims=True, dtype=np.int32)
-        product = product - zero_x * (sums_w - depth * zero_w)
+        depth = np.int32(codes_x.shape[1])
+        product = product - zero_x * (column_sums(codes_w) - depth * zero_w)
     return product
 
 
-def _checked(
-    x: ArrayLike, z_x: ArrayLike, w: ArrayLike, z_w: ArrayLike
-) -> tuple[IntArray, IntArray, IntArray, IntArray]:
-    codes_x, codes_w = _eight_bit_matrix(x, "x"), _eight_bit_matrix(w, "w")
+def column_sums(w: IntArray | PackedWeight) -> IntArray:
+    """(N,) int32, `Σ_k w_kj`; a packed weight has them ready."""
+    if isinstance(w, PackedWeight):
+        return w.column_sums
+    return w.sum(axis=0, dtype=np.int32)
+
+
+def check_operands(
+    codes_x: IntArray, z_x: ArrayLike, codes_w: IntArray | PackedWeight, z_w: ArrayLike
+) -> tuple[IntArray, IntArray]:
+    """The zero points as (M or 1, 1) and (1, N or 1), once shapes and K are known to be good."""
     if codes_x.shape[1] != codes_w.shape[0]:
         raise ValueError(f"x has shape {codes_x.shape}, w {codes_w.shape}; K must agree")
     zero_x = _zero_points(z_x, codes_x.shape[0], "z_x").reshape(-1, 1)
     zero_w = _zero_points(z_w, codes_w.shape[1], "z_w").reshape(1, -1)
     _check_depth(codes_x.shape[1], _ends(codes_x.dtype, zero_x), _ends(codes_w.dtype, zero_w))
-    return codes_x, zero_x, codes_w, zero_w
+    return zero_x, zero_w
 
 
-def _eight_bit_matrix(x: ArrayLike, name: str) -> IntArray:
+def _weight(w: ArrayLike | PackedWeight) -> IntArray | PackedWeight:
+    return w if isinstance(w, PackedWeight) else _eight_bit_matrix(w, "w")
+
+
+def _eight_bit(x: ArrayLike, name: str) -> IntArray:
     array = as_int(x, name)
     if array.dtype not in _EIGHT_BITS:
         raise TypeError(f"{name} has dtype {array.dtype}; allowed are int8 and uint8")
+    return array
+
+
+def _eight_bit_matrix(x: ArrayLike, name: str) -> IntArray:
+    array = _eight_bit(x, name)
     if array.ndim != 2:
         raise ValueError(f"{name} has shape {array.shape}; it must be a matrix")
     return array

@@ -22,6 +22,7 @@ from numq.fixedpoint import (
     quantize_multiplier,
 )
 from numq.formats import IntFormat
+from numq.kernels import fixedpoint, jit_enabled
 from numq.qparams import QParams
 from numq.rounding import Rounding, round_values
 
@@ -40,6 +41,13 @@ _FIXED = {
     Requantization.GEMMLOWP_DOUBLE: MultiplierRounding.DOUBLE,
     Requantization.RUY_DOUBLE_UP: MultiplierRounding.DOUBLE_UP,
     Requantization.FIXED_SINGLE_UP: MultiplierRounding.SINGLE,
+}
+
+
+_KERNEL_RULES = {
+    MultiplierRounding.SINGLE: fixedpoint.SINGLE,
+    MultiplierRounding.DOUBLE: fixedpoint.DOUBLE,
+    MultiplierRounding.DOUBLE_UP: fixedpoint.DOUBLE_UP,
 }
 
 
@@ -142,6 +150,10 @@ def requantize(acc: ArrayLike, requantizer: Requantizer) -> IntArray:
             f"acc has shape {sums.shape}; {r.multiplier.size} multipliers need "
             f"(..., {r.multiplier.size})"
         )
+    if r.how in _FIXED and jit_enabled():
+        rule = _KERNEL_RULES[_FIXED[r.how]]
+        ends = (r.zero_point, r.qmin, r.qmax, r.format.dtype)
+        return fixedpoint.requantize(sums.astype(np.int32), r.multiplier, r.shift, rule, *ends)
     scaled = _scale_down(sums, r)
     # Wider than 32 bits: scaled value and zero point may both be at their ends.
     wide = scaled.astype(np.int64 if r.how in _FIXED else np.float64)

@@ -1,28 +1,112 @@
-"""The one door to Numba.
+"""The one door to Numba: compilation, the on-disk cache, the number of threads.
 
-`njit` compiles with an on-disk cache where there is a folder to write to, and without one where
-there is none. No kernel ever uses `fastmath`: the same bits on every machine.
+``njit`` here is Numba's, with three decisions taken once for the whole room: never ``fastmath``
+(same bits on every machine), the GIL released, and compiled code kept on disk where some folder is
+writable and in memory where none is.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba.core.errors import NumbaError
+from numba.core import config as numba_config
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def njit(function: F) -> F:
-    """Compile `function` at its first call."""
-    try:
-        return cast(F, numba.njit(cache=True)(function))
-    except (RuntimeError, NumbaError):  # "no locator available": nowhere to write a cache
-        return cast(F, numba.njit(function))
+config: Any = numba_config  # its values are set at run time, where no type checker looks
 
 
 def jit_enabled() -> bool:
-    """Whether kernels are compiled; False under `NUMBA_DISABLE_JIT=1`."""
-    return not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+    """False when ``NUMBA_DISABLE_JIT=1``: the kernels then take their NumPy form."""
+    return not config.DISABLE_JIT
+
+
+def njit(function: F, *, parallel: bool = False) -> F:
+    """Compile ``function`` on its first call; reuse the compiled code in later processes.
+
+    A missing or read-only cache folder only costs the compilation: it is no error.
+    """
+    options: dict[str, Any] = {"nogil": True, "parallel": parallel}
+    try:
+        dispatcher: Any = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder that Numba may write to
+        return cast(F, numba.njit(**options)(function))
+    _stamp_with_imports(dispatcher)
+    return cast(F, dispatcher)
+
+
+def inlined(function: F) -> F:
+    """A piece of a compiled function, pasted into its callers.
+
+    Numba would otherwise compile each function on its own *and again* inside every caller; pasting
+    keeps the first call short.
+    """
+    return cast(F, numba.njit(inline="always")(function))
+
+
+def compiled(function: Any, *arguments: Any) -> Any:
+    """Compile ``function`` for exactly these argument types; later arguments are converted.
+
+    One compiled body then serves C-ordered, transposed, strided and read-only arrays alike, where
+    Numba would by default compile one for each.
+    """
+    function.compile(arguments)
+    function.disable_compile()
+    return function
+
+
+def _stamp_with_imports(dispatcher: Any) -> None:
+    """Tie a cached function to the files that its own file imports, not to that one alone.
+
+    Kernels of the neighbouring files are pasted into it, but Numba looks only at the file of the
+    function itself when it decides whether cached code is stale.
+    """
+    index = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    if index is not None:
+        name = dispatcher.py_func.__module__.rpartition(".")[2]
+        index._source_stamp = (index._source_stamp, _imported_by(name))
+
+
+@cache
+def _imported_by(name: str) -> tuple[tuple[str, int, int], ...]:
+    """Name, time and size of this folder's files that ``name`` imports, and these in turn."""
+    found: dict[str, tuple[str, int, int]] = {}
+    wanted = [name]
+    while wanted:
+        name = wanted.pop()
+        file = Path(__file__).with_name(f"{name}.py")
+        if name not in found and file.exists():
+            found[name] = (name, file.stat().st_mtime_ns, file.stat().st_size)
+            text = file.read_text(encoding="utf-8")
+            wanted += re.findall(rf"^from {__package__}\.(\w+) import", text, re.MULTILINE)
+    return tuple(found[name] for name in sorted(found))
+
+
+_threads: int | None = None
+
+
+def get_threads() -> int:
+    """How many threads a large product may use (default: all that Numba may)."""
+    return int(config.NUMBA_NUM_THREADS) if _threads is None else _threads
+
+
+def set_threads(count: int) -> None:
+    """Let products use up to ``count`` threads, in the whole process, until set again.
+
+    The result has the same bits for every count. Small products stay on one thread whatever the
+    count.
+
+    Raises:
+        ValueError: ``count`` is below 1 or above Numba's limit (``NUMBA_NUM_THREADS``).
+    """
+    global _threads
+    limit = config.NUMBA_NUM_THREADS
+    if not 1 <= count <= limit:
+        raise ValueError(
+            f"threads: got {count}, allowed 1 to {limit} (NUMBA_NUM_THREADS sets the limit)"
+        )
+    _threads = int(count)

@@ -1,8 +1,7 @@
-"""The integer matrix product, (M, K) × (K, N) → (M, N) int32.
+"""The exact product of 8-bit matrices: ``(M, K) @ (K, N) -> (M, N)`` int32, modulo 2**32.
 
-    y[i, j] = Σ_k a[i, k] · b[k, j]
-
-Two forms of one definition, equal to the bit while no sum leaves int32; callers see to that.
+int8 and uint8 may be mixed at will. ``matmul`` follows NumPy's rule for batches; B may be packed
+beforehand with `pack_weight`.
 """
 
 from __future__ import annotations
@@ -12,33 +11,160 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from numq.kernels.jit import jit_enabled, njit
+from numq.kernels.cpu import Isa
+from numq.kernels.entries import Kernels, kernels
+from numq.kernels.fused import matmul_integers
+from numq.kernels.loops import direct_room
+from numq.kernels.operands import SIGNS, as_bytes, checked_out, checked_sign
+from numq.kernels.parallel import grid, tasks_for
+from numq.kernels.reference import matmul_numpy
+from numq.kernels.weights import PackedWeight
+from numq.kernels.workspace import room
 
-Codes = NDArray[np.integer[Any]]
-Accumulators = NDArray[np.int32]
-
-
-def matmul(a: Codes, b: Codes) -> Accumulators:
-    """The product in the fastest form there is here: Numba, or NumPy where the JIT is off."""
-    if not jit_enabled():
-        return matmul_numpy(a, b)
-    return matmul_numba(np.ascontiguousarray(a), np.ascontiguousarray(b))
-
-
-def matmul_numpy(a: Codes, b: Codes) -> Accumulators:
-    """Widen, then multiply: int8 · int8 in int8 would wrap."""
-    return np.matmul(a.astype(np.int32), b.astype(np.int32), dtype=np.int32)
+INT32 = np.dtype(np.int32)
 
 
-@njit
-def matmul_numba(a: Codes, b: Codes) -> Accumulators:
-    """Three loops in the order i, k, j: the inner one runs along rows of `b` and of the result."""
-    rows, depth = a.shape
-    columns = b.shape[1]
-    y = np.zeros((rows, columns), np.int32)
-    for i in range(rows):
-        for k in range(depth):
-            left = np.int32(a[i, k])
-            for j in range(columns):
-                y[i, j] += left * np.int32(b[k, j])
-    return y
+def matmul(
+    a: NDArray[Any],
+    b: NDArray[Any] | PackedWeight,
+    *,
+    out: NDArray[np.int32] | None = None,
+    isa: Isa | None = None,
+) -> NDArray[np.int32]:
+    """``a @ b`` in int32: exact while ``K * |a| * |b| < 2**31``, modulo 2**32 beyond.
+
+    Args:
+        a: (..., M, K) int8 or uint8, any strides.
+        b: (..., K, N) int8 or uint8, any strides; or a packed (K, N).
+        out: (..., M, N) int32, C-contiguous, to write to; made if None.
+        isa: the kernel to use; None takes ``NUMQ_KERNEL`` or the best. A packed weight brings its
+            own.
+
+    Raises:
+        TypeError: an operand is neither int8 nor uint8.
+        ValueError: the shapes do not match, or this process cannot run ``isa``.
+
+    >>> import numpy as np
+    >>> matmul(np.full((1, 3), -128, np.int8), np.full((3, 2), -128, np.int8))
+    array([[49152, 49152]], dtype=int32)
+    """
+    if isinstance(b, PackedWeight):
+        return matmul_integers(a, b, out=out)
+    a_sign, b_sign = SIGNS.get(getattr(a, "dtype", None)), SIGNS.get(getattr(b, "dtype", None))
+    if a_sign is None or b_sign is None:
+        a_sign, b_sign = checked_sign("a", a), checked_sign("b", b)
+    if a.ndim != 2 or b.ndim != 2:
+        return _batched(a, b, out, isa)
+    (m, k), (depth, n) = a.shape, b.shape
+    if k != depth:
+        raise ValueError(
+            f"a and b: got shapes {a.shape} and {b.shape}, expected (M, K) and (K, N) with one K"
+        )
+    kit = kernels(isa)
+    c = np.empty((m, n), INT32) if out is None else checked_out(out, (m, n))
+    if kit is None:
+        c[...] = matmul_numpy(a, b)
+    elif m * n * k:
+        _product(kit, as_bytes(a), as_bytes(b), c, a_sign, b_sign)
+    else:
+        c[...] = 0
+    return c
+
+
+def _product(
+    kit: Kernels,
+    a: NDArray[np.int8],
+    b: NDArray[np.int8],
+    c: NDArray[np.int32],
+    a_sign: int,
+    b_sign: int,
+) -> None:
+    """One product of two matrices that are not empty."""
+    m, n = c.shape
+    if m < kit.direct:
+        _few_rows(kit, a, b, c, a_sign, b_sign)
+    elif n < kit.direct:  # (a b).T = b.T a.T
+        _few_rows(kit, b.T, a.T, c.T, b_sign, a_sign)
+    else:
+        tasks = tasks_for(m * n * a.shape[1])
+        if tasks == 1:
+            kit.product.run(a, b, c, a_sign, b_sign, room(1, kit.product_room), 1, 1, 0)
+        else:
+            space = room(tasks, kit.product_room)
+            kit.product.run_all(tasks, a, b, c, a_sign, b_sign, space, *grid(tasks, m, n))
+
+
+def _few_rows(
+    kit: Kernels,
+    a: NDArray[np.int8],
+    b: NDArray[np.int8],
+    c: NDArray[np.int32],
+    a_sign: int,
+    b_sign: int,
+) -> None:
+    k, n = b.shape
+    tasks = tasks_for(8 * n * k)  # memory-bound: it costs what eight rows would
+    kit.few_rows.run_all(
+        tasks, a, b, c, a_sign, b_sign, room(tasks, direct_room(kit.tile, k, n)), tasks
+    )
+
+
+def _batched(
+    a: NDArray[Any], b: NDArray[Any], out: NDArray[np.int32] | None, isa: Isa | None
+) -> NDArray[np.int32]:
+    """Vectors and stacks of matrices, by the rule of ``numpy.matmul``."""
+    if a.ndim == 0 or b.ndim == 0:
+        raise ValueError(
+            f"a and b: got shapes {a.shape} and {b.shape}, expected at least one axis each"
+        )
+    if a.ndim == 1 or b.ndim == 1:
+        return _vectors(a, b, out, isa)
+    if a.shape[-1] != b.shape[-2]:
+        raise ValueError(
+            f"a and b: got shapes {a.shape} and {b.shape}, "
+            "expected (..., M, K) and (..., K, N) with one K"
+        )
+    shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
+    c = np.empty(shape, np.int32) if out is None else checked_out(out, shape)
+    kit = kernels(isa)
+    if kit is None:
+        c[...] = matmul_numpy(a, b)
+    elif not (a.size and b.size and c.size):
+        c[...] = 0
+    elif b.ndim == 2 and a.flags.c_contiguous:  # one matrix for all: one tall product
+        matmul(a.reshape(-1, a.shape[-1]), b, out=c.reshape(-1, c.shape[-1]), isa=isa)
+    else:
+        _stacked(kit, a, b, c)
+    return c
+
+
+def _vectors(
+    a: NDArray[Any], b: NDArray[Any], out: NDArray[np.int32] | None, isa: Isa | None
+) -> NDArray[np.int32]:
+    """A vector is a row on the left, a column on the right; the axis added is then taken away."""
+    c = matmul(a[None] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b, isa=isa)
+    c = c[..., 0] if b.ndim == 1 else c
+    c = c[..., 0] if a.ndim == b.ndim == 1 else c[..., 0, :] if a.ndim == 1 else c
+    if out is None:
+        return c
+    checked_out(out, c.shape)[...] = c
+    return out
+
+
+def _stacked(kit: Kernels, a: NDArray[Any], b: NDArray[Any], c: NDArray[np.int32]) -> None:
+    """Products of two stacks: those of many small matrices in one compiled call."""
+    a_sign, b_sign = SIGNS[a.dtype], SIGNS[b.dtype]
+    left, right = (
+        as_bytes(np.broadcast_to(x, (*c.shape[:-2], *x.shape[-2:])).reshape(-1, *x.shape[-2:]))
+        for x in (a, b)
+    )
+    results = c.reshape(-1, *c.shape[-2:])
+    work = results[0].size * a.shape[-1]
+    if tasks_for(work) > 1:
+        for one_left, one_right, result in zip(left, right, results, strict=True):
+            _product(kit, one_left, one_right, result, a_sign, b_sign)
+    else:
+        tasks = min(len(results), tasks_for(work * len(results)))
+        kit.batch.run_all(
+            tasks, left, right, results, a_sign, b_sign, room(tasks, kit.product_room), tasks
+        )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arithmetic.accumulate import accumulate
+from numq.arithmetic.accumulate import accumulate, check_operands
 from numq.arithmetic.requantize import (
     Requantization,
     Requantizer,
@@ -25,6 +25,7 @@ from numq.arrays import FloatArray, IntArray, as_float, as_float32, as_int, chec
 from numq.fixedpoint import INT32_MAX
 from numq.formats import INT8, IntFormat
 from numq.granularity import PerChannel, PerTensor, PerToken
+from numq.kernels import PackedWeight, matmul_dequantized, matmul_requantized
 from numq.qparams import QParams
 from numq.qtensor import QTensor
 from numq.quantizers import AffineQuantizer, Quantizer
@@ -71,11 +72,21 @@ def linear_dynamic(
     check_weight(w)
     check_dynamic(quantizer)
     q = quantizer(x)
-    acc = accumulate(q.codes, q.zero_point, w.codes.T, w.zero_point)  # int32
     s_x, s_w = q.scale.astype(np.float32), w.scale.astype(np.float32)
-    scale = s_x.reshape(-1, 1) * s_w.reshape(1, -1)  # (M or 1, out or 1)
-    y = acc.astype(np.float32) * scale
-    return y if bias is None else y + _bias(bias, w)
+    shift = None if bias is None else _bias(bias, w)
+    if not q.zero_point.any():  # one pass: scaled while the sums are in the cache
+        check_operands(q.codes, 0, w.operand, w.zero_point)
+        return matmul_dequantized(
+            q.codes,
+            w.operand,
+            row_scale=np.broadcast_to(s_x, q.shape[:1]),
+            column_scale=s_w,
+            bias=shift,
+            b_zero_point=w.zero_point,
+        )
+    acc = accumulate(q.codes, q.zero_point, w.operand, w.zero_point)  # int32
+    y = acc.astype(np.float32) * (s_x.reshape(-1, 1) * s_w.reshape(1, -1))
+    return y if shift is None else y + shift
 
 
 def check_dynamic(quantizer: Quantizer) -> None:
@@ -95,6 +106,7 @@ class StaticLinear:
     Attributes:
         x_format: the codes it takes.
         w: (out, in) codes.
+        operand: the same, laid out for the product.
         w_format: what they are packed as when stored.
         z_x: zero point of the input.
         z_w: zero points of the weights, () or (out,).
@@ -104,6 +116,7 @@ class StaticLinear:
 
     x_format: IntFormat
     w: IntArray
+    operand: PackedWeight
     w_format: IntFormat
     z_x: int
     z_w: IntArray
@@ -145,13 +158,34 @@ def prepare_static(
     int_bias = quantize_bias(real, x.scale, w.scale)
     _check_sums(x, w, int_bias)
     return StaticLinear(
-        x.format, w.codes, w.format, int(x.zero_point), w.zero_point, int_bias, requantizer
+        x.format,
+        w.codes,
+        w.operand,
+        w.format,
+        int(x.zero_point),
+        w.zero_point,
+        int_bias,
+        requantizer,
     )
 
 
 def linear_static(codes: ArrayLike, layer: StaticLinear) -> IntArray:
     """The run-time half: (M, in) codes to (M, out) codes, integers only (with fixed point)."""
-    return requantize(static_accumulators(codes, layer), layer.requantizer)
+    r = layer.requantizer
+    if r.how is not Requantization.F32_EVEN or r.format.bits > 8:
+        return requantize(static_accumulators(codes, layer), r)
+    return matmul_requantized(  # one pass: requantized while the sums are in the cache
+        _static_codes(codes, layer),
+        layer.operand,
+        multiplier=r.multiplier,
+        zero_point=r.zero_point,
+        qmin=r.qmin,
+        qmax=r.qmax,
+        dtype=r.format.dtype.type,
+        a_zero_point=layer.z_x,
+        b_zero_point=layer.z_w,
+        bias=layer.bias,
+    )
 
 
 def static_accumulators(codes: ArrayLike, layer: StaticLinear) -> IntArray:
@@ -161,12 +195,19 @@ def static_accumulators(codes: ArrayLike, layer: StaticLinear) -> IntArray:
         TypeError: codes of another dtype than the layer's input format.
         ValueError: codes outside that format, or a shape other than (M, in).
     """
-    x, fmt = as_int(codes, "codes"), layer.x_format
+    x = _static_codes(codes, layer)
+    return accumulate(x, layer.z_x, layer.operand, layer.z_w) + layer.bias
+
+
+def _static_codes(codes: ArrayLike, layer: StaticLinear) -> IntArray:
+    x, fmt, depth = as_int(codes, "codes"), layer.x_format, layer.w.shape[1]
     if x.dtype != fmt.dtype:
         raise TypeError(f"codes has dtype {x.dtype}; the layer was prepared for {fmt.dtype}")
     if x.size and (x.min() < fmt.qmin or x.max() > fmt.qmax):
         raise ValueError(f"codes reach from {x.min()} to {x.max()}; allowed is {fmt!r}")
-    return accumulate(x, layer.z_x, layer.w.T, layer.z_w) + layer.bias
+    if x.ndim != 2 or x.shape[1] != depth:
+        raise ValueError(f"codes has shape {x.shape}; the layer needs (M, {depth})")
+    return x
 
 
 def quantize_bias(bias: ArrayLike, x_scale: ArrayLike, w_scale: ArrayLike) -> IntArray:

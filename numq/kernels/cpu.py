@@ -1,0 +1,76 @@
+"""Which instructions a product may use: what the machine offers, and how to force one."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from functools import cache
+
+from numq.kernels.jit import config, jit_enabled
+
+SWITCH = "NUMQ_KERNEL"  #: environment variable that forces one kernel, by the value of an ``Isa``
+
+
+class Isa(Enum):
+    """The instruction that multiplies; the comment says how many products one of them makes."""
+
+    AVX512_VNNI = "avx512_vnni"  #: vpdpbusd on 512 bits: 64
+    AVX_VNNI = "avx_vnni"  #: vpdpbusd on 256 bits: 32
+    AVX2 = "avx2"  #: vpmaddwd on 256 bits: 16
+    GENERIC = "generic"  #: vector code that LLVM can lower for any processor: 8
+    NUMPY = "numpy"  #: no JIT at all
+
+
+NEEDS = {
+    Isa.AVX512_VNNI: {"avx512f", "avx512bw", "avx512vl", "avx512vnni"},
+    Isa.AVX_VNNI: {"avx2", "avxvnni"},
+    Isa.AVX2: {"avx2"},
+    Isa.GENERIC: set[str](),
+}  #: the processor features, by LLVM's names, that each kernel's code is made of
+
+
+@cache
+def available() -> tuple[Isa, ...]:
+    """The kernels that this process can run, best first. ``Isa.NUMPY`` is always the last."""
+    if not jit_enabled():
+        return (Isa.NUMPY,)
+    features = compiled_features()
+    return (*(isa for isa, needs in NEEDS.items() if needs <= features), Isa.NUMPY)
+
+
+def choose(forced: Isa | None = None) -> Isa:
+    """The kernel to use: ``forced``, else the one that ``NUMQ_KERNEL`` names, else the best.
+
+    The environment is read once, at the first call.
+
+    Raises:
+        ValueError: the kernel asked for is unknown, or this process cannot run it.
+    """
+    return _preferred() if forced is None else _checked(forced, "isa")
+
+
+@cache
+def _preferred() -> Isa:
+    named = os.environ.get(SWITCH)
+    return available()[0] if named is None else _checked(named, f"environment variable {SWITCH}")
+
+
+def _checked(wanted: Isa | str, where: str) -> Isa:
+    for isa in available():
+        if wanted in (isa, isa.value):
+            return isa
+    allowed = ", ".join(isa.value for isa in available())
+    raise ValueError(f"{where}: got {wanted!r}, available in this process: {allowed}")
+
+
+def compiled_features() -> set[str]:
+    """The processor features that Numba compiles for, by LLVM's names.
+
+    Those of this machine, unless ``NUMBA_CPU_FEATURES`` says otherwise: code that used more would
+    not assemble.
+    """
+    from numba.core import codegen  # loads the compiler, so only when asked
+
+    given: str | None = config.CPU_FEATURES
+    text: str = codegen.get_host_cpu_features() if given is None else given  # type: ignore[no-untyped-call]
+    return {name[1:] for name in text.split(",") if name.startswith("+")}

@@ -1,0 +1,79 @@
+"""Running one compiled task many times, on Numba's threads.
+
+Numba would compile the body of a ``prange`` loop again, for every kernel. Here the loop is compiled
+apart from the kernels and calls them through their address.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,call-arg"
+# ruff: noqa: ANN001, ANN002, ANN202 (typed by the signatures in `entries`)
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from numba import prange, types
+from numba.extending import intrinsic
+
+from numq.kernels.jit import compiled, get_threads, njit
+
+TASK_MACS = 1 << 21  #: less multiplying than this (about 4 us) is not worth waking a thread for
+
+
+@intrinsic
+def _invoke(_context, address, arguments, task):
+    """``address(*arguments, task)``, at ``address`` a compiled function that returns nothing."""
+    kinds = (*arguments.types, task)
+
+    def generate(context, b, _signature, values):
+        where, packed, number = values
+        given = [b.extract_value(packed, i) for i in range(len(kinds) - 1)]
+        function = context.call_conv.get_function_type(types.none, kinds)
+        callee = b.inttoptr(where, function.as_pointer())
+        context.call_conv.call_function(b, callee, types.none, kinds, [*given, number])
+        return context.get_dummy_value()
+
+    return types.void(address, arguments, task), generate
+
+
+def _launch(address, tasks, *arguments):
+    for task in prange(tasks):
+        _invoke(address, arguments, task)
+
+
+class Task:
+    """A compiled function whose last argument is the number of the task."""
+
+    def __init__(self, dispatcher: Any, signature: tuple[Any, ...]) -> None:
+        """Compile, or load from disk."""
+        self._signature = signature
+        self.run = compiled(dispatcher, *signature)  #: ``(*arguments, task)``
+
+    @cached_property
+    def _many(self) -> tuple[Any, int]:
+        overload = next(iter(self.run.overloads.values()))
+        address = overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name)
+        arguments = types.StarArgTuple(self._signature[:-1])
+        return compiled(njit(_launch, parallel=True), types.int64, types.int64, arguments), address
+
+    def run_all(self, tasks: int, *arguments: Any) -> None:
+        """Run tasks 0 to ``tasks - 1``, on up to as many threads."""
+        if tasks == 1:
+            self.run(*arguments, 0)
+        else:
+            launch, address = self._many
+            launch(address, tasks, *arguments)
+
+
+def tasks_for(macs: int) -> int:
+    """How many tasks to make of a product of so many multiplications."""
+    return 1 if macs < 2 * TASK_MACS else min(get_threads(), macs // TASK_MACS)
+
+
+def grid(tasks: int, m: int, n: int) -> tuple[int, int]:
+    """``tasks`` as rows x columns of blocks.
+
+    A block row packs all of B and a block column all of A; the grid that packs least wins, which
+    makes blocks square.
+    """
+    options = [(down, tasks // down) for down in range(1, tasks + 1) if tasks % down == 0]
+    return min(options, key=lambda option: option[0] * n + option[1] * m)

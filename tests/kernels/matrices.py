@@ -1,0 +1,64 @@
+"""Matrices to multiply, and oracles: one in Python integers, one in int64 for larger sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from numq.kernels import Isa, available
+
+TYPES = (np.int8, np.uint8)
+KERNELS = available()
+COMPILED = tuple(isa for isa in KERNELS if isa is not Isa.NUMPY)
+
+#: ways to lay out the same matrix in memory
+LAYOUTS = {
+    "rows": lambda m: np.ascontiguousarray(m),
+    "columns": lambda m: np.asfortranarray(m),
+    "every other": lambda m: np.repeat(np.repeat(m, 2, axis=0), 3, axis=1)[::2, ::3],
+    "rows apart": lambda m: np.hstack([m, m])[:, : m.shape[1]],
+    "columns apart": lambda m: np.asfortranarray(np.vstack([m, m]))[: m.shape[0]],
+    "reversed": lambda m: np.ascontiguousarray(m[::-1, ::-1])[::-1, ::-1],
+    "rows reversed": lambda m: np.ascontiguousarray(m[::-1])[::-1],
+    "misaligned": lambda m: np.frombuffer(
+        b"\0" * 3 + m.tobytes(), m.dtype, m.size, offset=3
+    ).reshape(m.shape),
+}
+
+
+def integers(rng: np.random.Generator, dtype: Any, *shape: int) -> NDArray[Any]:
+    """Every code of ``dtype`` is as likely."""
+    limits = np.iinfo(dtype)
+    return rng.integers(limits.min, limits.max + 1, shape).astype(dtype)
+
+
+def wrap(value: int) -> int:
+    """An integer as int32 keeps it: modulo 2**32."""
+    return (value + 2**31) % 2**32 - 2**31
+
+
+def oracle(a: NDArray[Any], b: NDArray[Any]) -> list[list[int]]:
+    """``a @ b`` in Python integers."""
+    rows, columns = a.tolist(), b.T.tolist()
+    return [
+        [wrap(sum(x * y for x, y in zip(row, column, strict=True))) for column in columns]
+        for row in rows
+    ]
+
+
+def exact(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.int32]:
+    """``a @ b`` in int64, then modulo 2**32."""
+    return (a.astype(np.int64) @ b.astype(np.int64)).astype(np.int32)
+
+
+@st.composite
+def products(draw: st.DrawFn, most: int = 80) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Two matrices that can be multiplied, sizes from 0, in any layout."""
+    m, k, n = (draw(st.integers(0, most)) for _ in range(3))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    a, b = (integers(rng, draw(st.sampled_from(TYPES)), *shape) for shape in ((m, k), (k, n)))
+    left, right = (LAYOUTS[draw(st.sampled_from(sorted(LAYOUTS)))](x) for x in (a, b))
+    return left, right

@@ -1,0 +1,139 @@
+"""Choosing a kernel; and each one compiled for a processor that has no more than it needs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from matrices import COMPILED
+
+from numq.kernels import Isa, available, set_threads
+from numq.kernels.cpu import NEEDS, choose
+from numq.kernels.jit import _imported_by
+
+ROOT = Path(__file__).parents[2]
+
+CHECK = """
+import numpy as np
+from numq.kernels import Isa, available, matmul, matmul_requantized, pack_weight
+from numq.kernels.entries import kernels
+
+rng = np.random.default_rng(0)
+for m, k, n in ((1, 70, 33), (30, 130, 70), (3, 5, 2)):
+    for a_type in (np.int8, np.uint8):
+        for b_type in (np.int8, np.uint8):
+            a = rng.integers(0, 256, (m, k)).astype(a_type)
+            b = rng.integers(0, 256, (k, n)).astype(b_type)
+            exact = (a.astype(int) @ b.astype(int)).astype(np.int32)
+            assert (matmul(a, b) == exact).all()
+            assert (matmul(np.asfortranarray(a), np.asfortranarray(b)) == exact).all()
+            assert (matmul(a, pack_weight(b)) == exact).all()
+print(available()[0].value)
+kit = kernels(None)
+if kit is not None:
+    for run in (kit.product.run, kit.few_rows.run):
+        print("\\n".join(run.inspect_asm().values()))
+"""
+
+
+def run(code: str, **environment: str) -> str:
+    """What ``code`` prints in a new process with these environment variables."""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={**os.environ, **environment}, cwd=ROOT, capture_output=True, text=True, check=False,
+        timeout=120,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+#: features of a processor that offers this kernel and no better; what code must and must not hold
+NARROW = {
+    Isa.AVX_VNNI: ("+sse4.2,+avx,+avx2,+fma,+avxvnni", "{vex}\tvpdpbusd", "zmm"),
+    Isa.AVX2: ("+sse4.2,+avx,+avx2,+fma", "vpmaddwd", "vpdpbusd"),
+    Isa.GENERIC: ("+sse2", "pmaddwd", "ymm"),
+}
+
+
+@pytest.mark.skipif(Isa.AVX2 not in COMPILED, reason="needs an x86 processor")
+@pytest.mark.parametrize("isa", NARROW, ids=lambda isa: isa.value)
+def test_each_kernel_on_a_processor_that_has_no_more(isa: Isa, tmp_path: Path) -> None:
+    """Right results, and none of the better ones' instructions; never the saturating vpmaddubsw."""
+    if isa not in COMPILED:
+        pytest.skip(f"this processor has no {isa.value}")
+    features, holds, not_this = NARROW[isa]
+    narrow = {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": features}
+    narrow["NUMBA_CACHE_DIR"] = str(tmp_path)  # code from a cache cannot be inspected
+    name, text = run(CHECK, **narrow).split("\n", 1)
+    assert name == isa.value
+    assert holds in text
+    assert not_this not in text
+    assert "maddubs" not in text
+
+
+def test_without_jit() -> None:
+    assert run(CHECK, NUMBA_DISABLE_JIT="1").split() == ["numpy"]
+
+
+def test_environment_switch_forces_a_kernel() -> None:
+    code = "from numq.kernels.cpu import choose; print(choose().value)"
+    assert run(code, NUMQ_KERNEL="generic").split() == ["generic"]
+
+
+def test_environment_switch_refuses_what_it_does_not_know() -> None:
+    code = """
+from numq.kernels.cpu import choose
+try: choose()
+except ValueError as error: print(error)
+"""
+    assert "NUMQ_KERNEL: got 'mmx', available in this process: " in run(code, NUMQ_KERNEL="mmx")
+
+
+def test_a_cache_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file where a folder should be")
+    code = """
+import numpy as np
+from numq.kernels import matmul
+print(matmul(np.ones((20, 20), np.int8), np.ones((20, 20), np.int8))[0, 0])
+"""
+    blocked = {
+        "NUMBA_CACHE_DIR": str(tmp_path / "file"),
+        "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator",
+    }
+    assert run(code, NUMQ_KERNEL="generic", **blocked).split() == ["20"]
+
+
+def test_cached_code_goes_stale_with_the_files_it_is_made_of() -> None:
+    names = {name for name, _, _ in _imported_by("entries")}
+    assert {"entries", "loops", "microkernel", "tile", "ir"} <= names
+    assert "matmul" not in names
+
+
+def test_importing_compiles_nothing() -> None:
+    code = """
+import numba.core.event as event
+with event.install_recorder("numba:compile") as recorder:
+    import numq.kernels
+print(len(recorder.buffer))
+"""
+    assert run(code).split() == ["0"]
+
+
+def test_available_is_best_first_and_ends_with_numpy() -> None:
+    assert list(available()) == [isa for isa in Isa if isa in available()]
+    assert available()[-1] is Isa.NUMPY
+    assert set(NEEDS) | {Isa.NUMPY} == set(Isa)
+
+
+def test_forcing_what_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"isa: got 'mmx', available in this process: .*numpy"):
+        choose("mmx")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [0, -1, 10**6])
+def test_thread_count_has_limits(count: int) -> None:
+    with pytest.raises(ValueError, match=f"threads: got {count}, allowed 1 to"):
+        set_threads(count)
