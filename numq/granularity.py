@@ -192,18 +192,23 @@ def param_shape(granularity: Granularity, shape: Shape) -> Shape:
     return tuple(grid[i] for i in granularity.kept_axes(len(shape)))
 
 
-def expand(params: Array, granularity: Granularity, shape: Shape) -> Array:
-    """`params` (of `param_shape`) arranged so that they broadcast against a tensor of `shape`.
-
-    Raises:
-        ValueError: if `params` has not the shape that the granularity gives such a tensor.
-    """
+def check_params(params: Array, granularity: Granularity, shape: Shape) -> None:
+    """Raise ValueError if `params` has not the shape that the granularity gives such a tensor."""
     expected = param_shape(granularity, shape)
     if params.shape != expected:
         raise ValueError(
             f"scale and zero_point have shape {params.shape}; {granularity} on a tensor of shape "
             f"{shape} needs {expected}"
         )
+
+
+def expand(params: Array, granularity: Granularity, shape: Shape) -> Array:
+    """`params` (of `param_shape`) arranged so that they broadcast against a tensor of `shape`.
+
+    Raises:
+        ValueError: if `params` has not the shape that the granularity gives such a tensor.
+    """
+    check_params(params, granularity, shape)
     block = granularity.block_shape(shape)
     spread = params.reshape(grid_shape(granularity, shape))
     for axis, (n, b) in enumerate(zip(shape, block, strict=True)):

@@ -110,10 +110,10 @@ def _clipped(rmin: FloatArray, rmax: FloatArray, target: Target) -> tuple[FloatA
 
 def _bounds(rows: FloatArray) -> Samples:
     """Only the two ends of each block, (B, 2)."""
-    present = ~np.isnan(rows)
-    rmin = np.min(rows, axis=1, where=present, initial=np.inf)
-    rmax = np.max(rows, axis=1, where=present, initial=-np.inf)
-    weights = np.repeat(present.sum(axis=1, keepdims=True), 2, axis=1)
+    counts = np.count_nonzero(~np.isnan(rows), axis=1, keepdims=True)
+    rmin = np.fmin.reduce(rows, axis=1, initial=np.inf)
+    rmax = np.fmax.reduce(rows, axis=1, initial=-np.inf)
+    weights = np.repeat(counts, 2, axis=1)
     return Samples(np.stack([rmin, rmax], axis=1), weights, rmin, rmax, None)
 
 

@@ -15,10 +15,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from numq import fast
 from numq.arrays import Array, FloatArray, IntArray, as_float, as_int, check_finite, check_type
+from numq.fast import View
 from numq.formats import IntFormat
-from numq.granularity import Granularity, Shape, expand
+from numq.granularity import Granularity, Shape, check_params, expand
 from numq.kernels import PackedWeight, pack_weight
+from numq.kernels.grouped_weights import PackedGroupedWeight
 from numq.packing import pack
 from numq.qparams import QParams
 from numq.rounding import round_to_int
@@ -48,10 +51,19 @@ class QTensor:
         fmt = self.qparams.format
         if codes.size and (codes.min() < fmt.qmin or codes.max() > fmt.qmax):
             raise ValueError(f"codes reach from {codes.min()} to {codes.max()}; allowed is {fmt!r}")
-        expand(self.qparams.scale, self.qparams.granularity, codes.shape)
+        check_params(self.qparams.scale, self.qparams.granularity, codes.shape)
         frozen = np.array(codes, dtype=fmt.dtype)
         frozen.setflags(write=False)
         object.__setattr__(self, "codes", frozen)
+
+    @classmethod
+    def trusted(cls, codes: IntArray, qparams: QParams) -> QTensor:
+        """A QTensor of codes that are known to be right and that nobody else will write to."""
+        made = object.__new__(cls)
+        codes.setflags(write=False)
+        object.__setattr__(made, "codes", codes)
+        object.__setattr__(made, "qparams", qparams)
+        return made
 
     @property
     def shape(self) -> Shape:
@@ -90,6 +102,16 @@ class QTensor:
         Made at the first use and kept, so that a weight is packed once.
         """
         return pack_weight(self.codes.T)
+
+    @cached_property
+    def grouped_operand(self) -> PackedGroupedWeight:
+        """The same for a product that leaves the scales inside: groups along K, 4 or 8 bits.
+
+        Raises:
+            ValueError: not a matrix, more than 8 bits, or scales that are neither per tensor, nor
+                per channel of axis 0, nor per group of axis 1.
+        """
+        return fast.grouped(self.codes, self.scale, self.zero_point, self.format, self.granularity)
 
     def packed(self) -> Array:
         """The codes flattened and packed low bits first, uint8 (ONNX's layout)."""
@@ -149,6 +171,27 @@ def quantize(
     check_type(qparams, QParams, "qparams")
     check_type(rule, QuantizeRule, "rule")
     x = as_float(x, "x")
+    check_params(qparams.scale, qparams.granularity, x.shape)
+    if view := _view(x, qparams, rule):
+        scale, zero_point = qparams.scale, qparams.zero_point
+        codes, finite = fast.quantize(x, view, scale, zero_point, qparams.format)
+        if not finite:
+            check_finite(x, "x")
+        return QTensor.trusted(codes, qparams)
+    return QTensor.trusted(_quantize(x, qparams, rule, rng), qparams)
+
+
+def _view(x: FloatArray, qparams: QParams, rule: QuantizeRule) -> View | None:
+    """How a kernel sees `x`, if one has the rule."""
+    if rule != ONNX or x.dtype != np.float32:
+        return None
+    return fast.worthwhile(x, qparams.granularity, qparams.format, qparams.scale)
+
+
+def _quantize(
+    x: FloatArray, qparams: QParams, rule: QuantizeRule, rng: np.random.Generator | None
+) -> IntArray:
+    """Equation (1) in NumPy, any rule."""
     if rule.non_finite is NonFinite.RAISE:
         check_finite(x, "x")
     scale = expand(qparams.scale, qparams.granularity, x.shape)
@@ -166,7 +209,7 @@ def quantize(
     )
     if missing.any() and rule.non_finite is not NonFinite.NAN_AS_INFINITY:
         codes = np.where(missing, _nan_code(rule, qparams.format, zero_point), codes)
-    return QTensor(codes, qparams)
+    return codes.astype(qparams.format.dtype, copy=False)
 
 
 def _to_steps(x: FloatArray, scale: Array, zero_point: Array, rule: QuantizeRule) -> FloatArray:
@@ -239,6 +282,9 @@ def dequantize(q: QTensor, dtype: DTypeLike = np.float32) -> FloatArray:
     """
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise TypeError(f"dtype is {np.dtype(dtype)}; allowed are float32 and float64")
+    view = fast.worthwhile(q.codes, q.granularity, q.format, q.scale)
+    if view and np.dtype(dtype) == np.float32:
+        return fast.dequantize(q.codes, view, q.scale, q.zero_point)
     scale = expand(q.scale, q.granularity, q.shape).astype(np.float64)
     zero_point = expand(q.zero_point, q.granularity, q.shape).astype(np.int64)
     with np.errstate(over="ignore", under="ignore"):
@@ -253,5 +299,13 @@ def fake_quantize(
     rng: np.random.Generator | None = None,
 ) -> FloatArray:
     """What survives quantization: `dequantize(quantize(x))`, in the dtype `x` is computed in."""
+    check_type(qparams, QParams, "qparams")
     x = as_float(x, "x")
+    check_params(qparams.scale, qparams.granularity, x.shape)
+    if view := _view(x, qparams, rule):
+        back, finite = fast.fake_quantize(
+            x, view, qparams.scale, qparams.zero_point, qparams.format
+        )
+        if finite:
+            return back
     return dequantize(quantize(x, qparams, rule=rule, rng=rng), x.dtype)

@@ -23,7 +23,7 @@ from numq.formats import INT8
 from numq.granularity import PerChannel, PerTensor
 from numq.nn import Linear, Module, ReLU, Sequential
 from numq.observers import Observed
-from numq.ops.linear import PER_TOKEN_INT8, check_dynamic, prepare_static
+from numq.ops import PER_TOKEN_INT8, check_dynamic, prepare_static
 from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer
 
 WEIGHTS_INT8 = SymmetricQuantizer(INT8, PerChannel(0))

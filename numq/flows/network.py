@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from numq.arrays import Array, FloatArray, IntArray, as_float32
-from numq.ops.linear import (
+from numq.ops import (
     StaticLinear,
     check_dynamic,
     check_weight,

@@ -6,7 +6,7 @@ A small product is a grid of one; a large one is handed to `parallel.launch`.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
-# ruff: noqa: ANN001, ANN201, ANN202 (typed by the signatures in `entries`)
+
 from __future__ import annotations
 
 from collections.abc import Callable

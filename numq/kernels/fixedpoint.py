@@ -5,7 +5,7 @@ loop around it runs along rows of the result, where LLVM makes vectors of it.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
-# ruff: noqa: ANN001, ANN201, ANN202 (Numba infers the types)
+
 from __future__ import annotations
 
 from typing import Any

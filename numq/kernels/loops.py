@@ -13,7 +13,7 @@ is a literal index into ``ISAS``; ``a_sign`` and ``b_sign`` are 0x80 for int8 an
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
-# ruff: noqa: ANN001, ANN201 (typed by the signatures in `entries`)
+
 from __future__ import annotations
 
 import numpy as np

@@ -5,7 +5,7 @@ apart from the kernels and calls them through their address.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,call-arg"
-# ruff: noqa: ANN001, ANN002, ANN202 (typed by the signatures in `entries`)
+
 from __future__ import annotations
 
 from functools import cached_property

@@ -5,7 +5,7 @@ leave through an epilogue while they are in the first-level cache.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
-# ruff: noqa: ANN001, ANN201 (typed by the signatures in `entries`)
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,11 +1,4 @@
-"""The three ways to run a quantized Linear layer, y = x·wᵀ + b with w of shape (out, in).
-
-| | weights | activations | product | between layers |
-|---|---|---|---|---|
-| weight-only | integers, dequantized before use | float | float | float |
-| dynamic | integers | integers, range taken from the batch at run time | int32 | float |
-| static | integers | integers, range calibrated before | int32 | integers |
-"""
+"""Static Linear: integers in, integers out; every scale is used up beforehand."""
 
 from __future__ import annotations
 
@@ -14,89 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arithmetic.accumulate import accumulate, check_operands
+from numq.arithmetic.accumulate import accumulate
 from numq.arithmetic.requantize import (
     Requantization,
     Requantizer,
     prepare_requantizer,
     requantize,
 )
-from numq.arrays import FloatArray, IntArray, as_float, as_float32, as_int, check_finite, check_type
+from numq.arrays import IntArray, as_float, as_int, check_finite, check_type
 from numq.fixedpoint import INT32_MAX
-from numq.formats import INT8, IntFormat
-from numq.granularity import PerChannel, PerTensor, PerToken
-from numq.kernels import PackedWeight, matmul_dequantized, matmul_requantized
+from numq.formats import IntFormat
+from numq.kernels import PackedWeight, matmul_requantized
+from numq.ops.operands import check_weight, float_bias
 from numq.qparams import QParams
 from numq.qtensor import QTensor
-from numq.quantizers import AffineQuantizer, Quantizer
-
-PER_TOKEN_INT8 = AffineQuantizer(INT8, PerToken())
-"""The default of `linear_dynamic`: each row has a range of its own, so rows cannot disturb each
-other."""
-
-
-def linear_weight_only(x: ArrayLike, w: QTensor, bias: ArrayLike | None = None) -> FloatArray:
-    """Float activations, integer weights: `x · dequantize(w)ᵀ + bias`, all of it float32.
-
-    Saves memory, not arithmetic. Any granularity of the weights will do.
-
-    Args:
-        x: (M, in) real numbers.
-        w: (out, in) quantized weights.
-        bias: (out,) real numbers, or None.
-    """
-    x = _input(x, w)
-    y = x @ w.dequantize().T  # float
-    return y if bias is None else y + _bias(bias, w)
-
-
-def linear_dynamic(
-    x: ArrayLike,
-    w: QTensor,
-    bias: ArrayLike | None = None,
-    *,
-    quantizer: Quantizer = PER_TOKEN_INT8,
-) -> FloatArray:
-    """Integer product, float result: `(s_x · s_w) · accumulator + bias` in float32.
-
-    Args:
-        x: (M, in) real numbers; quantized here, by default with one scale per row.
-        w: (out, in) quantized weights, per tensor or per channel of axis 0, 8 bits or fewer.
-        bias: (out,) real numbers, or None.
-        quantizer: how the batch is quantized: per token, or per tensor.
-
-    Raises:
-        ValueError: a granularity whose scales cannot be taken out of the sum.
-    """
-    x = _input(x, w)
-    check_weight(w)
-    check_dynamic(quantizer)
-    q = quantizer(x)
-    s_x, s_w = q.scale.astype(np.float32), w.scale.astype(np.float32)
-    shift = None if bias is None else _bias(bias, w)
-    if not q.zero_point.any():  # one pass: scaled while the sums are in the cache
-        check_operands(q.codes, 0, w.operand, w.zero_point)
-        return matmul_dequantized(
-            q.codes,
-            w.operand,
-            row_scale=np.broadcast_to(s_x, q.shape[:1]),
-            column_scale=s_w,
-            bias=shift,
-            b_zero_point=w.zero_point,
-        )
-    acc = accumulate(q.codes, q.zero_point, w.operand, w.zero_point)  # int32
-    y = acc.astype(np.float32) * (s_x.reshape(-1, 1) * s_w.reshape(1, -1))
-    return y if shift is None else y + shift
-
-
-def check_dynamic(quantizer: Quantizer) -> None:
-    """Refuse a quantizer whose activations an integer product cannot use."""
-    check_type(quantizer, Quantizer, "quantizer")
-    if not isinstance(quantizer.granularity, PerToken | PerTensor) or quantizer.format.bits > 8:
-        raise ValueError(
-            f"quantizer is {quantizer!r}; an integer product needs PerToken() or PerTensor() and "
-            "8 bits or fewer"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +77,7 @@ def prepare_static(
         raise ValueError(f"x has scales of shape {x.scale.shape}; a static input is per tensor")
     if x.format.bits > 8:
         raise ValueError(f"x is {x.format.name}; an integer product needs 8 bits or fewer")
-    real = np.zeros(w.shape[0]) if bias is None else _bias(bias, w)
+    real = np.zeros(w.shape[0]) if bias is None else float_bias(bias, w)
     requantizer = prepare_requantizer(x.scale, w.scale, out, how, relu=relu)
     int_bias = quantize_bias(real, x.scale, w.scale)
     _check_sums(x, w, int_bias)
@@ -250,34 +174,3 @@ def _check_sums(x: QParams, w: QTensor, bias: IntArray) -> None:
             f"{worst[at_risk[0]]}, bias included, more than int32 holds; split the layer along its "
             "inputs, or raise the weight scale"
         )
-
-
-def _input(x: ArrayLike, w: QTensor) -> FloatArray:
-    check_type(w, QTensor, "w")
-    array = as_float32(x, "x")
-    if len(w.shape) != 2:
-        raise ValueError(f"w has shape {w.shape}; a Linear weight is (out, in)")
-    if array.ndim != 2 or array.shape[1] != w.shape[1]:
-        raise ValueError(f"x has shape {array.shape}; w of shape {w.shape} needs (M, {w.shape[1]})")
-    return array
-
-
-def _bias(bias: ArrayLike, w: QTensor) -> FloatArray:
-    array = as_float32(bias, "bias")
-    if array.shape != w.shape[:1]:
-        raise ValueError(f"bias has shape {array.shape}; w of shape {w.shape} needs {w.shape[:1]}")
-    return array
-
-
-def check_weight(w: QTensor) -> None:
-    """Refuse weights that an integer product cannot use; the error says why."""
-    check_type(w, QTensor, "w")
-    g = w.granularity
-    kept = isinstance(g, PerTensor) or (isinstance(g, PerChannel) and g.axis in (0, -len(w.shape)))
-    if len(w.shape) != 2 or not kept:
-        raise ValueError(
-            f"w is {g} of shape {w.shape}; an integer product needs a (out, in) weight with scales "
-            "PerTensor() or PerChannel(0), which are the same along the sum"
-        )
-    if w.format.bits > 8:
-        raise ValueError(f"w is {w.format.name}; an integer product needs 8 bits or fewer")

@@ -1,0 +1,53 @@
+"""What a quantized Linear layer accepts, checked once."""
+
+from __future__ import annotations
+
+from numpy.typing import ArrayLike
+
+from numq.arrays import FloatArray, as_float32, check_type
+from numq.granularity import PerChannel, PerTensor, PerToken
+from numq.qtensor import QTensor
+from numq.quantizers import Quantizer
+
+
+def check_weight(w: QTensor) -> None:
+    """Refuse weights that an integer product cannot use; the error says why."""
+    check_type(w, QTensor, "w")
+    g = w.granularity
+    kept = isinstance(g, PerTensor) or (isinstance(g, PerChannel) and g.axis in (0, -len(w.shape)))
+    if len(w.shape) != 2 or not kept:
+        raise ValueError(
+            f"w is {g} of shape {w.shape}; an integer product needs a (out, in) weight with scales "
+            "PerTensor() or PerChannel(0), which are the same along the sum"
+        )
+    if w.format.bits > 8:
+        raise ValueError(f"w is {w.format.name}; an integer product needs 8 bits or fewer")
+
+
+def check_dynamic(quantizer: Quantizer) -> None:
+    """Refuse a quantizer whose activations an integer product cannot use."""
+    check_type(quantizer, Quantizer, "quantizer")
+    if not isinstance(quantizer.granularity, PerToken | PerTensor) or quantizer.format.bits > 8:
+        raise ValueError(
+            f"quantizer is {quantizer!r}; an integer product needs PerToken() or PerTensor() and "
+            "8 bits or fewer"
+        )
+
+
+def float_input(x: ArrayLike, w: QTensor) -> FloatArray:
+    """`x` as (M, in) float32 for a (out, in) weight; TypeError or ValueError names what is not."""
+    check_type(w, QTensor, "w")
+    array = as_float32(x, "x")
+    if len(w.shape) != 2:
+        raise ValueError(f"w has shape {w.shape}; a Linear weight is (out, in)")
+    if array.ndim != 2 or array.shape[1] != w.shape[1]:
+        raise ValueError(f"x has shape {array.shape}; w of shape {w.shape} needs (M, {w.shape[1]})")
+    return array
+
+
+def float_bias(bias: ArrayLike, w: QTensor) -> FloatArray:
+    """`bias` as (out,) float32 for a (out, in) weight."""
+    array = as_float32(bias, "bias")
+    if array.shape != w.shape[:1]:
+        raise ValueError(f"bias has shape {array.shape}; w of shape {w.shape} needs {w.shape[:1]}")
+    return array
