@@ -1,4 +1,4 @@
-"""Operators on codes and on floats. The ways to run a Linear layer:
+"""Operators on codes and on floats, first of all the ways to run a Linear layer.
 
 | | weights | activations | product | between layers |
 |---|---|---|---|---|
