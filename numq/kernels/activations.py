@@ -25,9 +25,9 @@ from numq.kernels.jit import njit
 from numq.kernels.loops import address
 from numq.kernels.parallel import Task
 from numq.kernels.range_runs import min_max_run, sum_run
-from numq.kernels.ranges import grid_numpy, rounded_scale
+from numq.kernels.ranges import grid_numpy, kept_finite, rounded_scale
 from numq.kernels.runs import LANES, quantize8_run
-from numq.kernels.sweeps import ANY, tasks_of
+from numq.kernels.sweeps import ANY, FLAWS, tasks_of
 
 QMAX = 127
 QUAD = 4  #: k's that lie together
@@ -84,8 +84,8 @@ def quantize_activation(
     elif x.size:
         tasks = min(tasks_of(x.size), tiles)
         # A task works in: a row of codes, also seen by fours; a range; flaws; a zero point of 0.
-        row, ends = np.zeros((tasks, groups * depth), np.int8), np.empty((tasks, 2), np.float32)
-        space = row, row.view(np.int32), ends, np.zeros((tasks, LANES + 1), np.int32)
+        row, ends = np.zeros((tasks, groups * depth), np.int8), np.empty((tasks, FLAWS), np.float32)
+        space = row, row.view(np.int32), ends, np.zeros((tasks, FLAWS), np.int32)
         made, x = (quads.view(np.int32), scales, offsets), np.ascontiguousarray(x)
         _task().run_all(tasks, x, group, per_row, *made, *space, tasks)
     return GroupedActivation(m, quads, scales, offsets)
@@ -128,9 +128,10 @@ def numq_quantize_activation(
             source, count = address(x) + 4 * (k * i + g * group), min(group, k - g * group)
             if g == 0 or not per_row:
                 ends[task, 0], ends[task, 1] = np.inf, -np.inf
-                min_max_run(ANY, k if per_row else count, source, address(ends) + 8 * task, found)
+                place, width = address(ends) + task * ends.strides[0], k if per_row else count
+                min_max_run(ANY, width, source, place, found)
             largest = np.float64(max(-ends[task, 0], ends[task, 1]))
-            scales[tile, g, r] = rounded_scale(largest / QMAX)
+            scales[tile, g, r] = kept_finite(rounded_scale(largest / QMAX), QMAX)
             beside = 4 * ((tile * groups + g) * height + r)
             codes = address(row) + row.shape[1] * task + depth * g
             scale, zero = address(scales) + beside, found + 4 * LANES

@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 
 from numq.kernels.cpu import Isa, choose
 from numq.kernels.operands import checked_out
-from numq.kernels.runs import LANES
-from numq.kernels.sweeps import sweep_task, tasks_of
+from numq.kernels.sweeps import FLAWS, sweep_task, tasks_of
 
 Floats = NDArray[np.float32]
 Codes = NDArray[Any]
@@ -194,7 +193,7 @@ def _sweep(
         return result, True
     s, z, width, across = _channels(x.shape, axis, scale, zero_point)
     tasks = tasks_of(x.size)
-    flaws = np.zeros((tasks, LANES), np.int32)
+    flaws = np.zeros((tasks, FLAWS), np.int32)
     source, target = signed(x).reshape(-1), signed(result).reshape(-1)
     arguments = source, s, z, first, second, target, flaws, width, across
     sweep_task(kernel).run_all(tasks, *arguments, tasks)

@@ -3,13 +3,14 @@
 Dynamic quantization of activations (per token) needs both for every row: the range, then, while the
 row is still in the cache, its codes.
 
-    affine:     scale = (max - min) / (qmax - qmin),  zero_point = clip(qmin - rint(min / scale),
-        qmin, qmax)
-    symmetric:  scale = max(|min|, |max|) / (qmax - middle),  zero_point = middle = (qmin + qmax +
-        1) // 2
+    affine:     scale = (max - min) / (qmax - qmin)
+                zero_point = clip(qmin - rint(min / scale), qmin, qmax)
+    symmetric:  scale = max(|min|, |max|) / (qmax - middle)
+                zero_point = middle = (qmin + qmax + 1) // 2
 
 The range is first extended to contain zero. Scales are computed in float64 and rounded once to
-float32; 0 becomes 1, and what lies below the smallest normal float32 becomes that.
+float32; 0 becomes 1, what lies below the smallest normal float32 becomes that, and a scale at which
+the outermost code would lie beyond float32 is lowered until it does not.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -30,9 +31,9 @@ from numq.kernels.loops import address
 from numq.kernels.parallel import Task
 from numq.kernels.range_runs import min_max_across, min_max_run
 from numq.kernels.runs import LANES, quantize8_run
-from numq.kernels.sweeps import ANY, given_line, line, tasks_of
+from numq.kernels.sweeps import ANY, FLAWS, given_line, line, tasks_of
 
-TINY = float(np.finfo(np.float32).tiny)
+TINY, LIMIT = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 def min_max(
@@ -110,8 +111,8 @@ def quantize_rows(
 
     >>> x = np.array([[-1, 0, 4.1]], np.float32)
     >>> codes, scale, zero_point, _ = quantize_rows(x, symmetric=False)
-    >>> codes, scale, int(zero_point[0])
-    (array([[-128,  -78,  127]], dtype=int8), array([0.02], dtype=float32), -78)
+    >>> codes, scale, zero_point.tolist()
+    (array([[-128,  -78,  127]], dtype=int8), array([0.02], dtype=float32), [-78])
     """
     dtype = np.dtype(dtype)
     if choose(isa) is Isa.NUMPY:
@@ -124,7 +125,7 @@ def quantize_rows(
         np.empty(rows, np.int32),
     )
     tasks = min(tasks_of(x.size), max(1, rows))
-    flaws = np.zeros((tasks, LANES), np.int32)
+    flaws = np.zeros((tasks, FLAWS), np.int32)
     _rows_task().run_all(
         tasks, x, symmetric, qmin, qmax, signed(codes), scales, zero_points, flaws, tasks
     )
@@ -154,15 +155,33 @@ def grid_numpy(
         exact = (top / 2 - bottom / 2) / ((qmax - qmin) / 2)
     scales = np.where(exact == 0, 1.0, np.maximum(exact, TINY)).astype(np.float32)
     if symmetric:
-        return scales, np.full(scales.shape, middle, np.int32)
-    zero_points = np.clip(qmin - np.rint(bottom / scales.astype(np.float64)), qmin, qmax)
-    return scales, zero_points.astype(np.int32)
+        zero_points = np.full(scales.shape, middle, np.int32)
+    else:
+        nearest = np.rint(bottom / scales.astype(np.float64))
+        zero_points = np.clip(qmin - nearest, qmin, qmax).astype(np.int32)
+    furthest = np.maximum(qmax - zero_points, zero_points - qmin).astype(np.float64)
+    lowered = np.nextafter((LIMIT / furthest).astype(np.float32), np.float32(0))
+    lowered = np.where(np.frexp(scales)[0] == 0.5, scales / np.float32(2), lowered)
+    return np.where(scales * furthest > LIMIT, lowered, scales), zero_points
 
 
 @inlined
 def rounded_scale(exact):
     """A float64 scale as float32, raised to where it may divide."""
     return np.float32(1.0) if exact == 0 else np.float32(max(exact, TINY))
+
+
+@inlined
+def kept_finite(scale, furthest):
+    """A scale at which the code ``furthest`` from the zero point stays within float32.
+
+    A power of two stays one.
+    """
+    kept = np.float32(scale)
+    if np.float64(scale) * furthest > LIMIT:
+        lowered = np.nextafter(np.float32(LIMIT / furthest), np.float32(0))
+        kept = np.float32(scale / 2) if math.frexp(scale)[0] == 0.5 else lowered
+    return kept
 
 
 @inlined
@@ -176,10 +195,10 @@ def grid(low, high, symmetric, qmin, qmax):
         else (top / 2 - bottom / 2) / ((qmax - qmin) / 2)
     )
     scale = rounded_scale(exact)
-    exact_zero = qmin - np.rint(bottom / np.float64(scale))
-    exact_zero = exact_zero if exact_zero > qmin else np.float64(qmin)  # NaN becomes qmin
-    zero_point = np.int64(min(exact_zero, np.float64(qmax)))
-    return scale, middle if symmetric else zero_point
+    nearest = qmin - np.rint(bottom / np.float64(scale))
+    nearest = nearest if nearest > qmin else np.float64(qmin)  # NaN becomes qmin
+    zero_point = middle if symmetric else np.int64(min(nearest, np.float64(qmax)))
+    return kept_finite(scale, max(qmax - zero_point, zero_point - qmin)), zero_point
 
 
 def numq_quantize_rows(x, symmetric, qmin, qmax, codes, scales, zero_points, flaws, tasks, task):
@@ -194,7 +213,7 @@ def numq_quantize_rows(x, symmetric, qmin, qmax, codes, scales, zero_points, fla
         scales[row], zero_points[row] = grid(ends[0], ends[1], symmetric, qmin, qmax)
         place, zero = address(scales) + 4 * row, address(zero_points) + 4 * row
         quantize8_run(ANY, columns, source, place, zero, qmin, qmax, target, found)
-    for lane in range(1, flaws.shape[1]):
+    for lane in range(1, LANES):
         flaws[task, 0] |= flaws[task, lane]
 
 
@@ -224,7 +243,7 @@ def numq_min_max_columns(x, ends, flaws, tasks, task):
         min_max_across(
             ANY, columns, address(x) + 4 * columns * row, address(low), address(high), found
         )
-    for lane in range(1, flaws.shape[1]):
+    for lane in range(1, LANES):
         flaws[task, 0] |= flaws[task, lane]
 
 
@@ -232,7 +251,7 @@ def _of_runs(x: Floats, width: int) -> tuple[Floats, bool]:
     """(runs, 2): the range of each run of ``width``; the last may be shorter."""
     count = -(-x.size // width)
     tasks = min(tasks_of(x.size), count)
-    ends, flaws = np.empty((count, 2), np.float32), np.zeros((tasks, LANES), np.int32)
+    ends, flaws = np.empty((count, 2), np.float32), np.zeros((tasks, FLAWS), np.int32)
     _runs_task().run_all(tasks, x.reshape(-1), width, ends, flaws, tasks)
     return ends, all_finite(flaws)
 
@@ -241,7 +260,7 @@ def _of_columns(x: Floats, columns: int) -> tuple[Floats, bool]:
     """(tasks, columns, 2): the range of each column, over the rows that a task looked at."""
     rows = x.size // columns
     tasks = min(tasks_of(x.size), rows)
-    ends, flaws = np.empty((tasks, 2, columns), np.float32), np.zeros((tasks, LANES), np.int32)
+    ends, flaws = np.empty((tasks, 2, columns), np.float32), np.zeros((tasks, FLAWS), np.int32)
     _columns_task().run_all(tasks, x.reshape(rows, columns), ends, flaws, tasks)
     return ends.swapaxes(1, 2), all_finite(flaws)
 

@@ -17,6 +17,7 @@ from numq.kernels.jit import get_threads, inlined, njit
 from numq.kernels.loops import address
 from numq.kernels.parallel import Task
 from numq.kernels.runs import (
+    LANES,
     dequantize8_across,
     dequantize8_run,
     dequantize16_across,
@@ -32,6 +33,7 @@ from numq.kernels.tile import ISAS
 
 ANY = ISAS.index(Isa.GENERIC)  #: these kernels are the same for each
 TASK_SIZE = 1 << 18  #: fewer elements are not worth waking a thread for
+FLAWS = 2 * LANES  #: int32 for a task to note flaws in: two cache lines, so that none is shared
 
 
 def tasks_of(size: int) -> int:
@@ -58,7 +60,7 @@ def sweep(run, across, x, s, z, first, second, out, flaws, width, spread, tasks,
         first: the first number that the vector code takes: qmin, or the sign bit.
         second: the second one: qmax.
         out: (size,) what is written.
-        flaws: (tasks, 16) int32; afterwards ``flaws[task, 0]`` is not 0 if NaN or infinity came by.
+        flaws: (tasks, FLAWS) int32; then ``flaws[task, 0]`` is not 0 if NaN or infinity came by.
         width: elements of a run.
         spread: whether each element of a run has its own scale.
         tasks: into how many shares ``x`` is cut.
@@ -80,7 +82,7 @@ def sweep(run, across, x, s, z, first, second, out, flaws, width, spread, tasks,
         at = stop
         row += 1
         channel = 0 if channel + 1 == s.size else channel + 1
-    for lane in range(1, flaws.shape[1]):
+    for lane in range(1, LANES):
         flaws[task, 0] |= flaws[task, lane]
 
 

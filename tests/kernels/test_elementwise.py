@@ -1,5 +1,6 @@
 """Elementwise passes: the compiled form against a literal definition and against the NumPy form."""
 
+import math
 import os
 import subprocess
 import sys
@@ -238,8 +239,14 @@ def reference_grid(low, high, symmetric, qmin, qmax):
         else (high / 2 - low / 2) / ((qmax - qmin) / 2)
     )
     scale = np.float32(1.0 if exact == 0 else max(exact, float(TINY)))
-    zero_point = qmin - round(low / float(scale))  # Python rounds half to even
-    return scale, middle if symmetric else min(max(zero_point, qmin), qmax)
+    zero_point = middle
+    if not symmetric:
+        zero_point = min(max(qmin - round(low / float(scale)), qmin), qmax)  # half to even
+    furthest = max(qmax - zero_point, zero_point - qmin)
+    if float(scale) * furthest > float(LARGEST):
+        below = np.nextafter(np.float32(float(LARGEST) / furthest), np.float32(0))
+        scale = np.float32(scale / 2) if math.frexp(scale)[0] == 0.5 else below
+    return scale, zero_point
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -250,6 +257,9 @@ def test_rows_by_their_own_range(symmetric, dtype, qmin, qmax):
     x[:8] = np.array([0, -0.0, 1e-45, -3.25, 7.5, LARGEST, -LARGEST, 1e-39])[:, None]
     x[8], x[9] = np.abs(x[8]), -np.abs(x[9])
     x[10, :2] = LARGEST, -LARGEST
+    x[11:40] = rng.uniform(-1, 1, (29, 41)) * float(LARGEST)
+    x[11:30, 0], x[20:40, 1] = LARGEST, -LARGEST
+    x[40, :2] = 127.5 * 2.0**121, -127.5 * 2.0**121  # a scale of 2**121, if affine
     got = quantize_rows(x, symmetric=symmetric, qmin=qmin, qmax=qmax, dtype=dtype)
     for i, row in enumerate(x):
         scale, zero_point = reference_grid(row.min(), row.max(), symmetric, qmin, qmax)

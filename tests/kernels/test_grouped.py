@@ -231,7 +231,8 @@ def test_four_bits_take_half_a_byte():
 def test_activations_follow_the_rule(per_row):
     rng = np.random.default_rng(10)
     x = (rng.normal(size=(11, 75)) * np.exp(rng.normal(0, 9, (11, 1)))).astype(np.float32)
-    x[0], x[1, :32] = 0, 1e-41
+    limits = np.finfo(np.float32)
+    x[0], x[1, :32], x[2, 5] = 0, 1e-41, -limits.max
     for isa in (KERNELS[0], Isa.NUMPY) if KERNELS else (Isa.NUMPY,):
         for heights in ((1,), INTEGER_HEIGHTS[Isa.AVX512_VNNI]):
             a = quantize_activation(x, 32, per_row=per_row, heights=heights, isa=isa)
@@ -241,9 +242,9 @@ def test_activations_follow_the_rule(per_row):
                 part = x[i, 32 * g : 32 * (g + 1)]
                 largest = np.abs(x[i] if per_row else part).max()
                 exact = float(largest) / 127
-                scale = np.float32(
-                    1.0 if exact == 0 else max(exact, float(np.finfo(np.float32).tiny))
-                )
+                scale = np.float32(1.0 if exact == 0 else max(exact, float(limits.tiny)))
+                if float(scale) * 127 > float(limits.max):  # the outermost code stays finite
+                    scale = np.nextafter(np.float32(float(limits.max) / 127), np.float32(0))
                 assert scales[i, g] == scale
                 expected = np.clip(np.rint(part / scale), -127, 127)
                 np.testing.assert_array_equal(codes[i, g, : len(part)], expected)
