@@ -325,12 +325,11 @@ for isa in (None, Isa.NUMPY):
 """
 
 
+@pytest.mark.parametrize("threads", [1], indirect=True)
 @pytest.mark.parametrize(
     "cpu", [{"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}, {"NUMBA_DISABLE_JIT": "1"}]
 )
-def test_other_processors_give_the_same_bits(cpu, threads, tmp_path):
-    if threads > 1:
-        pytest.skip("once is enough")
+def test_other_processors_give_the_same_bits(cpu, tmp_path):
     environment = {**os.environ, **cpu, "PYTHONHASHSEED": "0", "NUMBA_CACHE_DIR": str(tmp_path)}
     printed = subprocess.run(
         [sys.executable, "-c", CHECK], env=environment, capture_output=True, text=True, check=False
