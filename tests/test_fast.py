@@ -6,6 +6,7 @@ import pytest
 from numq import fast
 from numq.formats import INT4, INT8, INT16, UINT8, UINT16
 from numq.granularity import PerChannel, PerGroup, PerTensor, PerToken
+from numq.kernels import jit_enabled
 from numq.metrics import sqnr_db
 from numq.observers import MSEObserver
 from numq.qtensor import fake_quantize
@@ -79,7 +80,8 @@ def test_rows_by_their_own_range(kind, fmt, factor, by_numpy):
     x = (rng.normal(size=(40, 64)) * factor).astype(np.float32)
     x[1], x[2], x[3] = 0, np.abs(x[2]), factor
     quantizer = kind(fmt, PerToken())
-    assert fast.quantize_rows(x, fmt, symmetric=kind is SymmetricQuantizer) is not None
+    taken = fast.quantize_rows(x, fmt, symmetric=kind is SymmetricQuantizer) is not None
+    assert taken == jit_enabled()
     assert quantizer(x) == by_numpy(quantizer, x)
 
 

@@ -59,8 +59,8 @@ def matmul_int8(
     """
     if type(a) is type(b) is np.ndarray and a.ndim == b.ndim == 2 and _plain(a, b):
         return matmul(a, b, isa=kernel)  # nothing left to check: a small product takes 2 µs
-    x = _eight_bit(a, "a")
-    y = b if isinstance(b, PackedWeight) else _eight_bit(b, "b")
+    x = eight_bit(a, "a")
+    y = b if isinstance(b, PackedWeight) else eight_bit(b, "b")
     if not x.ndim or not len(y.shape):
         raise ValueError(f"a has shape {x.shape}, b {y.shape}; each needs at least one axis")
     inner = y.shape[-2] if len(y.shape) > 1 else y.shape[0]
@@ -68,7 +68,7 @@ def matmul_int8(
         raise ValueError(
             f"a has shape {x.shape}, b {y.shape}; K must agree: (..., M, K) x (..., K, N)"
         )
-    _check_depth(inner, _ends(x.dtype), _ends(y.dtype))
+    check_depth(inner, ends(x.dtype), ends(y.dtype))
     return matmul(x, y, isa=kernel)
 
 
@@ -132,7 +132,7 @@ def check_operands(
         raise ValueError(f"x has shape {codes_x.shape}, w {codes_w.shape}; K must agree")
     zero_x = _zero_points(z_x, codes_x.shape[0], "z_x").reshape(-1, 1)
     zero_w = _zero_points(z_w, codes_w.shape[1], "z_w").reshape(1, -1)
-    _check_depth(codes_x.shape[1], _ends(codes_x.dtype, zero_x), _ends(codes_w.dtype, zero_w))
+    check_depth(codes_x.shape[1], ends(codes_x.dtype, zero_x), ends(codes_w.dtype, zero_w))
     return zero_x, zero_w
 
 
@@ -140,7 +140,8 @@ def _weight(w: ArrayLike | PackedWeight) -> IntArray | PackedWeight:
     return w if isinstance(w, PackedWeight) else _eight_bit_matrix(w, "w")
 
 
-def _eight_bit(x: ArrayLike, name: str) -> IntArray:
+def eight_bit(x: ArrayLike, name: str) -> IntArray:
+    """`x` as int8 or uint8 codes; TypeError names any other dtype."""
     array = as_int(x, name)
     if array.dtype not in _EIGHT_BITS:
         raise TypeError(f"{name} has dtype {array.dtype}; allowed are int8 and uint8")
@@ -148,7 +149,7 @@ def _eight_bit(x: ArrayLike, name: str) -> IntArray:
 
 
 def _eight_bit_matrix(x: ArrayLike, name: str) -> IntArray:
-    array = _eight_bit(x, name)
+    array = eight_bit(x, name)
     if array.ndim != 2:
         raise ValueError(f"{name} has shape {array.shape}; it must be a matrix")
     return array
@@ -163,7 +164,7 @@ def _zero_points(z: ArrayLike, count: int, name: str) -> IntArray:
     return array.astype(np.int32)
 
 
-def _ends(dtype: np.dtype[Any], zero_point: Array | None = None) -> tuple[int, int]:
+def ends(dtype: np.dtype[Any], zero_point: Array | None = None) -> tuple[int, int]:
     """Smallest and largest `code − zero_point`."""
     info = np.iinfo(dtype)
     if zero_point is None or not zero_point.size:
@@ -171,7 +172,8 @@ def _ends(dtype: np.dtype[Any], zero_point: Array | None = None) -> tuple[int, i
     return int(info.min) - int(zero_point.max()), int(info.max) - int(zero_point.min())
 
 
-def _check_depth(depth: int, a: tuple[int, int], b: tuple[int, int]) -> None:
+def check_depth(depth: int, a: tuple[int, int], b: tuple[int, int]) -> None:
+    """Refuse a sum of `depth` products of values in [a] and [b] that could leave int32."""
     limit = max_depth(*a, *b)
     if depth > limit:
         raise ValueError(
