@@ -17,17 +17,19 @@ array([[ 0.2519685 , -1.        ],
 Where things are, from the ground up:
 
 numbers      formats, rounding, bits, packing
+kernels      kernels: the integer product, convolution and passes over memory, compiled
 parameters   granularity, scales, qparams, rules, fixedpoint
 tensors      qtensor, observers, metrics; integer arithmetic in `arithmetic`
 quantizers   AffineQuantizer, SymmetricQuantizer
 operators    ops: the three ways to run a Linear layer
 training     autograd, nn, optim
 flows        weight_only, dynamic, static
-doors        the command line `numq`, and `verify.oracle`
+doors        the command line `numq` (demo, inspect, bench), and `verify.oracle`
 """
 
 from numq import autograd, flows, nn, ops, optim, rules, scales
 from numq.arithmetic.accumulate import accumulate, accumulate_naive, matmul_int8, max_depth
+from numq.arithmetic.convolve import conv2d_int8
 from numq.arithmetic.requantize import (
     Requantization,
     Requantizer,
@@ -69,6 +71,8 @@ from numq.formats import (
 )
 from numq.granularity import PerBlock, PerChannel, PerGroup, PerTensor, PerToken
 from numq.kernels import Isa, PackedWeight, pack_weight
+from numq.kernels.conv_shape import Layout
+from numq.kernels.conv_weights import PackedConvWeight, pack_conv_weight
 from numq.metrics import ErrorReport, error_report, sqnr_db
 from numq.observers import (
     MinMaxObserver,
@@ -123,6 +127,7 @@ __all__ = [
     "FloatFormat",
     "IntFormat",
     "Isa",
+    "Layout",
     "MSEObserver",
     "MinMaxObserver",
     "MovingAverageObserver",
@@ -131,6 +136,7 @@ __all__ = [
     "Observer",
     "Overflow",
     "PackOrder",
+    "PackedConvWeight",
     "PackedWeight",
     "PerBlock",
     "PerChannel",
@@ -158,6 +164,7 @@ __all__ = [
     "accumulate_naive",
     "autograd",
     "choose_qparams",
+    "conv2d_int8",
     "dequantize",
     "error_report",
     "fake_quantize",
@@ -171,6 +178,7 @@ __all__ = [
     "ops",
     "optim",
     "pack",
+    "pack_conv_weight",
     "pack_weight",
     "prepare_requantizer",
     "quantize",

@@ -1,4 +1,4 @@
-"""The command line: `numq inspect` and `numq demo`."""
+"""The command line: `numq inspect`, `numq demo` and `numq bench`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from numq.bench.agreement import UnequalAnswersError
+from numq.bench.command import add_arguments
 from numq.bits import inspect_float, inspect_int
 from numq.formats import FLOAT_FORMATS, INT_FORMATS, FloatFormat, IntFormat
 
@@ -26,14 +28,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.run(arguments)
     except ModuleNotFoundError as error:
         print(
-            f"numq: {error.name} is missing; install the extra: pip install 'numq[demo]'",
+            f"numq: {error.name} is missing; install the extra: pip install 'numq[{_extra(arguments)}]'",
             file=sys.stderr,
         )
         return 2
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, UnequalAnswersError) as error:
         print(f"numq: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _extra(arguments: argparse.Namespace) -> str:
+    """The extra that a command's optional packages come with."""
+    return "demo" if arguments.run is _demo else "bench"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
         help="folder for models and picture (numq-demo)",
     )
     demo.set_defaults(run=_demo)
+    bench = commands.add_parser(
+        "bench", help="time the kernels against NumPy, ONNX Runtime and PyTorch, side by side"
+    )
+    add_arguments(bench)
     return parser
 
 

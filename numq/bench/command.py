@@ -1,0 +1,55 @@
+"""`numq bench` on the command line."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from numq.bench.run import bench
+from numq.bench.shapes import BenchOptions, Section
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options; ``run`` is set to be called with what was given."""
+    parser.add_argument("--quick", action="store_true", help="a few workloads, under 30 seconds")
+    parser.add_argument(
+        "--only", nargs="+", type=Section, choices=list(Section), default=list(Section),
+        metavar="SECTION", help=f"of: {', '.join(s.value for s in Section)} (all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1, 2], help="a run for each count (1 2)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every number here")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the roofline here")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure, print, and write what was asked for."""
+    if arguments.picture is not None:  # what an extra brings is named before any work
+        import matplotlib.figure  # noqa: F401
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from numq.bench.roofline import picture
+    from numq.bench.show import show
+
+    options = BenchOptions(
+        sections=tuple(dict.fromkeys(arguments.only)),
+        threads=tuple(dict.fromkeys(arguments.threads)),
+        quick=arguments.quick,
+    )
+    console = Console()
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("compiling", total=None)
+        report = bench(
+            options,
+            lambda what, done, total: progress.update(
+                task, description=what, completed=done, total=total
+            ),
+        )
+    show(report, console)
+    if arguments.json is not None:
+        arguments.json.write_text(report.to_json())
+    if arguments.picture is not None:
+        picture(report, arguments.picture)

@@ -1,0 +1,69 @@
+"""What of convolution is compiled: a function for each instruction set, when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, cached_property
+from typing import Any
+
+from numba import types
+
+from numq.kernels.conv_columns import columns_kernel
+from numq.kernels.conv_depthwise import channels_kernel, planes_kernel
+from numq.kernels.conv_rows import rows_kernel
+from numq.kernels.cpu import Isa
+from numq.kernels.entries import FLOAT, INT, ROOM, WORDS, row
+from numq.kernels.jit import njit
+from numq.kernels.parallel import Task
+from numq.kernels.tile import ISAS, TILES
+
+FLAT = row(types.int8)
+OUT = types.Array(types.int8, 1, "C")
+
+#: mode, scale, bias, zero point, qmin, qmax, out, room
+WAY_OUT = (INT, row(FLOAT), row(FLOAT), INT, INT, INT, OUT, ROOM)
+
+
+@cache
+def conv_kernels(isa: Isa) -> ConvKernels:
+    """The compiled functions of one instruction set."""
+    return ConvKernels(isa)
+
+
+class ConvKernels:
+    """The functions of one instruction set; reading an attribute compiles it, or loads it."""
+
+    def __init__(self, isa: Isa) -> None:
+        """Prepare, without compiling anything."""
+        self.tile = TILES[isa]
+
+    def _task(self, factory: Callable[[int], Callable[..., None]], *signature: Any) -> Task:
+        return Task(njit(factory(ISAS.index(self.tile.isa))), (*signature, INT))
+
+    @cached_property
+    def columns(self) -> Task:
+        """Convolution of NCHW images: see `conv_columns`."""
+        weight = types.Array(types.int8, 4, "C", readonly=True)
+        given = (FLAT, INT, INT, weight, WORDS, WORDS, INT, row(INT))
+        return self._task(columns_kernel, *given, *WAY_OUT)
+
+    @cached_property
+    def rows(self) -> Task:
+        """Convolution of NHWC images: see `conv_rows`."""
+        weight = types.Array(types.int8, 3, "C", readonly=True)
+        given = (FLAT, INT, INT, weight, WORDS, WORDS, row(INT))
+        return self._task(rows_kernel, *given, *WAY_OUT)
+
+    @cached_property
+    def planes(self) -> Task:
+        """Depthwise convolution of NCHW images: see `conv_depthwise`."""
+        return self._task(planes_kernel, *DEPTHWISE, *WAY_OUT)
+
+    @cached_property
+    def channels(self) -> Task:
+        """Depthwise convolution of NHWC images."""
+        return self._task(channels_kernel, *DEPTHWISE, *WAY_OUT)
+
+
+#: x, sign, border, weight (taps, channels), terms, sizes
+DEPTHWISE = (FLAT, INT, INT, WORDS, WORDS, row(INT))

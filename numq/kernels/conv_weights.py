@@ -1,0 +1,122 @@
+"""The weight of a convolution, packed once for the products that it takes part in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numq.kernels.cpu import Isa, choose
+from numq.kernels.loops import SPARE
+from numq.kernels.operands import checked_sign
+from numq.kernels.tile import BLOCK_K, TILES
+from numq.kernels.weights import pack_weight
+
+FORMS = ("panels", "rows", "taps")  #: made when first needed
+SPARE_TERMS = 64  #: numbers that a kernel may read beyond the last channel, a few vectors of them
+
+
+@dataclass(frozen=True, eq=False)
+class PackedConvWeight:
+    """A convolution's weight; takes the place of ``w`` in every convolution.
+
+    Made by ``pack_conv_weight``. Which packed form is needed depends on the image, so that each
+    is made when first used, and kept. All arrays are read-only.
+    """
+
+    isa: Isa  #: whose layout it is
+    groups: int
+    values: NDArray[Any]  #: (O, C / groups, kh, kw) int8 or uint8, as given
+    sums: NDArray[np.int32]  #: (O,) sums of the values of each output channel
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held so far: the values, their sums and the packed forms made until now."""
+        made = [self.__dict__[name].nbytes for name in FORMS if name in self.__dict__]
+        return int(self.values.nbytes + self.sums.nbytes + sum(made))
+
+    @cached_property
+    def panels(self) -> NDArray[np.int8]:
+        """The weight as the B of a product: (groups, panels, bytes).
+
+        K runs over (kh, kw, C / groups).
+        """
+        flat = self.values.transpose(0, 2, 3, 1).reshape(self.groups, -1, self.depth)
+        return _read_only(np.stack([pack_weight(part.T, isa=self.isa).panels for part in flat]))
+
+    @cached_property
+    def rows(self) -> NDArray[np.int8]:
+        """The weight as the A of a product: (groups, blocks of k, O / groups + spare, bytes).
+
+        K runs over (kh, kw, C / groups), the channels filled up with zeros to whole groups of k.
+        """
+        tile = TILES[self.isa]
+        outputs, channels, kh, kw = self.values.shape
+        full, each = -(-channels // tile.group) * tile.group, outputs // self.groups
+        stored: Any = np.int16 if tile.item == 2 else np.uint8
+        flat = np.zeros((outputs, kh, kw, full), stored)
+        flat[..., :channels] = self.values.transpose(0, 2, 3, 1).astype(stored)
+        if tile.item == 1:
+            flat[..., :channels] ^= self.sign
+        matrices = flat.reshape(self.groups, each, kh * kw * full).view(np.int8)
+        size, block = matrices.shape[-1], BLOCK_K * tile.item
+        packed = np.zeros((self.groups, -(-size // block), each + SPARE, tile.row_bytes), np.int8)
+        for number in range(packed.shape[1]):
+            part = matrices[..., number * block : (number + 1) * block]
+            packed[:, number, :each, : part.shape[-1]] = part
+        return _read_only(packed)
+
+    @cached_property
+    def taps(self) -> NDArray[np.int32]:
+        """(kh * kw, O) of a depthwise weight in a row, and zeros for what a vector reads beyond."""
+        flat = self.values.reshape(len(self.values), -1).T.astype(np.int32).reshape(-1)
+        return _read_only(np.concatenate([flat, np.zeros(SPARE_TERMS, np.int32)]))
+
+    @cached_property
+    def depth(self) -> int:
+        """Products in one sum."""
+        return int(np.prod(self.values.shape[1:]))
+
+    @cached_property
+    def sign(self) -> int:
+        """0x80 for int8, 0 for uint8."""
+        return checked_sign("w", self.values)
+
+
+def pack_conv_weight(
+    w: NDArray[Any], *, groups: int = 1, isa: Isa | None = None
+) -> PackedConvWeight:
+    """Prepare ``w`` (O, C / groups, kh, kw) int8 or uint8 for many convolutions.
+
+    Args:
+        w: the weight, in the layout of ONNX and torch whatever the layout of the images.
+        groups: output and input channels are split into so many groups that do not mix.
+        isa: the kernel; None takes ``NUMQ_KERNEL`` or the best.
+
+    Raises:
+        TypeError: ``w`` is neither int8 nor uint8.
+        ValueError: its shape or ``groups`` is impossible, or this process cannot run ``isa``.
+
+    >>> import numpy as np
+    >>> pack_conv_weight(np.ones((8, 4, 3, 3), np.int8)).sums.tolist()
+    [36, 36, 36, 36, 36, 36, 36, 36]
+    """
+    checked_sign("w", w)
+    if w.ndim != 4 or 0 in w.shape[2:]:
+        raise ValueError(
+            f"w: got shape {w.shape}, expected (O, C / groups, kh, kw) with kh and kw above 0"
+        )
+    if not isinstance(groups, int | np.integer) or groups < 1 or w.shape[0] % groups:
+        raise ValueError(
+            f"groups: got {groups!r}, expected a positive divisor of the {w.shape[0]} channels of w"
+        )
+    sums = w.sum(axis=(1, 2, 3), dtype=np.int64).astype(np.int32)
+    return PackedConvWeight(choose(isa), int(groups), _read_only(w.copy()), _read_only(sums))
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,276 @@
+"""The benchmark's own arithmetic and manners; no timing can fail a test."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from io import StringIO
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from numq.bench import BenchOptions, Report, Section, bench, peers, run, shapes
+from numq.bench.agreement import Agreement, UnequalAnswersError, compare
+from numq.bench.command import add_arguments
+from numq.bench.ladder import measure_ladder
+from numq.bench.peak import Bandwidth, Peak
+from numq.bench.peers import Absent, Contestant, find_peers
+from numq.bench.problems import GROUP, ours, problem
+from numq.bench.results import Machine, PeerResult, Row, Rung, geometric_mean
+from numq.bench.roofline import picture
+from numq.bench.shapes import (
+    CASES,
+    QUICK,
+    Convolution,
+    Elementwise,
+    Form,
+    Pass,
+    Product,
+    cases,
+)
+from numq.bench.show import show
+from numq.bench.threads import limited, settle
+from numq.bench.timing import Timing, interleaved
+
+SMALL = (
+    Product(Section.MATMUL, Form.S8S8, 17, 19, 23),
+    Product(Section.MATMUL, Form.U8S8, 17, 19, 23),
+    Product(Section.PREPACKED, Form.LINEAR, 5, 64, 33),
+    Product(Section.PREPACKED, Form.PACKED, 5, 64, 33),
+    Product(Section.MATVEC, Form.INT4, 1, 4 * GROUP, 32),
+    Elementwise(Pass.QUANTIZE, 1000),
+    Elementwise(Pass.DEQUANTIZE, 1000),
+    Elementwise(Pass.FAKE_QUANTIZE, 1000),
+    Elementwise(Pass.MIN_MAX, 1000),
+)
+PEAK = Peak("avx2", 1, 100e9, (Bandwidth(1 << 10, 50e9), Bandwidth(1 << 20, 10e9)))
+
+
+def timing(seconds: float) -> Timing:
+    return Timing(seconds, 0.9 * seconds, 1.1 * seconds, 1.0)
+
+
+def row(label: str, ours: float, threads: int = 1, **others: float) -> Row:
+    found = (PeerResult(n, timing(s), Agreement(0, 9, 0.0)) for n, s in others.items())
+    return Row(
+        "matmul", "matmul: int8", label, "GMAC/s", 10**9, 10**6, 5e9, threads, timing(ours),
+        tuple(found),
+    )  # fmt: skip
+
+
+def report() -> Report:
+    rows = (
+        row("a", 1.0, fast=0.5, slow=4.0),
+        row("b", 1.0, fast=2.0),
+        row("c", 1.0, threads=2, fast=3.0),
+    )
+    machine = Machine("a processor", 2, "a system", ("numq 0", "fast 1"))
+    peaks = PEAK, replace(PEAK, threads=2)
+    rungs = Rung("naive", 1.0), Rung("instruction", 400.0)
+    return Report(machine, peaks, rows, (Absent("torch", "No module"),), ("no conv",), rungs)
+
+
+def test_the_options_choose_the_workloads() -> None:
+    for quick in (False, True):
+        assert {case.section for case in cases(BenchOptions(quick=quick))} == set(Section)
+    only = cases(BenchOptions(sections=(Section.CONV,)))
+    assert only
+    assert all(isinstance(case, Convolution) for case in only)
+    assert set(QUICK) <= set(CASES)
+    assert len(set(CASES)) == len(CASES)
+    assert len({(case.group, case.label) for case in CASES}) == len(CASES)
+
+
+def test_a_convolution_counts_its_work() -> None:
+    first = Convolution(3, 64, 224, 7, 2)
+    assert (first.out_size, first.work) == (112, 112 * 112 * 64 * 3 * 49)
+    depthwise = Convolution(32, 32, 112, 3, 1, groups=32)
+    assert (depthwise.out_size, depthwise.work) == (112, 112 * 112 * 32 * 9)
+    assert "depthwise" in depthwise.group
+
+
+@pytest.mark.parametrize("case", SMALL, ids=lambda case: f"{case.group} {case.label}")
+def test_every_installed_peer_has_the_same_answer(case: shapes.Case) -> None:
+    given = problem(case, np.random.default_rng(1))
+    answer = np.asarray(ours(given)())
+    contestants = [c for peer in find_peers()[0] for c in peer.contestants(given, 1)]
+    for contestant in contestants:
+        assert compare(answer, contestant).elements == answer.size
+
+
+@pytest.mark.parametrize(
+    ("wrong", "within", "relative"),
+    [
+        (np.array([1, 2, 4]), 0.0, False),
+        (np.array([1, 2, 5]), 1.0, False),
+        (np.array([1, 2, 3.4]), 0.1, True),
+        (np.array([1, 2, np.nan]), 1.0, False),
+        (np.array([1, 2]), 9.0, False),
+    ],
+)
+def test_a_wrong_answer_is_refused(wrong: np.ndarray, within: float, relative: bool) -> None:
+    with pytest.raises(UnequalAnswersError, match="wrong: "):
+        compare(np.array([1, 2, 3]), Contestant("wrong", lambda: wrong, within, relative))
+
+
+def test_what_rounding_explains_is_counted() -> None:
+    near = Contestant("near", lambda: np.array([1, 3, 2], np.uint8), within=1.0)
+    assert compare(np.array([1, 2, 3], np.uint8), near) == Agreement(2, 3, 1.0)
+
+
+class _Wrong:
+    """A peer that is wrong by one, and one that agrees."""
+
+    name = "wrong 1"
+
+    def __init__(self, also_right: bool) -> None:
+        self.also_right = also_right
+
+    def contestants(self, given: object, threads: int) -> list[Contestant]:
+        right = ours(given)  # type: ignore[arg-type]
+        wrong = Contestant("wrong", lambda: right() + 1)
+        return [wrong, Contestant("right", right)] if self.also_right else [wrong]
+
+
+def test_a_wrong_kernel_fails_the_benchmark() -> None:
+    options = BenchOptions(rounds=1)
+    with pytest.raises(UnequalAnswersError, match="391 of 391 elements differ"):
+        run.measure(SMALL[0], [_Wrong(also_right=False)], PEAK, options)
+    found = run.measure(SMALL[0], [_Wrong(also_right=True)], PEAK, options)
+    assert [peer.name for peer in found.peers] == ["right"]
+    assert found.unequal[0].startswith("wrong: ")
+
+
+def test_absent_peers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = ("nothing", "numq.bench.no_such_adapter", "Peer")
+    monkeypatch.setattr(peers, "ADAPTERS", (missing,))
+    found, absent = find_peers()
+    assert not found
+    assert absent[0].name == "nothing"
+    assert "no_such_adapter" in absent[0].why
+
+
+def test_a_run_without_peers_and_without_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "ADAPTERS", ())
+    monkeypatch.setattr(run, "cases", lambda _: (SMALL[0], SMALL[5], QUICK[-5]))
+    monkeypatch.setattr("numq.bench.peak.measure_peak", lambda threads: PEAK)
+    monkeypatch.setitem(sys.modules, "numq.kernels.conv", None)
+    told = []
+    options = BenchOptions(sections=(Section.ELEMENTWISE,), threads=(1,), rounds=1)
+    found = bench(options, lambda *what: told.append(what))
+    assert [row.label for row in found.rows] == ["17 × 19 × 23", "quantize 0k"]
+    assert found.skipped == (f"{QUICK[-5].group}: numq has no numq.kernels.conv",)
+    assert [(done, total) for _, done, total in told] == [(0, 3), (1, 3), (2, 3)]
+    assert found.ladder == ()
+
+
+def test_geometric_mean_and_least() -> None:
+    assert geometric_mean([4.0]) == pytest.approx(4.0)
+    assert geometric_mean([8.0, 1.0, 1.0]) == pytest.approx(2.0)
+    means = {(m.peer, m.threads): m for m in report().means()}
+    assert means["fast", 1].ratio == pytest.approx(1.0)  # half as fast, and twice as fast
+    assert means["fast", 1].least == 0.5
+    assert means["slow", 1].ratio == pytest.approx(4.0)
+    assert means["slow", 1].rows == 1
+    assert means["fast", 2].ratio == pytest.approx(3.0)
+
+
+def test_rates_and_shares() -> None:
+    one = row("a", 0.5, fast=0.25)
+    assert one.rate == 2.0
+    assert one.share == 0.4
+    assert one.rate_of(one.peers[0]) == 4.0
+    assert one.ratio(one.peers[0]) == 0.5
+
+
+def test_the_roof_is_the_lower_of_two() -> None:
+    assert PEAK.roof(10**9, 1000, "GMAC/s") == 100e9
+    assert PEAK.roof(1000, 1000, "GMAC/s") == 50e9
+    assert PEAK.roof(1 << 20, 1 << 20, "GB/s") == 10e9
+    assert PEAK.bandwidth(1 << 30) == 10e9
+    assert replace(PEAK, macs=0.0).roof(1000, 1000, "GMAC/s") == 50e9
+
+
+def test_json_round_trip() -> None:
+    text = report().to_json()
+    assert Report.from_json(text) == report()
+    read = json.loads(text)
+    assert read["rows"][0]["peers"][0]["ratio"] == 0.5
+    assert read["means"][0]["peer"] == "fast"
+
+
+def test_tables_and_picture(tmp_path) -> None:
+    from rich.console import Console
+
+    out = StringIO()
+    show(report(), Console(file=out))
+    text = out.getvalue()
+    for part in ("geometric mean", "not compared: torch", "not measured: no conv", "400.0"):
+        assert part in text
+    picture(report(), tmp_path / "roofline.png")
+    assert (tmp_path / "roofline.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_turns_are_taken_back_and_forth() -> None:
+    called: list[str] = []
+    timings = interleaved([partial(called.append, name) for name in "ab"], rounds=2)
+    assert len(timings) == 2
+    assert all(t.low <= t.median <= t.high for t in timings)
+    turns = "".join(name for i, name in enumerate(called) if called[i - 1 : i] != [name])
+    assert turns == "ababa"  # warmed up a, b; then in turns a, b and b, a
+
+
+def test_threads_are_set_and_given_back() -> None:
+    from numq.kernels import get_threads
+
+    before = get_threads()
+    with limited(1):
+        assert get_threads() == 1
+        settle()
+    assert get_threads() == before
+
+
+def test_the_command_line() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    given = parser.parse_args(["--only", "conv", "matvec", "--threads", "1", "--quick"])
+    assert given.only == [Section.CONV, Section.MATVEC]
+    assert (given.threads, given.quick, given.json) == ([1], True, None)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--only", "nothing"])
+
+
+def test_importing_loads_no_peer() -> None:
+    code = (
+        "import sys, numq.bench, numq.bench.command; "
+        "print({'torch', 'onnx', 'onnxruntime', 'sklearn', 'matplotlib', 'rich'}"
+        " & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_the_ladder_is_checked_and_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numq.kernels import ladder
+
+    found = measure_ladder(24, rounds=1)
+    assert [rung.name for rung in found] == [f.__name__.replace("_", " ") for f in ladder.RUNGS]
+    assert all(rung.rate > 0 for rung in found)
+
+    def broken(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return ladder.naive(a, b) + (np.arange(len(a)) == 3)[:, None]
+
+    monkeypatch.setattr(ladder, "RUNGS", (*ladder.RUNGS, broken))
+    with pytest.raises(UnequalAnswersError, match="broken: 24 of 576"):
+        measure_ladder(24, rounds=1)
+
+
+def test_machine_has_a_name() -> None:
+    found = run._machine([SimpleNamespace(name="peer 1")])  # type: ignore[list-item]
+    assert found.cores >= 1
+    assert found.libraries[1:] == ("peer 1",)
