@@ -27,7 +27,7 @@ flows        weight_only, dynamic, static
 doors        the command line `numq` (demo, inspect, bench), and `verify.oracle`
 """
 
-from numq import autograd, flows, nn, ops, optim, rules, scales
+from numq import autograd, flows, kernels, nn, ops, optim, rules, scales
 from numq.arithmetic.accumulate import accumulate, accumulate_naive, matmul_int8, max_depth
 from numq.arithmetic.convolve import conv2d_int8
 from numq.arithmetic.requantize import (
@@ -171,6 +171,7 @@ __all__ = [
     "flows",
     "inspect_float",
     "inspect_int",
+    "kernels",
     "matmul_int8",
     "max_depth",
     "multiply_by_quantized_multiplier",

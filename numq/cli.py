@@ -27,10 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.run(arguments)
     except ModuleNotFoundError as error:
-        print(
-            f"numq: {error.name} is missing; install the extra: pip install 'numq[{_extra(arguments)}]'",
-            file=sys.stderr,
-        )
+        remedy = f"install the extra: pip install 'numq[{_extra(arguments)}]'"
+        print(f"numq: {error.name} is missing; {remedy}", file=sys.stderr)
         return 2
     except (ValueError, TypeError, OSError, UnequalAnswersError) as error:
         print(f"numq: {error}", file=sys.stderr)
