@@ -70,9 +70,14 @@ from numq.formats import (
     IntFormat,
 )
 from numq.granularity import PerBlock, PerChannel, PerGroup, PerTensor, PerToken
-from numq.kernels import Isa, PackedWeight, pack_weight
-from numq.kernels.conv_shape import Layout
-from numq.kernels.conv_weights import PackedConvWeight, pack_conv_weight
+from numq.kernels import (
+    Isa,
+    Layout,
+    PackedConvWeight,
+    PackedWeight,
+    pack_conv_weight,
+    pack_weight,
+)
 from numq.metrics import ErrorReport, error_report, sqnr_db
 from numq.observers import (
     MinMaxObserver,

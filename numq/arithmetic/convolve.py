@@ -16,9 +16,7 @@ from numpy.typing import ArrayLike
 
 from numq.arithmetic.accumulate import check_depth, eight_bit, ends
 from numq.arrays import IntArray, as_int
-from numq.kernels.conv import conv2d_integers
-from numq.kernels.conv_shape import Layout
-from numq.kernels.conv_weights import PackedConvWeight
+from numq.kernels import Layout, PackedConvWeight, conv2d_integers
 
 Pair = tuple[int, int]
 NO_PADDING = ((0, 0), (0, 0))
@@ -38,7 +36,7 @@ def conv2d_int8(
 ) -> IntArray:
     """Exact int32 accumulators of a convolution of 8-bit codes (ONNX ConvInteger).
 
-    `numq.kernels.conv` also has the fused ways out: `conv2d_requantized`, `conv2d_dequantized`.
+    `numq.kernels` also has the fused ways out: `conv2d_requantized`, `conv2d_dequantized`.
 
     Args:
         x: (N, C, H, W) or (N, H, W, C) int8 or uint8.

@@ -5,9 +5,15 @@ and takes the int32 sums back to 8 bits or to float32. Reading order: `cpu` (whi
 `tile` and `ir` (how code is written for it), `microkernel` (the loop everything else serves),
 `shuffles`, `pack_a`, `pack_b` (what it reads), `loops` (what is in which cache), `direct` and
 `prepacked` (the other two ways through), `epilogue` (the ways out), `entries` and `parallel` (what
-is compiled), `matmul`, `fused` and `weights` (what is called).
+is compiled), `matmul`, `fused` and `weights` (what is called). On the same tiles stand the
+convolution (`conv` and its `conv_*`) and the weight-only products (`weight_only`, `grouped_*`,
+`activations`); passes over memory are `runs`, `sweeps`, `elementwise`, `ranges` and `fixedpoint`.
+`ladder` climbs to the product in five short functions; `roof` measures what the machine could do.
 """
 
+from numq.kernels.conv import conv2d_dequantized, conv2d_integers, conv2d_requantized
+from numq.kernels.conv_shape import Layout
+from numq.kernels.conv_weights import PackedConvWeight, pack_conv_weight
 from numq.kernels.cpu import Isa, available
 from numq.kernels.fused import matmul_dequantized, matmul_integers, matmul_requantized
 from numq.kernels.jit import get_threads, jit_enabled, set_threads
@@ -16,14 +22,20 @@ from numq.kernels.weights import PackedWeight, pack_weight
 
 __all__ = [
     "Isa",
+    "Layout",
+    "PackedConvWeight",
     "PackedWeight",
     "available",
+    "conv2d_dequantized",
+    "conv2d_integers",
+    "conv2d_requantized",
     "get_threads",
     "jit_enabled",
     "matmul",
     "matmul_dequantized",
     "matmul_integers",
     "matmul_requantized",
+    "pack_conv_weight",
     "pack_weight",
     "set_threads",
 ]

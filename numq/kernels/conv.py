@@ -23,7 +23,7 @@ from numq.kernels.conv_run import run_conv
 from numq.kernels.conv_shape import Layout, Shape
 from numq.kernels.conv_weights import PackedConvWeight, pack_conv_weight
 from numq.kernels.cpu import Isa
-from numq.kernels.fused import NO_FLOATS, Floats, Integers, _check_codes
+from numq.kernels.fused import NO_FLOATS, Floats, Integers, check_codes
 from numq.kernels.operands import checked_sign
 from numq.kernels.reference import dequantize_numpy, requantize_numpy
 
@@ -126,7 +126,7 @@ def conv2d_requantized(
     """
     if dtype not in (np.int8, np.uint8):
         raise TypeError(f"dtype: got {dtype!r}, allowed: numpy.int8 or numpy.uint8")
-    _check_codes(np.iinfo(dtype), zero_point, qmin, qmax)
+    check_codes(np.iinfo(dtype), zero_point, qmin, qmax)
     steps = (stride, padding, dilation, groups)
     call = _prepare(x, w, steps, layout, x_zero_point, w_zero_point, bias, isa)
     scale = per_channel("multiplier", multiplier, call.outputs, np.float32)

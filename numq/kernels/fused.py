@@ -106,7 +106,7 @@ def matmul_requantized(
         TypeError: an argument has a type that is not listed.
         ValueError: a shape does not match, or the codes do not fit ``dtype``.
     """
-    _check_codes(np.iinfo(dtype), zero_point, qmin, qmax)
+    check_codes(np.iinfo(dtype), zero_point, qmin, qmax)
     call = _prepare(a, b, a_zero_point, b_zero_point, bias, isa)
     scale = per_column("multiplier", multiplier, call.shape[-1], np.float32)
     if call.kit is None:
@@ -219,7 +219,7 @@ def _prepare(
     )
 
 
-def _check_codes(limits: Any, zero_point: int, qmin: int, qmax: int) -> None:
+def check_codes(limits: Any, zero_point: int, qmin: int, qmax: int) -> None:
     """Codes must be in order and fit the type."""
     if not limits.min <= qmin <= qmax <= limits.max:
         raise ValueError(
