@@ -15,7 +15,7 @@ import numpy as np
 from numq.arrays import Array, FloatArray
 from numq.formats import IntFormat
 from numq.granularity import Granularity, PerChannel, PerGroup, PerTensor, PerToken, Shape
-from numq.kernels import elementwise, jit_enabled, ranges
+from numq.kernels import elementwise, ranges, uses_kernels
 from numq.kernels.grouped_weights import PackedGroupedWeight, pack_grouped_weight
 
 LARGE = 2**15  # elements from which a pass over memory takes longer than NumPy's calls
@@ -52,7 +52,7 @@ def view_of(granularity: Granularity, shape: Shape) -> View | None:
 
 def worthwhile(x: Array, granularity: Granularity, fmt: IntFormat, scale: Array) -> View | None:
     """The view in which a kernel takes `x`; None where NumPy has to."""
-    plain = type(x) is np.ndarray and x.size >= LARGE and jit_enabled()
+    plain = type(x) is np.ndarray and x.size >= LARGE and uses_kernels()
     narrow = fmt.bits <= 16 and scale.dtype != np.float64
     return view_of(granularity, x.shape) if plain and narrow else None
 
@@ -95,7 +95,7 @@ def quantize_rows(
     None where NumPy has to: small, not finite, or so large that the grid would leave float32.
     """
     takes = type(x) is np.ndarray and x.dtype == np.float32 and x.ndim == 2 and fmt.bits <= 8
-    if not (takes and x.size >= LARGE_ROWS and jit_enabled()):
+    if not (takes and x.size >= LARGE_ROWS and uses_kernels()):
         return None
     codes, scales, zero_points, finite = ranges.quantize_rows(
         x, symmetric=symmetric, qmin=fmt.qmin, qmax=fmt.qmax, dtype=fmt.dtype
@@ -115,15 +115,15 @@ def grouped(
     outputs, depth = codes.shape
     match granularity:
         case PerTensor() | PerChannel(0 | -2):
-            group, shape = max(depth, 1), (outputs, 1)
+            group, shape = max(depth, 1), (outputs, min(depth, 1))
         case PerGroup(1 | -1, size):
             group, shape = min(size, max(depth, 1)), (outputs, -(-depth // size))
         case _:
             raise ValueError(
                 f"w is {granularity}; needed: PerTensor(), PerChannel(0) or PerGroup(1, size)"
             )
-    scales = np.broadcast_to(scale.astype(np.float32).reshape(-1, shape[1]), shape)
-    zeros = np.broadcast_to(zero_point.reshape(-1, shape[1]), shape)
+    scales = np.broadcast_to(scale.astype(np.float32).reshape(-1, max(shape[1], 1)), shape)
+    zeros = np.broadcast_to(zero_point.reshape(-1, max(shape[1], 1)), shape)
     return pack_grouped_weight(
         codes.T,
         np.ascontiguousarray(scales.T),

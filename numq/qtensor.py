@@ -65,6 +65,17 @@ class QTensor:
         object.__setattr__(made, "qparams", qparams)
         return made
 
+    def __getstate__(self) -> tuple[IntArray, QParams]:
+        """Codes and parameters; what is laid out for this processor stays here."""
+        return self.codes, self.qparams
+
+    def __setstate__(self, state: tuple[IntArray, QParams]) -> None:
+        """Frozen again."""
+        codes, qparams = state
+        codes.setflags(write=False)
+        object.__setattr__(self, "codes", codes)
+        object.__setattr__(self, "qparams", qparams)
+
     @property
     def shape(self) -> Shape:
         """Shape of the codes, and of what they stand for."""

@@ -6,7 +6,7 @@ import pytest
 from numq import fast
 from numq.formats import INT4, INT8, INT16, UINT8, UINT16
 from numq.granularity import PerChannel, PerGroup, PerTensor, PerToken
-from numq.kernels import jit_enabled
+from numq.kernels import uses_kernels
 from numq.metrics import sqnr_db
 from numq.observers import MSEObserver
 from numq.qtensor import fake_quantize
@@ -31,7 +31,7 @@ def by_numpy(monkeypatch):
 
     def run(function, *arguments):
         with monkeypatch.context() as patch:
-            patch.setattr(fast, "jit_enabled", lambda: False)
+            patch.setattr(fast, "uses_kernels", lambda: False)
             return function(*arguments)
 
     return run
@@ -81,7 +81,7 @@ def test_rows_by_their_own_range(kind, fmt, factor, by_numpy):
     x[1], x[2], x[3] = 0, np.abs(x[2]), factor
     quantizer = kind(fmt, PerToken())
     taken = fast.quantize_rows(x, fmt, symmetric=kind is SymmetricQuantizer) is not None
-    assert taken == jit_enabled()
+    assert taken == uses_kernels()
     assert quantizer(x) == by_numpy(quantizer, x)
 
 

@@ -237,7 +237,7 @@ def test_static_network_is_integers_only(monkeypatch, how, weights):
     monkeypatch.setattr(
         "numq.arithmetic.accumulate.matmul", lambda a, weight: matmul_numpy(a, weight.panels)
     )
-    monkeypatch.setattr("numq.arithmetic.requantize.jit_enabled", lambda: False)
+    monkeypatch.setattr("numq.arithmetic.requantize.uses_kernels", lambda: False)
     plain = [
         dataclasses.replace(layer, operand=pack_weight(layer.w.T, isa=Isa.NUMPY))
         for layer in network.layers

@@ -22,7 +22,7 @@ from numq.fixedpoint import (
     quantize_multiplier,
 )
 from numq.formats import IntFormat
-from numq.kernels import fixedpoint, jit_enabled
+from numq.kernels import fixedpoint, uses_kernels
 from numq.qparams import QParams
 from numq.rounding import Rounding, round_values
 
@@ -145,12 +145,12 @@ def requantize(acc: ArrayLike, requantizer: Requantizer) -> IntArray:
     check_type(requantizer, Requantizer, "requantizer")
     r = requantizer
     sums = as_int32(acc, "acc")
-    if r.multiplier.ndim and sums.shape[-1:] not in (r.multiplier.shape, (1,)):
+    if r.multiplier.ndim and sums.shape[-1:] != r.multiplier.shape:
         raise ValueError(
             f"acc has shape {sums.shape}; {r.multiplier.size} multipliers need "
             f"(..., {r.multiplier.size})"
         )
-    if r.how in _FIXED and jit_enabled():
+    if r.how in _FIXED and uses_kernels():
         rule = _KERNEL_RULES[_FIXED[r.how]]
         ends = (r.zero_point, r.qmin, r.qmax, r.format.dtype)
         return fixedpoint.requantize(sums.astype(np.int32), r.multiplier, r.shift, rule, *ends)

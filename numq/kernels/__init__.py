@@ -14,7 +14,7 @@ convolution (`conv` and its `conv_*`) and the weight-only products (`weight_only
 from numq.kernels.conv import conv2d_dequantized, conv2d_integers, conv2d_requantized
 from numq.kernels.conv_shape import Layout
 from numq.kernels.conv_weights import PackedConvWeight, pack_conv_weight
-from numq.kernels.cpu import Isa, available
+from numq.kernels.cpu import Isa, available, uses_kernels
 from numq.kernels.fused import matmul_dequantized, matmul_integers, matmul_requantized
 from numq.kernels.jit import get_threads, jit_enabled, set_threads
 from numq.kernels.matmul import matmul
@@ -38,4 +38,5 @@ __all__ = [
     "pack_conv_weight",
     "pack_weight",
     "set_threads",
+    "uses_kernels",
 ]

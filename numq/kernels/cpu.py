@@ -49,6 +49,11 @@ def choose(forced: Isa | None = None) -> Isa:
     return _preferred() if forced is None else _checked(forced, "isa")
 
 
+def uses_kernels() -> bool:
+    """Whether compiled kernels are to be used at all: the JIT is on, and nobody asked for NumPy."""
+    return choose() is not Isa.NUMPY
+
+
 @cache
 def _preferred() -> Isa:
     named = os.environ.get(SWITCH)

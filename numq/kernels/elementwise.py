@@ -220,7 +220,7 @@ def _channels(
     """Scales, zero points, the length of a run, and whether its elements have a scale each."""
     s: Any = np.array(scale, np.float32, ndmin=1)
     z: Any = np.array(zero_point, np.int32, ndmin=1)
-    if axis is None:
+    if axis is None or shape[axis] == 1:
         return s, z, math.prod(shape), False
     channels, inner = shape[axis], math.prod(shape[axis + 1 :])
     s, z = (np.ascontiguousarray(np.broadcast_to(a, channels)) for a in (s, z))

@@ -23,7 +23,13 @@ from numpy.typing import NDArray
 
 from numq.kernels.cpu import Isa
 from numq.kernels.entries import Kernels, kernels
-from numq.kernels.operands import as_bytes, checked_out, checked_sign, per_column
+from numq.kernels.operands import (
+    as_bytes,
+    checked_integer,
+    checked_out,
+    checked_sign,
+    per_column,
+)
 from numq.kernels.parallel import grid, tasks_for
 from numq.kernels.prepacked import prepacked_room, rows_of_block
 from numq.kernels.reference import correct_numpy, dequantize_numpy, matmul_numpy, requantize_numpy
@@ -106,6 +112,7 @@ def matmul_requantized(
         TypeError: an argument has a type that is not listed.
         ValueError: a shape does not match, or the codes do not fit ``dtype``.
     """
+    zero_point = checked_integer("zero_point", zero_point)
     check_codes(np.iinfo(dtype), zero_point, qmin, qmax)
     call = _prepare(a, b, a_zero_point, b_zero_point, bias, isa)
     scale = per_column("multiplier", multiplier, call.shape[-1], np.float32)
@@ -184,7 +191,7 @@ def _prepare(
     isa: Isa | None,
 ) -> _Call:
     """Check the operands, pack ``b`` if need be, work out the column terms."""
-    a_sign = checked_sign("a", a)
+    a_sign, a_zero = checked_sign("a", a), checked_integer("a_zero_point", a_zero)
     weight = b if isinstance(b, PackedWeight) else pack_weight(b, isa=isa)
     k, n = weight.shape
     if a.ndim < 2 or a.shape[-1] != k:

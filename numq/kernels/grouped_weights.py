@@ -106,8 +106,15 @@ def pack_grouped_weight(
     >>> w.shape, w.groups, w.dequantize()[0].tolist()
     ((8, 2), 2, [-8.0, -7.0])
     """
+    if scales.shape != (-(-codes.shape[0] // group), codes.shape[1]):
+        raise ValueError(
+            f"scales: got shape {scales.shape}, expected (ceil(K / group), N) for codes of shape "
+            f"{codes.shape} in groups of {group}"
+        )
     (k, n), panels, groups = codes.shape, -(-codes.shape[1] // PANEL), len(scales)
     middle = 1 << (bits - 1) if codes.dtype.kind == "i" else 0
+    if codes.size and not (-middle <= codes.min() and codes.max() < (1 << bits) - middle):
+        raise ValueError(f"codes: reach from {codes.min()} to {codes.max()}, more than {bits} bits")
     packed = _aligned((panels, groups, padded(group) * PANEL * bits // 8))
     for first in range(0, panels, 64):  # some columns at a time, to stay in the cache
         some = codes[:, first * PANEL : (first + 64) * PANEL].astype(np.uint8)  # modulo 256

@@ -7,9 +7,11 @@ writable and in memory where none is.
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Callable
 from functools import cache
+from operator import index
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -28,7 +30,7 @@ def jit_enabled() -> bool:
 def njit(function: F, *, parallel: bool = False) -> F:
     """Compile ``function`` on its first call; reuse the compiled code in later processes.
 
-    A missing or read-only cache folder only costs the compilation: it is no error.
+    A missing, read-only, full or damaged cache folder only costs the compilation: it is no error.
     """
     options: dict[str, Any] = {"nogil": True, "parallel": parallel}
     try:
@@ -36,7 +38,26 @@ def njit(function: F, *, parallel: bool = False) -> F:
     except RuntimeError:  # no folder that Numba may write to
         return cast(F, numba.njit(**options)(function))
     _stamp_with_imports(dispatcher)
+    _forgive(dispatcher)
     return cast(F, dispatcher)
+
+
+def _forgive(dispatcher: Any) -> None:
+    """Let a cache that cannot be read or written be none."""
+    kept = getattr(dispatcher, "_cache", None)
+    for name in ("load_overload", "save_overload"):
+        if hasattr(kept, name):
+            setattr(kept, name, _or_nothing(getattr(kept, name)))
+
+
+def _or_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
+    def attempt(*arguments: Any) -> Any:
+        try:
+            return method(*arguments)
+        except (OSError, EOFError, pickle.PickleError, AttributeError, ValueError):
+            return None
+
+    return attempt
 
 
 def inlined(function: F) -> F:
@@ -101,12 +122,13 @@ def set_threads(count: int) -> None:
     count.
 
     Raises:
+        TypeError: ``count`` is not an integer.
         ValueError: ``count`` is below 1 or above Numba's limit (``NUMBA_NUM_THREADS``).
     """
     global _threads
-    limit = config.NUMBA_NUM_THREADS
+    limit, count = config.NUMBA_NUM_THREADS, index(count)
     if not 1 <= count <= limit:
         raise ValueError(
             f"threads: got {count}, allowed 1 to {limit} (NUMBA_NUM_THREADS sets the limit)"
         )
-    _threads = int(count)
+    _threads = count

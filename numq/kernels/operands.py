@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,14 @@ def checked_out(out: NDArray[Any], shape: tuple[int, ...], dtype: Any = np.int32
     return out
 
 
+def checked_integer(name: str, value: Any) -> int:
+    """A Python integer; TypeError for anything that would have to be rounded."""
+    try:
+        return index(value)
+    except TypeError:
+        raise TypeError(f"{name}: got {value!r}, allowed: an integer") from None
+
+
 def per_column(name: str, value: Any, count: int, dtype: type[np.generic]) -> NDArray[Any]:
     """``(count,)`` of ``dtype``: a Python number is repeated, an array must fit exactly.
 
@@ -59,6 +68,12 @@ def per_column(name: str, value: Any, count: int, dtype: type[np.generic]) -> ND
         ValueError: an array of another length.
     """
     if not isinstance(value, np.ndarray | np.generic):
+        if issubclass(dtype, np.integer):
+            value = checked_integer(name, value)
+        elif not isinstance(value, int | float):
+            raise TypeError(
+                f"{name}: got {value!r}, allowed: a number or a {np.dtype(dtype)} array"
+            )
         return np.full(count, value, dtype)
     if value.dtype != dtype:
         raise TypeError(f"{name}: got {value.dtype}, allowed: a Python number or {np.dtype(dtype)}")

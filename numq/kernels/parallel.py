@@ -8,10 +8,13 @@ apart from the kernels and calls them through their address.
 
 from __future__ import annotations
 
+import os
+import threading
 from functools import cached_property
 from typing import Any
 
 from numba import prange, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from numq.kernels.jit import compiled, get_threads, njit
@@ -29,7 +32,9 @@ def _invoke(_context, address, arguments, task):
         given = [b.extract_value(packed, i) for i in range(len(kinds) - 1)]
         function = context.call_conv.get_function_type(types.none, kinds)
         callee = b.inttoptr(where, function.as_pointer())
-        context.call_conv.call_function(b, callee, types.none, kinds, [*given, number])
+        status, _ = context.call_conv.call_function(b, callee, types.none, kinds, [*given, number])
+        with cgutils.if_unlikely(b, status.is_error):
+            context.call_conv.return_status_propagate(b, status)
         return context.get_dummy_value()
 
     return types.void(address, arguments, task), generate
@@ -57,11 +62,54 @@ class Task:
 
     def run_all(self, tasks: int, *arguments: Any) -> None:
         """Run tasks 0 to ``tasks - 1``, on up to as many threads."""
-        if tasks == 1:
-            self.run(*arguments, 0)
-        else:
+        if tasks == 1 or not self._launched(tasks, arguments):
+            for task in range(tasks):
+                self.run(*arguments, task)
+
+    def _launched(self, tasks: int, arguments: tuple[Any, ...]) -> bool:
+        """Whether Numba's threads have run all tasks; False where there are none to be had."""
+        if not _pool.usable or not _pool.turn.acquire(blocking=False):
+            return False
+        try:
             launch, address = self._many
             launch(address, tasks, *arguments)
+            _pool.started()
+        except (ValueError, ImportError) as error:
+            if "threading layer" not in str(error).lower():
+                raise
+            _pool.usable = False  # no OpenMP, TBB or work queue on this machine
+            return False
+        finally:
+            _pool.turn.release()
+        return True
+
+
+class _Pool:
+    """What is known of Numba's threads.
+
+    Some of its layers must not be entered by two Python threads at once, and none survives a fork:
+    whoever finds them taken, or is a child, runs its tasks one after the other. The bits are the
+    same.
+    """
+
+    def __init__(self) -> None:
+        """Nothing has been launched yet."""
+        self.usable = True
+        self.turn: Any = threading.Lock()
+
+    def started(self) -> None:
+        """From now on a child may not launch."""
+        if hasattr(os, "register_at_fork") and not self._registered:
+            self._registered = True
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    _registered = False
+
+    def _after_fork(self) -> None:
+        self.usable, self.turn = False, threading.Lock()
+
+
+_pool = _Pool()
 
 
 def tasks_for(macs: int) -> int:

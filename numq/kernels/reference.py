@@ -65,9 +65,12 @@ def requantize_numpy(
         qmin: lowest code; ``zero_point`` makes it a ReLU.
         qmax: highest code.
     """
-    scaled = np.rint(accumulator.astype(np.float32) * multiplier)
-    # Clamped before the cast, and before the zero point, which is then added exactly.
-    clamped = np.clip(scaled, np.float32(qmin - zero_point), np.float32(qmax - zero_point))
+    low, high = np.float32(qmin - zero_point), np.float32(qmax - zero_point)
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is beyond every code
+        scaled = np.rint(accumulator.astype(np.float32) * multiplier)
+        # Clamped before the cast, and before the zero point, which is then added exactly.
+        clamped = np.where(scaled > low, scaled, low)
+        clamped = np.where(clamped < high, clamped, high)
     return clamped.astype(np.int32) + np.int32(zero_point)
 
 
@@ -85,5 +88,6 @@ def dequantize_numpy(
         column_scale: (N,) float32, the scale of each column of B (per channel).
         bias: (N,) float32; None adds nothing, so that a negative zero keeps its sign.
     """
-    scaled = accumulator.astype(np.float32) * (row_scale[:, None] * column_scale)
-    return scaled if bias is None else scaled + bias
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        scaled = accumulator.astype(np.float32) * (row_scale[:, None] * column_scale)
+        return scaled if bias is None else scaled + bias

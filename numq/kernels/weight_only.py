@@ -63,6 +63,9 @@ def matmul_integer(
         per_row: one activation scale for a whole row instead of one for each group of K.
         isa: the kernel to use; None takes ``NUMQ_KERNEL`` or the best.
     """
+    _check_shapes(x, weight)
+    if not weight.groups:
+        return np.zeros((len(x), weight.shape[1]), np.float32)
     chosen = choose(isa)
     heights = INTEGER_HEIGHTS[chosen]
     a = quantize_activation(x, weight.group, per_row=per_row, heights=heights, isa=chosen)
@@ -83,6 +86,7 @@ def matmul_float(x: Floats, weight: PackedGroupedWeight, *, isa: Isa | None = No
         weight: a packed (K, N).
         isa: the kernel to use; None takes ``NUMQ_KERNEL`` or the best.
     """
+    _check_shapes(x, weight)
     chosen = choose(isa)
     grouped = _in_groups(x, weight)
     if chosen is Isa.NUMPY:
@@ -90,6 +94,11 @@ def matmul_float(x: Floats, weight: PackedGroupedWeight, *, isa: Isa | None = No
     height, out = _float_height(chosen), np.empty((len(x), weight.shape[1]), np.float32)
     block = height * max(1, ACTIVATION_BYTES // (4 * height * max(1, x.shape[1])))
     return _run(_task("float", weight.bits, chosen), (grouped,), weight, out, block)
+
+
+def _check_shapes(x: Floats, weight: PackedGroupedWeight) -> None:
+    if x.ndim != 2 or x.shape[1] != weight.shape[0]:
+        raise ValueError(f"x: got shape {x.shape}, expected (M, {weight.shape[0]})")
 
 
 def integer_numpy(a: GroupedActivation, weight: PackedGroupedWeight) -> Floats:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 HUGE_PAGE = 1 << 21
+MOST_KEPT = 1 << 24  #: bytes that a thread holds on to; a product that needs more takes its time
 _kept = threading.local()
 
 
@@ -25,5 +26,6 @@ def room(tasks: int, size: int) -> NDArray[np.int8]:
     memory = np.empty(2 * HUGE_PAGE + tasks * width, np.int8)
     start = -memory.ctypes.data % HUGE_PAGE
     made = memory[start : start + tasks * width].reshape(tasks, width)
-    _kept.room = made
+    if made.nbytes <= MOST_KEPT:
+        _kept.room = made
     return made

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from numq import fast
+from numq.arithmetic.accumulate import check_depth
 from numq.arrays import FloatArray
 from numq.granularity import PerChannel, PerGroup, PerTensor
-from numq.kernels import jit_enabled
+from numq.kernels import uses_kernels
 from numq.kernels.weight_only import matmul_float, matmul_integer
 from numq.ops.operands import float_bias, float_input
 from numq.qtensor import QTensor
 
-FEW_ROWS = 8  # up to here a weight-only product waits for memory
+FEW_ROWS = 32  # up to here dequantizing in registers beats dequantizing first
 
 
 def linear_weight_only(x: ArrayLike, w: QTensor, bias: ArrayLike | None = None) -> FloatArray:
@@ -50,10 +52,14 @@ def linear_weight_only_integer(
         per_token: one scale for a whole row of x rather than one for each group of it.
 
     Raises:
-        ValueError: another granularity, or more than 8 bits.
+        ValueError: another granularity, more than 8 bits, or a group so long that its sum could
+            leave int32.
     """
     x = float_input(x, w)
-    y = matmul_integer(x, w.grouped_operand, per_row=per_token)
+    weight = w.grouped_operand
+    steps = np.array([w.format.qmin, w.format.qmax]).reshape(2, 1) - w.zero_point.reshape(1, -1)
+    check_depth(weight.group, (-127, 127), (int(steps.min(initial=0)), int(steps.max(initial=0))))
+    y = matmul_integer(x, weight, per_row=per_token)
     return y if bias is None else y + float_bias(bias, w)
 
 
@@ -62,4 +68,4 @@ def _has_groups(w: QTensor) -> bool:
     g = w.granularity
     kept = isinstance(g, PerChannel) and g.axis in (0, -2)
     along = isinstance(g, PerGroup) and g.axis in (1, -1)
-    return w.format.bits <= 8 and jit_enabled() and (isinstance(g, PerTensor) or kept or along)
+    return w.format.bits <= 8 and uses_kernels() and (isinstance(g, PerTensor) or kept or along)

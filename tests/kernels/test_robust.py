@@ -1,0 +1,206 @@
+"""What surrounds the kernels: forks, Python threads, threading layers, damaged caches, pickles."""
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import numq as nq
+from numq.kernels import jit_enabled, matmul_integers, matmul_requantized, set_threads
+from numq.kernels.grouped_weights import pack_grouped_weight
+from numq.kernels.weight_only import matmul_float, matmul_integer
+from numq.ops import linear_dynamic, linear_weight_only_integer
+
+compiled_only = pytest.mark.skipif(not jit_enabled(), reason="there are no threads without the JIT")
+
+LARGE = "a = np.arange(500 * 500).reshape(500, 500).astype(np.int8)\nexpected = a.astype(int) @ a\n"
+SAME = "assert (nq.matmul_int8(a, a) == expected).all()\n"
+
+
+def run(script, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", "import os, numpy as np, numq as nq\n" + LARGE + script],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@compiled_only
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_of_a_threaded_process_multiplies_on_one_thread():
+    run(
+        SAME
+        + "child = os.fork()\n"
+        + "if child == 0:\n"
+        + "    ok = (nq.matmul_int8(a, a) == expected).all()\n"
+        + "    os._exit(0 if ok else 3)\n"
+        + "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0\n"
+        + SAME
+    )
+
+
+@compiled_only
+@pytest.mark.parametrize("layer", ["workqueue", "tbb", "omp"])
+def test_any_threading_layer_or_none(layer):
+    """TBB is usually not installed, which must not matter; the work queue takes one at a time."""
+    run(
+        "import threading\n"
+        "def work():\n"
+        "    for _ in range(20):\n"
+        f"        {SAME}"
+        "threads = [threading.Thread(target=work) for _ in range(4)]\n"
+        "[t.start() for t in threads]\n"
+        "[t.join() for t in threads]\n" + SAME,
+        NUMBA_THREADING_LAYER=layer,
+    )
+
+
+def test_python_threads_do_not_share_their_workspace():
+    rng = np.random.default_rng(0)
+    shapes = [tuple(rng.integers(20, 260, 3)) for _ in range(12)]
+    cases = []
+    for m, k, n in shapes:
+        a, b = (rng.integers(-128, 128, s).astype(np.int8) for s in ((m, k), (k, n)))
+        cases.append((a, b, a.astype(np.int64) @ b))
+    wrong = []
+
+    def work(offset):
+        for i in range(60):
+            a, b, expected = cases[(i + offset) % len(cases)]
+            if not (nq.matmul_int8(a, b) == expected).all():
+                wrong.append((a.shape, b.shape))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@compiled_only
+def test_a_damaged_cache_is_compiled_anew(tmp_path):
+    where = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    run(SAME, **where)
+    kept = [*tmp_path.rglob("*.nbc"), *tmp_path.rglob("*.nbi")]
+    assert kept
+    for file in kept:
+        file.write_bytes(file.read_bytes()[:40])
+    run(SAME, **where)
+
+
+@compiled_only
+def test_a_change_of_an_imported_file_makes_the_cache_stale(tmp_path):
+    """Kernels are pasted into their callers: the caller's own file does not tell."""
+    package, cache = tmp_path / "copy", tmp_path / "cache"
+    source = Path(nq.__file__).parent
+    for file in source.rglob("*.py"):
+        target = package / "numq" / file.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    script = "a = a[:64, :64].copy()\nprint(nq.matmul_int8(a, a)[0, 0] - (a.astype(int) @ a)[0, 0])"
+
+    def difference():
+        done = subprocess.run(
+            [sys.executable, "-c", "import numpy as np, numq as nq\n" + LARGE + script],
+            env={**os.environ, "PYTHONPATH": str(package), "NUMBA_CACHE_DIR": str(cache)},
+            capture_output=True, text=True, cwd=tmp_path, check=True,
+        )  # fmt: skip
+        return int(done.stdout)
+
+    assert difference() == 0
+    kernel = package / "numq" / "kernels" / "microkernel.py"
+    text = kernel.read_text()
+    start = "    return [across[v] for _, v in cells]"
+    assert text.count(start) == 1
+    one = "splat(b, ir.Constant(I32, 1), tile.lanes)"
+    broken = text.replace(start, f"    return [b.add(across[v], {one}) for _, v in cells]")
+    kernel.write_text(broken)
+    assert difference() != 0  # the change is seen: nothing stale was loaded
+
+
+def test_a_pickled_weight_leaves_its_layout_behind():
+    rng = np.random.default_rng(0)
+    w = nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(0))(rng.normal(size=(64, 96)))
+    x = rng.normal(size=(3, 96)).astype(np.float32)
+    before = linear_dynamic(x, w), linear_weight_only_integer(x, w)
+    data = pickle.dumps(w)
+    assert len(data) < 2 * w.nbytes
+    for again in (pickle.loads(data), copy.deepcopy(w)):
+        assert again == w
+        assert not again.codes.flags.writeable
+        assert (linear_dynamic(x, again) == before[0]).all()
+        assert (linear_weight_only_integer(x, again) == before[1]).all()
+
+
+@compiled_only
+def test_asking_for_numpy_compiles_nothing(tmp_path):
+    run(
+        "from numq.ops import *\n"
+        "w = nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(0))(a / 7)\n"
+        "x = (a[:3] / 9).astype(np.float32)\n"
+        "linear_weight_only(x, w); linear_dynamic(x, w)\n"
+        "out = nq.QParams(1.0, 0, nq.INT8)\n"
+        "layer = prepare_static(nq.QParams(0.1, 0, nq.INT8), w, None, out)\n"
+        "linear_static(a, layer)\n" + SAME,
+        NUMQ_KERNEL="numpy",
+        NUMBA_CACHE_DIR=str(tmp_path),
+    )
+    assert not [*tmp_path.rglob("*.nbi")]
+
+
+A, B = np.ones((2, 3), np.int8), np.ones((3, 4), np.int8)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: matmul_integers(A, B, bias=1.5), "bias: got 1.5, allowed: an integer"),
+        (lambda: matmul_integers(A, B, b_zero_point=[1, 2]), r"b_zero_point: got \[1, 2\]"),
+        (lambda: matmul_integers(A, B, a_zero_point=0.7), "a_zero_point: got 0.7"),
+        (lambda: matmul_requantized(A, B, multiplier=1.0, zero_point=0.5), "zero_point: got 0.5"),
+        (lambda: matmul_requantized(A, B, multiplier="1"), "multiplier: got '1'"),
+        (lambda: set_threads(1.5), "integer"),
+    ],
+)
+def test_nothing_is_rounded_to_an_integer_on_the_way(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+    assert matmul_integers(A, B, a_zero_point=np.array(1)).tolist() == [[0] * 4] * 2
+
+
+def test_weight_only_kernels_check_their_shapes():
+    weight = pack_grouped_weight(B, np.ones((1, 4), np.float32), bits=8, group=3)
+    for product in (matmul_integer, matmul_float):
+        with pytest.raises(ValueError, match=r"x: got shape \(1, 5\), expected \(M, 3\)"):
+            product(np.ones((1, 5), np.float32), weight)
+    with pytest.raises(ValueError, match="scales: got shape"):
+        pack_grouped_weight(B, np.ones((2, 4), np.float32), bits=8, group=3)
+    with pytest.raises(ValueError, match="codes: reach from 8 to 8, more than 4 bits"):
+        pack_grouped_weight(8 * B, np.ones((1, 4), np.float32), bits=4, group=3)
+
+
+def test_groups_too_long_for_int32_are_refused_and_empty_ones_give_zeros():
+    def ones(depth):
+        codes = np.full((1, depth), 127, np.int8)
+        return nq.QTensor(codes, nq.QParams([1.0], [-128], nq.INT8, nq.PerChannel(0)))
+
+    longest = (2**31 - 1) // (127 * 255)
+    x = np.ones((1, longest), np.float32)
+    assert linear_weight_only_integer(x, ones(longest)).item() == pytest.approx(255 * longest)
+    with pytest.raises(ValueError, match=f"K is {longest + 1}"):
+        linear_weight_only_integer(np.ones((1, longest + 1), np.float32), ones(longest + 1))
+    empty = nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(0))(np.zeros((3, 0)))
+    bias = np.arange(3, dtype=np.float32)
+    y = linear_weight_only_integer(np.zeros((2, 0), np.float32), empty, bias)
+    assert y.tolist() == [[0, 1, 2]] * 2
