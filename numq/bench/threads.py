@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-QUIET_S = 0.001  #: a look at the processor's clock takes this long
-LONGEST_S = 0.25  #: then the next one starts in any case
+QUIET_S = 0.01  #: a look at the clock of the process takes this long: it ticks in milliseconds
+LONGEST_S = 0.5  #: then the next one starts in any case
 
 
 @contextmanager

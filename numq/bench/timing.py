@@ -37,7 +37,6 @@ def interleaved(calls: Sequence[Call], rounds: int, threads: int = 1) -> list[Ti
     Every other round goes backwards: nobody always follows the same neighbour.
     """
     counts = [_calls_per_turn(call) for call in calls]
-    spread(threads)  # by now every thread exists
     walls: list[list[float]] = [[] for _ in calls]
     busy: list[list[float]] = [[] for _ in calls]
     for number in range(rounds):
@@ -45,6 +44,8 @@ def interleaved(calls: Sequence[Call], rounds: int, threads: int = 1) -> list[Ti
         for i in order:
             if threads > 1:
                 settle()
+                calls[i]()
+                spread(threads)  # also those that this call has just made
                 repeat(calls[i], WAKE_S)
             wall, used = _turn(calls[i], counts[i])
             walls[i].append(wall / counts[i])
