@@ -245,6 +245,23 @@ def test_the_command_line() -> None:
         parser.parse_args(["--only", "nothing"])
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--threads", "0"], "--threads is 0; allowed is 1 to"),
+        (["--threads", "1", "9999"], "--threads is 9999"),
+        (["--json", "missing/x.json"], "--json is missing/x.json; the folder missing is missing"),
+        (["--picture", "x.xyz"], "--picture is x.xyz; allowed: .png"),
+    ],
+)
+def test_what_would_fail_after_the_work_is_refused_before(given, message) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    arguments = parser.parse_args(given)
+    with pytest.raises(ValueError, match=message):
+        arguments.run(arguments)
+
+
 def test_importing_loads_no_peer() -> None:
     code = (
         "import sys, numq.bench, numq.bench.command; "

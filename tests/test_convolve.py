@@ -50,6 +50,7 @@ def test_every_product_is_counted_once(layout, stride, padding, dilation, groups
     steps = {"stride": stride, "padding": padding, "dilation": dilation}
     zeros = {"x_zero_point": z_x, "w_zero_point": z_w}
     image = X if layout is nq.Layout.NCHW else X.transpose(0, 2, 3, 1)
+    zeros["x_zero_point"] = np.array(z_x)  # an array of one integer is one too
     for weight, extra in ((w, {"groups": groups}), (nq.pack_conv_weight(w, groups=groups), {})):
         y = nq.conv2d_int8(image, weight, layout=layout, **steps, **zeros, **extra)
         assert y.dtype == np.int32
@@ -78,6 +79,9 @@ def test_the_border_holds_the_zero_point_and_not_the_code_zero():
         ({"layout": "NCHW"}, TypeError, "layout: got 'NCHW'"),
         ({"x_zero_point": 128}, ValueError, "x_zero_point: got 128"),
         ({"w_zero_point": 0.5}, TypeError, "w_zero_point has dtype float64"),
+        ({"w_zero_point": 2**32 + 1}, ValueError, "w_zero_point is 4294967297"),
+        ({"w": nq.pack_conv_weight(W[:, :2], groups=2), "groups": 3}, ValueError, "packed weight"),
+        ({"stride": (1.0, 1.0)}, ValueError, "stride: got"),
         ({"dilation": (9, 9)}, ValueError, "expected at least"),
     ],
 )

@@ -130,8 +130,8 @@ def check_operands(
     """The zero points as (M or 1, 1) and (1, N or 1), once shapes and K are known to be good."""
     if codes_x.shape[1] != codes_w.shape[0]:
         raise ValueError(f"x has shape {codes_x.shape}, w {codes_w.shape}; K must agree")
-    zero_x = _zero_points(z_x, codes_x.shape[0], "z_x").reshape(-1, 1)
-    zero_w = _zero_points(z_w, codes_w.shape[1], "z_w").reshape(1, -1)
+    zero_x = zero_points(z_x, codes_x.shape[0], "z_x").reshape(-1, 1)
+    zero_w = zero_points(z_w, codes_w.shape[1], "z_w").reshape(1, -1)
     check_depth(codes_x.shape[1], ends(codes_x.dtype, zero_x), ends(codes_w.dtype, zero_w))
     return zero_x, zero_w
 
@@ -155,7 +155,8 @@ def _eight_bit_matrix(x: ArrayLike, name: str) -> IntArray:
     return array
 
 
-def _zero_points(z: ArrayLike, count: int, name: str) -> IntArray:
+def zero_points(z: ArrayLike, count: int, name: str) -> IntArray:
+    """`z` as int32, () or (count,), of at most 16 bits."""
     array = as_int(z, name)
     if array.shape not in ((), (count,)):
         raise ValueError(f"{name} has shape {array.shape}; allowed are () and ({count},)")

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arithmetic.accumulate import check_depth, eight_bit, ends
-from numq.arrays import IntArray, as_int
-from numq.kernels import Layout, PackedConvWeight, conv2d_integers
+from numq.arithmetic.accumulate import check_depth, eight_bit, ends, zero_points
+from numq.arrays import IntArray
+from numq.kernels import Isa, Layout, PackedConvWeight, conv2d_integers
 
 Pair = tuple[int, int]
 NO_PADDING = ((0, 0), (0, 0))
@@ -33,6 +32,7 @@ def conv2d_int8(
     layout: Layout = Layout.NCHW,
     x_zero_point: int = 0,
     w_zero_point: ArrayLike = 0,
+    kernel: Isa | None = None,
 ) -> IntArray:
     """Exact int32 accumulators of a convolution of 8-bit codes (ONNX ConvInteger).
 
@@ -44,10 +44,13 @@ def conv2d_int8(
         stride: (vertical, horizontal).
         padding: ((top, bottom), (left, right)), filled with the zero point of x.
         dilation: (vertical, horizontal).
-        groups: how many parts the channels are split into; C of them is a depthwise convolution.
+        groups: how many parts the channels are split into; C of them is a depthwise convolution. A
+            packed weight brings its own.
         layout: the order of the axes of x and of the result.
         x_zero_point: a code of x's dtype.
         w_zero_point: an integer, or (O,) one for each output channel.
+        kernel: one of `numq.kernels.available()`; None takes the one that NUMQ_KERNEL names, else
+            the best. A packed weight brings its own.
 
     Returns:
         (N, O, out_h, out_w) or (N, out_h, out_w, O) int32.
@@ -59,8 +62,9 @@ def conv2d_int8(
     """
     image = eight_bit(x, "x")
     values = w.values if isinstance(w, PackedConvWeight) else eight_bit(w, "w")
-    zeros = as_int(w_zero_point, "w_zero_point").astype(np.int32)
-    x_ends = ends(image.dtype, as_int(x_zero_point, "x_zero_point"))
+    zeros = zero_points(w_zero_point, values.shape[0] if values.ndim else 1, "w_zero_point")
+    zero = zero_points(x_zero_point, 1, "x_zero_point").reshape(-1)[0]
+    x_ends = ends(image.dtype, zero)
     check_depth(math.prod(values.shape[1:]), x_ends, ends(values.dtype, zeros))
     return conv2d_integers(
         image,
@@ -70,6 +74,7 @@ def conv2d_int8(
         dilation=dilation,
         groups=groups,
         layout=layout,
-        x_zero_point=x_zero_point,
+        x_zero_point=int(zero),
         w_zero_point=zeros if zeros.ndim else int(zeros),
+        isa=kernel,
     )

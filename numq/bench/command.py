@@ -8,12 +8,14 @@ from pathlib import Path
 from numq.bench.run import bench
 from numq.bench.shapes import BenchOptions, Section
 
+_PICTURES = (".png", ".svg", ".pdf")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options; ``run`` is set to be called with what was given."""
     parser.add_argument("--quick", action="store_true", help="a few workloads, under 30 seconds")
     parser.add_argument(
-        "--only", nargs="+", type=Section, choices=list(Section), default=list(Section),
+        "--only", nargs="+", type=_section, default=list(Section),
         metavar="SECTION", help=f"of: {', '.join(s.value for s in Section)} (all)",
     )  # fmt: skip
     parser.add_argument(
@@ -24,8 +26,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+def _section(text: str) -> Section:
+    """A section by its value."""
+    try:
+        return Section(text)
+    except ValueError:
+        allowed = ", ".join(s.value for s in Section)
+        raise argparse.ArgumentTypeError(f"got {text!r}, allowed: {allowed}") from None
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse before the work what would fail after it."""
+    from numq.kernels.jit import config
+
+    limit = int(config.NUMBA_NUM_THREADS)
+    for count in arguments.threads:
+        if not 1 <= count <= limit:
+            raise ValueError(f"--threads is {count}; allowed is 1 to {limit}")
+    for name, path in (("--json", arguments.json), ("--picture", arguments.picture)):
+        if path is not None and not path.parent.is_dir():
+            raise ValueError(f"{name} is {path}; the folder {path.parent} is missing")
+    if arguments.picture is not None and arguments.picture.suffix not in _PICTURES:
+        raise ValueError(f"--picture is {arguments.picture}; allowed: {', '.join(_PICTURES)}")
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Measure, print, and write what was asked for."""
+    _check(arguments)
     if arguments.picture is not None:  # what an extra brings is named before any work
         import matplotlib.figure  # noqa: F401
     from rich.console import Console

@@ -228,6 +228,8 @@ def _prepare(
 ) -> _Call:
     """Check the arguments; without a kernel or without any product, convolve in NumPy."""
     checked_sign("x", x)
+    if isinstance(w, PackedConvWeight) and steps[3] not in (1, w.groups):
+        raise ValueError(f"groups: got {steps[3]}, the packed weight has {w.groups}")
     weight = w if isinstance(w, PackedConvWeight) else pack_conv_weight(w, groups=steps[3], isa=isa)
     shape = checked_shape(x, weight.values.shape, weight.groups, steps[:3], layout)
     checked_zero("x_zero_point", x_zero, x.dtype)

@@ -36,10 +36,15 @@ def checked_shape(
         raise TypeError(f"layout: got {layout!r}, allowed: {', '.join(map(str, Layout))}")
     if x.ndim != 4:
         raise ValueError(f"x: got shape {x.shape}, expected four axes, {layout.name}")
-    try:
-        return _shape(x.shape, weight, groups, steps, layout)
-    except TypeError:  # lists cannot be looked up
-        return _shape.__wrapped__(x.shape, weight, groups, steps, layout)
+    stride, padding, dilation = steps
+    if not isinstance(padding, tuple | list) or len(padding) != 2:
+        raise ValueError(f"padding: got {padding!r}, expected ((top, bottom), (left, right))")
+    whole = (
+        _pair("stride", stride, 1),
+        (_pair("padding", padding[0], 0), _pair("padding", padding[1], 0)),
+        _pair("dilation", dilation, 1),
+    )
+    return _shape(x.shape, weight, groups, whole, layout)
 
 
 @lru_cache
@@ -58,11 +63,9 @@ def _shape(
             f"{groups * weight[1]} for w of shape {weight} in {groups} groups"
         )
     outputs, _, kernel_h, kernel_w = weight
-    stride, padding, dilation = steps
-    strides, dilations = _pair("stride", stride, 1), _pair("dilation", dilation, 1)
-    if not isinstance(padding, tuple | list) or len(padding) != 2:
-        raise ValueError(f"padding: got {padding!r}, expected ((top, bottom), (left, right))")
-    (top, bottom), (left, right) = (_pair("padding", side, 0) for side in padding)
+    strides: tuple[int, int] = steps[0]
+    ((top, bottom), (left, right)) = steps[1]
+    dilations: tuple[int, int] = steps[2]
     out_h = _out(height + top + bottom, weight[2], strides[0], dilations[0], "height")
     out_w = _out(width + left + right, weight[3], strides[1], dilations[1], "width")
     return Shape(

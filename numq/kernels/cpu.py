@@ -56,8 +56,8 @@ def uses_kernels() -> bool:
 
 @cache
 def _preferred() -> Isa:
-    named = os.environ.get(SWITCH)
-    return available()[0] if named is None else _checked(named, f"environment variable {SWITCH}")
+    named = os.environ.get(SWITCH, "").strip().lower()
+    return available()[0] if not named else _checked(named, f"environment variable {SWITCH}")
 
 
 def _checked(wanted: Isa | str, where: str) -> Isa:

@@ -126,9 +126,11 @@ def set_threads(count: int) -> None:
         ValueError: ``count`` is below 1 or above Numba's limit (``NUMBA_NUM_THREADS``).
     """
     global _threads
-    limit, count = config.NUMBA_NUM_THREADS, index(count)
+    limit = config.NUMBA_NUM_THREADS
+    if isinstance(count, bool) or not hasattr(count, "__index__"):
+        raise TypeError(f"threads: got {count!r}, allowed: an integer from 1 to {limit}")
     if not 1 <= count <= limit:
         raise ValueError(
             f"threads: got {count}, allowed 1 to {limit} (NUMBA_NUM_THREADS sets the limit)"
         )
-    _threads = count
+    _threads = index(count)

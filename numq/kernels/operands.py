@@ -69,7 +69,9 @@ def per_column(name: str, value: Any, count: int, dtype: type[np.generic]) -> ND
     """
     if not isinstance(value, np.ndarray | np.generic):
         if issubclass(dtype, np.integer):
-            value = checked_integer(name, value)
+            value, limits = checked_integer(name, value), np.iinfo(dtype)
+            if not limits.min <= value <= limits.max:
+                raise ValueError(f"{name}: got {value}, allowed {limits.min} to {limits.max}")
         elif not isinstance(value, int | float):
             raise TypeError(
                 f"{name}: got {value!r}, allowed: a number or a {np.dtype(dtype)} array"
