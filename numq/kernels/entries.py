@@ -2,7 +2,7 @@
 
 The factories at the end are called once per ``Isa``: its index is then a constant of the compiled
 code. What they make does one *task*, one block of a grid of ``down x across`` blocks of the result.
-A small product is a grid of one; a large one is handed to `parallel.launch`.
+A small product is a grid of one; a large one is handed to `Task.run_all`.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -47,7 +47,13 @@ WORDS = row(types.int32)
 def kernels(isa: Isa | None) -> Kernels | None:
     """The compiled functions of the kernel that `choose` gives; None stands for NumPy."""
     chosen = choose(isa)
-    return None if chosen is Isa.NUMPY else Kernels(chosen)
+    return None if chosen is Isa.NUMPY else _made(chosen)
+
+
+@cache
+def _made(isa: Isa) -> Kernels:
+    """One set for each kernel, whether it was named or chosen."""
+    return Kernels(isa)
 
 
 class Kernels:

@@ -96,14 +96,13 @@ class _Pool:
         """Nothing has been launched yet."""
         self.usable = True
         self.turn: Any = threading.Lock()
+        self._registered = False
 
     def started(self) -> None:
         """From now on a child may not launch."""
         if hasattr(os, "register_at_fork") and not self._registered:
             self._registered = True
             os.register_at_fork(after_in_child=self._after_fork)
-
-    _registered = False
 
     def _after_fork(self) -> None:
         self.usable, self.turn = False, threading.Lock()
