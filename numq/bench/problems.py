@@ -118,6 +118,7 @@ def ours(given: Problem) -> Call:
 
 
 def _product(given: ProductArrays) -> Call:
+    from numq.arithmetic.accumulate import matmul_int8
     from numq.kernels import matmul, matmul_requantized, pack_weight
 
     match given.case.form:
@@ -131,7 +132,7 @@ def _product(given: ProductArrays) -> Call:
             packed = pack_weight(given.b)
             return lambda: matmul(given.a, packed)
         case _:
-            return lambda: matmul(given.a, given.b)
+            return lambda: matmul_int8(given.a, given.b)
 
 
 def _grouped(given: GroupedArrays) -> Call:
