@@ -77,6 +77,22 @@ def as_float(x: ArrayLike, name: str) -> FloatArray:
     )
 
 
+def as_data(x: ArrayLike, name: str) -> Array:
+    """`x` as float16, float32, float64, integers or bools, without changing a value.
+
+    bfloat16 and float8 become float32. Anything else raises TypeError.
+    """
+    array = _as_array(x, name, subclass=False)
+    if array.dtype in _SMALL_FLOATS and array.dtype != np.float16:
+        return array.astype(np.float32)
+    if array.dtype.kind in "iub" or array.dtype in (np.float16, np.float32, np.float64):
+        return array
+    raise TypeError(
+        f"{name} has dtype {array.dtype}; allowed are float16, bfloat16, float8, float32, "
+        "float64, integers and bools"
+    )
+
+
 def as_float32(x: ArrayLike, name: str) -> FloatArray:
     """`x` as float32; float64 is rounded, and refused where it is not finite or overflows.
 

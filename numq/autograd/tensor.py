@@ -1,4 +1,8 @@
-"""The tape: a Tensor remembers which operation made it, from what, and how to go back."""
+"""The tape: a Tensor remembers which operation made it, from what, and how to go back.
+
+The engine knows nothing of layers and nothing of quantization. An operation is a function that
+computes an array, and hands it to `record` with a function that takes the gradient back.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
-from numq.arrays import FloatArray, as_float
+from numq.arrays import Array, FloatArray, as_data
 
 # Takes the gradient of the output, gives one gradient (or None) for each input.
 Backward: TypeAlias = Callable[[FloatArray], Sequence[FloatArray | None]]
@@ -24,17 +28,21 @@ class Node:
     Attributes:
         op: the ONNX operator's name.
         inputs: the tensors it read.
-        backward: the vector-Jacobian product.
-        attributes: the operator's attributes, by their ONNX names.
+        backward: the vector-Jacobian product; None where no gradient passes (Greater, ArgMax).
+        attributes: the operator's attributes, by their ONNX names. What newer ONNX versions pass as
+            a constant integer input (shape, axes, pads, starts) is an attribute here too.
+        versions: of each input when it was read.
     """
 
     op: str
     inputs: tuple[Tensor, ...]
-    backward: Backward
+    backward: Backward | None
     attributes: dict[str, Any] = field(default_factory=dict)
+    versions: tuple[int, ...] = ()
 
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
+_tracing: ContextVar[bool] = ContextVar("tracing", default=False)
 
 
 @contextmanager
@@ -47,34 +55,119 @@ def no_grad() -> Iterator[None]:
         _recording.reset(token)
 
 
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Every operation inside stays on the tape, a gradient asked for or not."""
+    token = _tracing.set(True)
+    try:
+        yield
+    finally:
+        _tracing.reset(token)
+
+
 class Tensor:
-    """A float array with a gradient.
+    """An array with a gradient. Its values are never changed in place.
+
+    Floating tensors (float16, float32, float64) may have gradients; integers and bools serve as
+    indices, labels and masks. The operators of Python do what they do on arrays: `+ - * / ** @`,
+    `< >`, indexing.
 
     Attributes:
-        data: float32 or float64 values.
         grad: gradient of the last `backward`, accumulated over calls; None before.
         requires_grad: whether a gradient is wanted here or further back.
         node: the operation that made it; None for a leaf.
+        version: how often `data` was replaced.
     """
 
-    __slots__ = ("data", "grad", "node", "requires_grad")
+    __slots__ = ("_data", "grad", "node", "requires_grad", "version")
+    __array_ufunc__ = None  # so that `array * tensor` asks the tensor
 
-    def __init__(
-        self, data: ArrayLike, requires_grad: bool = False, node: Node | None = None
-    ) -> None:
-        self.data: FloatArray = as_float(data, "data")
+    # The functions behind these stand in `operators`.
+    __add__: ClassVar[Callable[[Tensor, Operand], Tensor]]
+    __radd__: ClassVar[Callable[[Tensor, Operand], Tensor]]
+    __sub__: ClassVar[Callable[[Tensor, Operand], Tensor]]
+    __rsub__: ClassVar[Callable[[Tensor, Operand], Tensor]]
+    __mul__: ClassVar[Callable[[Tensor, Operand], Tensor]]
+    __rmul__: ClassVar[Callable[[Tensor, Operand], Tensor]]
+    __truediv__: ClassVar[Callable[[Tensor, Operand], Tensor]]
+    __rtruediv__: ClassVar[Callable[[Tensor, Operand], Tensor]]
+    __pow__: ClassVar[Callable[[Tensor, float], Tensor]]
+    __matmul__: ClassVar[Callable[[Tensor, Operand], Tensor]]
+    __rmatmul__: ClassVar[Callable[[Tensor, Operand], Tensor]]
+    __neg__: ClassVar[Callable[[Tensor], Tensor]]
+    __gt__: ClassVar[Callable[[Tensor, Operand], Tensor]]
+    __lt__: ClassVar[Callable[[Tensor, Operand], Tensor]]
+    __getitem__: ClassVar[Callable[[Tensor, Any], Tensor]]
+
+    def __init__(self, data: ArrayLike, requires_grad: bool = False) -> None:
+        """Copy the data.
+
+        Raises:
+            TypeError: no real numbers, or a gradient asked of integers or bools.
+        """
+        array = as_data(data, "data")
+        if requires_grad and array.dtype.kind != "f":
+            raise TypeError(
+                f"data has dtype {array.dtype}; only float16, float32 and float64 have gradients"
+            )
+        self._data = _frozen(np.array(array))
         self.grad: FloatArray | None = None
         self.requires_grad = requires_grad
-        self.node = node
+        self.node: Node | None = None
+        self.version = 0
+
+    @classmethod
+    def of(cls, data: Array, requires_grad: bool = False, node: Node | None = None) -> Tensor:
+        """A tensor around an array that nobody else will write to; no copy, no check."""
+        made = cls.__new__(cls)
+        made._data = _frozen(data)
+        made.grad = None
+        made.requires_grad = requires_grad
+        made.node = node
+        made.version = 0
+        return made
+
+    @property
+    def data(self) -> Array:
+        """The values, read-only. Assign a whole array to replace those of a leaf."""
+        return self._data
+
+    @data.setter
+    def data(self, values: ArrayLike) -> None:
+        if self.node is not None:
+            raise ValueError(f"this tensor is the result of {self.node.op}; only leaves change")
+        array = np.asarray(values)
+        if array.shape != self.shape or array.dtype != self.dtype:
+            raise ValueError(
+                f"data has shape {array.shape} and dtype {array.dtype}; this tensor has "
+                f"{self.shape} and {self.dtype}"
+            )
+        self._data = _frozen(np.array(array))
+        self.version += 1
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the data."""
-        return self.data.shape
+        return self._data.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self._data.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self._data.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the data."""
+        return self._data.dtype
 
     def detach(self) -> Tensor:
         """The same data, cut off from the tape."""
-        return Tensor(self.data)
+        return Tensor.of(self._data)
 
     def backward(self, grad: ArrayLike | None = None) -> None:
         """Add to every leaf's `grad` the gradient of this tensor, weighted by `grad`.
@@ -85,62 +178,131 @@ class Tensor:
 
         Raises:
             ValueError: nothing here requires a gradient, `grad` is missing or of another shape.
+            RuntimeError: a parameter got new values after an operation had read it.
         """
         if not self.requires_grad:
             raise ValueError("this tensor does not require a gradient; nothing was recorded")
-        if grad is None and self.data.size != 1:
+        if grad is None and self.size != 1:
             raise ValueError(f"grad is missing; a tensor of shape {self.shape} needs one")
-        seed = np.ones_like(self.data)
+        seed = np.ones_like(self._data)
         if grad is not None:
-            seed = as_float(grad, "grad").astype(self.data.dtype)
+            seed = as_data(grad, "grad").astype(self.dtype)
         if seed.shape != self.shape:
             raise ValueError(f"grad has shape {seed.shape}; the tensor has {self.shape}")
         _propagate(self, seed)
+
+    def __setitem__(self, key: object, value: object) -> None:
+        """Refused: what was recorded would no longer be what was computed."""
+        raise TypeError(
+            "a Tensor is not changed in place; use where(mask, new, old), concat, or assign a "
+            "whole array to the .data of a leaf"
+        )
+
+    def __len__(self) -> int:
+        """Length of the first axis."""
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Along the first axis."""
+        return (self[i] for i in range(len(self)))
+
+    def __float__(self) -> float:
+        """The value of a single element."""
+        return float(self._data.item())
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        """Refused, as NumPy would lose the tape without a word."""
+        raise TypeError("a Tensor is no array; its values are in .data")
 
     def __repr__(self) -> str:
         """Values, shape, and what made it."""
         made = f", from {self.node.op}" if self.node else ""
         wants = ", requires_grad" if self.requires_grad else ""
-        return f"Tensor({self.data!r}, shape {self.shape}{made}{wants})"
+        return f"Tensor({self._data!r}, shape {self.shape}{made}{wants})"
+
+
+Operand: TypeAlias = Tensor | ArrayLike
 
 
 def parameter(data: ArrayLike) -> Tensor:
-    """A leaf that collects a gradient."""
+    """A leaf that collects a gradient; integers and bools raise TypeError."""
     return Tensor(data, requires_grad=True)
+
+
+def as_tensor(value: Operand, like: Tensor | None = None) -> Tensor:
+    """`value` as a Tensor. A number without a dtype takes that of `like`."""
+    if isinstance(value, Tensor):
+        return value
+    if like is not None and isinstance(value, bool | int | float):
+        return Tensor.of(np.asarray(value, like.dtype))
+    return Tensor(value)
 
 
 def record(
     op: str,
     inputs: Sequence[Tensor],
-    data: FloatArray,
-    backward: Backward,
+    data: Array,
+    backward: Backward | None,
     **attributes: Any,
 ) -> Tensor:
-    """The result of an operation, with its node on the tape if a gradient is wanted."""
-    if not (_recording.get() and any(t.requires_grad for t in inputs)):
-        return Tensor(data)
-    return Tensor(data, True, Node(op, tuple(inputs), backward, attributes))
+    """The result of an operation, with its node on the tape if a gradient is wanted.
+
+    Args:
+        op: the ONNX operator's name.
+        inputs: the tensors it read.
+        data: the result, which nobody will write to; a view of an input will do.
+        backward: gradient of the result to gradients of the inputs (None for those without one);
+            None if no gradient can pass.
+        attributes: by their ONNX names.
+    """
+    wanted = backward is not None and _recording.get() and any(t.requires_grad for t in inputs)
+    if not (wanted or _tracing.get()):
+        return Tensor.of(data)
+    node = Node(op, tuple(inputs), backward, attributes, tuple(t.version for t in inputs))
+    return Tensor.of(data, wanted, node)
+
+
+def _frozen(array: Array) -> Array:
+    """The array as nobody can write to it, through this reference at least."""
+    view = np.asarray(array).view()
+    view.setflags(write=False)
+    return view
 
 
 def _propagate(root: Tensor, seed: FloatArray) -> None:
     """Walk the tape from the root, every tensor after all that were made from it."""
     grads: dict[int, FloatArray] = {id(root): seed}
-    for tensor in reversed(_topological(root)):
+    for tensor in reversed(topological(root, lambda t: t.requires_grad)):
         grad = grads.pop(id(tensor), None)
         if grad is None:  # no operation after it passes a gradient back
             continue
         if tensor.node is None:
             tensor.grad = grad.copy() if tensor.grad is None else tensor.grad + grad
             continue
-        for source, part in zip(tensor.node.inputs, tensor.node.backward(grad), strict=True):
+        for source, part in zip(tensor.node.inputs, _gradients(tensor.node, grad), strict=True):
             if source.requires_grad and part is not None:
                 known = grads.get(id(source))
-                mine = part.astype(source.data.dtype, copy=False)  # a gradient is as precise as it
+                mine = part.astype(source.dtype, copy=False)  # a gradient is as precise as it
                 grads[id(source)] = mine if known is None else known + mine
 
 
-def _topological(root: Tensor) -> list[Tensor]:
-    """Inputs before outputs; iterative, so that a long chain cannot exhaust the stack."""
+def _gradients(node: Node, grad: FloatArray) -> Sequence[FloatArray | None]:
+    """What the node sends to its inputs; refused if they are no longer what it read."""
+    if any(t.version != seen for t, seen in zip(node.inputs, node.versions, strict=True)):
+        raise RuntimeError(
+            f"an input of {node.op} got new values after it was read (by an optimizer's step, or "
+            "an assignment to .data); run the forward pass again before backward"
+        )
+    return node.backward(grad) if node.backward else [None] * len(node.inputs)
+
+
+def topological(root: Tensor, follow: Callable[[Tensor], bool]) -> list[Tensor]:
+    """Inputs before outputs; iterative, so that a long chain cannot exhaust the stack.
+
+    Args:
+        root: the last tensor.
+        follow: which inputs to look at.
+    """
     order: list[Tensor] = []
     seen: set[int] = set()
     stack: list[tuple[Tensor, bool]] = [(root, False)]
@@ -152,5 +314,5 @@ def _topological(root: Tensor) -> list[Tensor]:
             seen.add(id(tensor))
             stack.append((tensor, True))
             inputs = tensor.node.inputs if tensor.node else ()
-            stack.extend((t, False) for t in inputs if t.requires_grad)
+            stack.extend((t, False) for t in inputs if follow(t))
     return order

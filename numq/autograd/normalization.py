@@ -1,0 +1,150 @@
+"""Normalization: by the batch, by fixed statistics, by the features of each example.
+
+    y = γ·(x − μ)/√(σ² + ε) + β
+
+With μ and σ² taken from x over n elements, and x̂ = (x − μ)/√(σ² + ε), the gradient is
+∂x = (ĝ − mean(ĝ) − x̂·mean(ĝ·x̂))/√(σ² + ε) where ĝ = g·γ (Ioffe and Szegedy 2015).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numq.arrays import FloatArray
+from numq.autograd.tensor import Operand, Tensor, as_tensor, record
+
+
+def batch_norm(
+    x: Operand,
+    gamma: Operand,
+    beta: Operand,
+    mean: Operand,
+    var: Operand,
+    *,
+    epsilon: float = 1e-5,
+) -> Tensor:
+    """With statistics that are given, as at inference; ONNX BatchNormalization.
+
+    Args:
+        x: (N, C, ...).
+        gamma: (C,).
+        beta: (C,).
+        mean: (C,), a constant.
+        var: (C,), a constant.
+        epsilon: added to the variance.
+    """
+    x, gamma, beta, mean, var = (as_tensor(t) for t in (x, gamma, beta, mean, var))
+    _check(x, gamma=gamma, beta=beta, mean=mean, var=var)
+    inverse = 1 / np.sqrt(var.data + var.dtype.type(epsilon))
+    hat = (x.data - _column(mean.data, x)) * _column(inverse, x)
+
+    def backward(g: FloatArray) -> tuple[FloatArray | None, ...]:
+        to_x = g * _column(gamma.data * inverse, x)
+        return to_x, _per_channel(g * hat), _per_channel(g), None, None
+
+    y = hat * _column(gamma.data, x) + _column(beta.data, x)
+    inputs = (x, gamma, beta, mean, var)
+    return record("BatchNormalization", inputs, y, backward, epsilon=float(epsilon))
+
+
+def batch_norm_train(
+    x: Operand, gamma: Operand, beta: Operand, *, epsilon: float = 1e-5
+) -> tuple[Tensor, FloatArray, FloatArray]:
+    """With the statistics of the batch; ONNX BatchNormalization, training_mode = 1.
+
+    Args:
+        x: (N, C, ...), at least two values for each channel.
+        gamma: (C,).
+        beta: (C,).
+        epsilon: added to the variance.
+
+    Returns:
+        The result, and the (C,) mean and biased variance of the batch; float16 is summed in
+        float32.
+    """
+    x, gamma, beta = (as_tensor(t) for t in (x, gamma, beta))
+    _check(x, gamma=gamma, beta=beta)
+    axes = _others(x.data)
+    count = x.size // max(x.shape[1], 1)
+    if count < 2:
+        raise ValueError(f"x has shape {x.shape}; statistics need two values for each channel")
+    wide = np.result_type(x.dtype, np.float32)
+    mean = x.data.mean(axis=axes, dtype=wide)
+    centred = x.data - _column(mean, x)
+    var = (centred * centred).sum(axis=axes) / wide.type(count)
+    inverse = 1 / np.sqrt(var + wide.type(epsilon))
+    hat = (centred * _column(inverse, x)).astype(x.dtype, copy=False)
+
+    def backward(g: FloatArray) -> tuple[FloatArray, ...]:
+        to_gamma, to_beta = _per_channel(g * hat), _per_channel(g)
+        inner = g - hat * _column(to_gamma / wide.type(count), x)
+        inner -= _column(to_beta / wide.type(count), x)
+        return inner * _column(gamma.data * inverse, x), to_gamma, to_beta
+
+    y = hat * _column(gamma.data, x) + _column(beta.data, x)
+    made = record(
+        "BatchNormalization", (x, gamma, beta), y.astype(x.dtype, copy=False), backward,
+        epsilon=float(epsilon), training_mode=1,
+    )  # fmt: skip
+    return made, mean, var
+
+
+def layer_norm(
+    x: Operand, gamma: Operand, beta: Operand, *, epsilon: float = 1e-5, axis: int = -1
+) -> Tensor:
+    """Each example by its own mean and variance over `axis` and those after it.
+
+    ONNX LayerNormalization; Ba, Kiros and Hinton 2016.
+
+    Args:
+        x: (..., features).
+        gamma: of the shape of the normalized axes.
+        beta: the same.
+        epsilon: added to the variance.
+        axis: the first normalized axis.
+    """
+    x, gamma, beta = (as_tensor(t) for t in (x, gamma, beta))
+    if not -x.ndim <= axis < x.ndim or 0 in x.shape[axis:]:
+        raise ValueError(f"axis is {axis}; x of shape {x.shape} has nothing to normalize there")
+    inner = x.shape[axis:]
+    if gamma.shape != inner or beta.shape != inner:
+        raise ValueError(f"gamma has shape {gamma.shape}, beta {beta.shape}; needed is {inner}")
+    axes = tuple(range(axis % x.ndim, x.ndim))
+    wide = np.result_type(x.dtype, np.float32)
+    centred = x.data - x.data.mean(axis=axes, keepdims=True, dtype=wide)
+    var = (centred * centred).mean(axis=axes, keepdims=True)
+    inverse = 1 / np.sqrt(var + wide.type(epsilon))
+    hat = (centred * inverse).astype(x.dtype, copy=False)
+
+    def backward(g: FloatArray) -> tuple[FloatArray, ...]:
+        outer = tuple(range(axes[0]))
+        inside = g * gamma.data
+        slope = (inside * hat).mean(axis=axes, keepdims=True)
+        to_x = (inside - inside.mean(axis=axes, keepdims=True) - hat * slope) * inverse
+        return to_x, (g * hat).sum(axis=outer), g.sum(axis=outer)
+
+    y = hat * gamma.data + beta.data
+    inputs = (x, gamma, beta)
+    return record("LayerNormalization", inputs, y, backward, axis=axes[0], epsilon=float(epsilon))
+
+
+def _check(x: Tensor, **params: Tensor) -> None:
+    for name, t in params.items():
+        if x.ndim < 2 or t.shape != x.shape[1:2]:
+            raise ValueError(
+                f"{name} has shape {t.shape}, x {x.shape}; needed are (C,) and (N, C, ...)"
+            )
+
+
+def _others(x: FloatArray) -> tuple[int, ...]:
+    """All axes but the channels'."""
+    return (0, *range(2, x.ndim))
+
+
+def _per_channel(g: FloatArray) -> FloatArray:
+    return g.sum(axis=_others(g), dtype=np.result_type(g.dtype, np.float32))
+
+
+def _column(values: FloatArray, x: Tensor) -> FloatArray:
+    """(C,) as it broadcasts against (N, C, ...)."""
+    return values.reshape(-1, *[1] * (x.ndim - 2))

@@ -1,0 +1,120 @@
+"""The same elements in other places: forward, backward, ONNX name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from numq.arrays import FloatArray
+from numq.autograd.broadcasting import unbroadcast
+from numq.autograd.tensor import Operand, Tensor, as_tensor, record
+
+Shape = tuple[int, ...]
+
+
+def reshape(a: Operand, shape: Sequence[int]) -> Tensor:
+    """The same elements in another shape; one length may be −1; ONNX Reshape.
+
+    A recorded network keeps the numbers it was given: write −1 for the batch, so that it can
+    differ later.
+
+    Raises:
+        ValueError: another number of elements.
+    """
+    a, shape = as_tensor(a), tuple(shape)
+    try:
+        data = a.data.reshape(shape)
+    except ValueError:
+        raise ValueError(f"shape is {shape}; a tensor of shape {a.shape} does not fit") from None
+    return record("Reshape", (a,), data, lambda g: (g.reshape(a.shape),), shape=shape)
+
+
+def flatten(a: Operand, axis: int = 1) -> Tensor:
+    """A matrix: the axes before `axis` as rows, the others as columns; ONNX Flatten."""
+    a = as_tensor(a)
+    if not 0 <= axis <= a.ndim:
+        raise ValueError(f"axis is {axis}; a tensor of shape {a.shape} allows 0 to {a.ndim}")
+    rows = math.prod(a.shape[:axis])
+    data = a.data.reshape(rows, math.prod(a.shape[axis:]))
+    return record("Flatten", (a,), data, lambda g: (g.reshape(a.shape),), axis=axis)
+
+
+def transpose(a: Operand, axes: Sequence[int] | None = None) -> Tensor:
+    """Axes in another order, by default the last two exchanged; ONNX Transpose."""
+    a = as_tensor(a)
+    if axes is None:
+        axes = (*range(a.ndim - 2), a.ndim - 1, a.ndim - 2)
+    perm = tuple(axes)
+    if sorted(perm) != list(range(a.ndim)):
+        raise ValueError(f"axes is {perm}; needed are all of 0 to {a.ndim - 1}")
+    back = tuple(int(i) for i in np.argsort(perm))
+    data = a.data.transpose(perm)
+    return record("Transpose", (a,), data, lambda g: (g.transpose(back),), perm=perm)
+
+
+def unsqueeze(a: Operand, axes: Sequence[int]) -> Tensor:
+    """New axes of length 1 at these places of the result; ONNX Unsqueeze."""
+    a, axes = as_tensor(a), tuple(axes)
+    data = np.expand_dims(a.data, axes)
+    return record("Unsqueeze", (a,), data, lambda g: (g.reshape(a.shape),), axes=axes)
+
+
+def squeeze(a: Operand, axes: Sequence[int]) -> Tensor:
+    """Without these axes, which have length 1; ONNX Squeeze."""
+    a, axes = as_tensor(a), tuple(axes)
+    if any(a.shape[i] != 1 for i in axes):
+        raise ValueError(f"axes is {axes}; in shape {a.shape} not all of them have length 1")
+    data = a.data.squeeze(axes)
+    return record("Squeeze", (a,), data, lambda g: (g.reshape(a.shape),), axes=axes)
+
+
+def broadcast_to(a: Operand, shape: Sequence[int]) -> Tensor:
+    """Repeated along axes of length 1; ONNX Expand. ValueError if the shapes do not fit."""
+    a, shape = as_tensor(a), tuple(shape)
+    data = np.broadcast_to(a.data, shape)
+    return record("Expand", (a,), data, lambda g: (unbroadcast(g, a),), shape=shape)
+
+
+def concat(tensors: Sequence[Operand], axis: int) -> Tensor:
+    """One after the other along an axis; ONNX Concat.
+
+    Raises:
+        ValueError: no tensors, or shapes that differ elsewhere.
+    """
+    parts = tuple(as_tensor(t) for t in tensors)
+    shapes = [p.shape for p in parts]
+    if not parts:
+        raise ValueError("tensors is empty; at least one is needed")
+    try:
+        data = np.concatenate([p.data for p in parts], axis=axis)
+    except ValueError:
+        raise ValueError(f"tensors have shapes {shapes}; they differ outside {axis=}") from None
+    ends = np.cumsum([p.shape[axis] for p in parts])[:-1]
+    return record("Concat", parts, data, lambda g: np.split(g, ends, axis), axis=axis)
+
+
+def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
+    """Tensors of one shape along a new axis; ONNX Unsqueeze and Concat."""
+    return concat([unsqueeze(t, (axis,)) for t in tensors], axis)
+
+
+def pad(a: Operand, pads: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
+    """More elements around: (before, after) for each axis, all of them `value`; ONNX Pad.
+
+    The attribute `pads` has ONNX's order, all the numbers before and then all those after.
+    """
+    a = as_tensor(a)
+    if len(pads) != a.ndim or any(n < 0 for p in pads for n in p):
+        raise ValueError(
+            f"pads is {pads}; a tensor of shape {a.shape} needs {a.ndim} pairs, none negative"
+        )
+    inner = tuple(slice(p, p + n) for (p, _), n in zip(pads, a.shape, strict=True))
+    data = np.pad(a.data, pads, constant_values=value)
+    order = (*(p for p, _ in pads), *(p for _, p in pads))
+
+    def backward(g: FloatArray) -> tuple[FloatArray]:
+        return (g[inner],)
+
+    return record("Pad", (a,), data, backward, pads=order, mode="constant", value=float(value))

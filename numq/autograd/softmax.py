@@ -1,0 +1,82 @@
+"""Softmax and the losses: forward, backward, ONNX name."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numq.arrays import Array, FloatArray
+from numq.autograd.arithmetic import mul, sub
+from numq.autograd.reductions import mean
+from numq.autograd.tensor import Operand, Tensor, as_tensor, record
+
+
+def softmax(a: Operand, axis: int = -1) -> Tensor:
+    """`eᵃ / Σ eᵃ` along an axis, in [0, 1]; ONNX Softmax. ∂a = y·(g − Σ g·y)."""
+    a = as_tensor(a)
+    y = np.exp(_log_softmax(a.data, axis))
+
+    def backward(g: FloatArray) -> tuple[FloatArray]:
+        return (y * (g - (g * y).sum(axis=axis, keepdims=True)),)
+
+    return record("Softmax", (a,), y, backward, axis=axis)
+
+
+def log_softmax(a: Operand, axis: int = -1) -> Tensor:
+    """`a − log Σ eᵃ` along an axis; ONNX LogSoftmax. ∂a = g − softmax(a)·Σ g."""
+    a = as_tensor(a)
+    y = _log_softmax(a.data, axis)
+
+    def backward(g: FloatArray) -> tuple[FloatArray]:
+        with np.errstate(under="ignore"):
+            return (g - np.exp(y) * g.sum(axis=axis, keepdims=True),)
+
+    return record("LogSoftmax", (a,), y, backward, axis=axis)
+
+
+def _log_softmax(x: FloatArray, axis: int) -> FloatArray:
+    with np.errstate(under="ignore", invalid="ignore"):
+        shifted = x - x.max(axis=axis, keepdims=True, initial=-np.inf)  # exp cannot overflow
+        return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+
+
+def cross_entropy(logits: Operand, labels: Operand) -> Tensor:
+    """Mean of `−log softmax(logits)[label]`; ONNX SoftmaxCrossEntropyLoss.
+
+    Args:
+        logits: (N, classes), N at least 1.
+        labels: (N,) integers in [0, classes).
+
+    The gradient of the logits is `(softmax − one_hot) / N`.
+    """
+    logits, targets = as_tensor(logits), as_tensor(labels)
+    _check_labels(logits, targets)
+    rows = np.arange(targets.size)
+    log_probabilities = _log_softmax(logits.data, 1)
+
+    def backward(g: FloatArray) -> tuple[FloatArray, None]:
+        with np.errstate(under="ignore"):
+            grad = np.exp(log_probabilities)
+        grad[rows, targets.data] -= 1
+        return grad * (g / grad.dtype.type(targets.size)), None
+
+    loss: Array = np.asarray(-log_probabilities[rows, targets.data].mean(dtype=logits.dtype))
+    return record("SoftmaxCrossEntropyLoss", (logits, targets), loss, backward)
+
+
+def _check_labels(logits: Tensor, targets: Tensor) -> None:
+    if targets.dtype.kind not in "iu":
+        raise TypeError(f"labels has dtype {targets.dtype}; allowed are integers")
+    if logits.ndim != 2 or targets.shape != logits.shape[:1] or not targets.size:
+        raise ValueError(
+            f"logits has shape {logits.shape}, labels {targets.shape}; "
+            "needed are (N, classes) and (N,) with N at least 1"
+        )
+    low, high = targets.data.min(), targets.data.max()
+    if low < 0 or high >= logits.shape[1]:
+        raise ValueError(f"labels reach from {low} to {high}; allowed is [0, {logits.shape[1]})")
+
+
+def mse_loss(a: Operand, b: Operand) -> Tensor:
+    """Mean of `(a − b)²` over all elements."""
+    difference = sub(a, b)
+    return mean(mul(difference, difference))
