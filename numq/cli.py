@@ -103,7 +103,8 @@ def _demo(arguments: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
-    from numq.demo import Variant, digits_model, load_digits, measure, train, variants
+    from numq.data import load_digits
+    from numq.demo import Variant, digits_model, measure, train, variants
     from numq.report import picture, table
 
     for bits in arguments.bits:

@@ -10,39 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from numq import flows
-from numq.arrays import FloatArray, IntArray
-from numq.autograd import Tensor, cross_entropy, no_grad
-from numq.flows import Network, StaticNetwork
+from numq.arrays import FloatArray
+from numq.autograd import Tensor, no_grad
+from numq.data import Digits, train_epochs
+from numq.flows import Network
 from numq.formats import IntFormat
 from numq.granularity import PerChannel, PerGroup, PerTensor, PerToken
 from numq.metrics import sqnr_db
 from numq.nn import Linear, ReLU, Sequential
 from numq.observers import MinMaxObserver, MSEObserver, Observer
-from numq.optim import SGD
+from numq.optim import SGD, LinearDecay
 from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer
 from numq.storage import save_arrays
 
 Forward = Callable[[FloatArray], FloatArray]
-
-
-@dataclass(frozen=True)
-class Digits:
-    """Three disjoint parts of scikit-learn's 1797 digits: (N, 64) pixels in [0, 1], (N,) labels."""
-
-    train: tuple[FloatArray, IntArray]
-    calibration: tuple[FloatArray, IntArray]
-    test: tuple[FloatArray, IntArray]
-
-
-def load_digits(seed: int) -> Digits:
-    """Shuffle and split: 1000 to train, 200 to calibrate, 597 to test."""
-    from sklearn.datasets import load_digits as bundled
-
-    pixels, labels = bundled(return_X_y=True)
-    order = np.random.default_rng(seed).permutation(len(labels))
-    x, y = (pixels[order] / 16).astype(np.float32), labels[order].astype(np.int64)
-    parts = [(x[i:j], y[i:j]) for i, j in ((0, 1000), (1000, 1200), (1200, len(y)))]
-    return Digits(*parts)
 
 
 def digits_model(rng: np.random.Generator) -> Sequential:
@@ -56,18 +37,10 @@ def train(
     model: Sequential, data: Digits, epochs: int, rng: np.random.Generator
 ) -> Iterator[float]:
     """Train in place, mini-batches of 50, learning rate falling to zero; yields the mean loss."""
-    x, y = data.train
     optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9)
-    for epoch in range(epochs):
-        optimizer.lr = 0.1 * (1 - epoch / epochs)
-        losses = []
-        for batch in np.array_split(rng.permutation(len(y)), len(y) // 50):
-            optimizer.zero_grad()
-            loss = cross_entropy(model(Tensor(x[batch])), y[batch])
-            loss.backward()
-            optimizer.step()
-            losses.append(float(loss.data))
-        yield float(np.mean(losses))
+    schedule = LinearDecay(0.1, epochs * 20)  # 1000 examples are 20 batches
+    for epoch in train_epochs(model, data.train, optimizer, epochs, rng, schedule=schedule):
+        yield epoch.loss
 
 
 def float_forward(model: Sequential) -> Forward:
@@ -75,7 +48,8 @@ def float_forward(model: Sequential) -> Forward:
 
     def run(x: FloatArray) -> FloatArray:
         with no_grad():
-            return model(Tensor(x)).data
+            logits: FloatArray = model(Tensor(x)).data
+            return logits
 
     return run
 
@@ -112,7 +86,7 @@ class Variant:
     name: str
     weight_bits: int
     activation_bits: int
-    network: Network | StaticNetwork
+    network: Network
 
     @property
     def label(self) -> str:

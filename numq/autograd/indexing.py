@@ -79,12 +79,13 @@ def slice_axes(a: Tensor, ranges: list[tuple[int, int, int]]) -> Tensor:
         whole[key] = g
         return (whole,)
 
-    starts, ends, steps = (tuple(r[i] for r in ranges) for i in range(3))
-    # ONNX counts negative ends from the back: one that lies before the start is the lowest int.
+    # Only the axes that are cut: a batch of another length is then cut alike. ONNX counts negative
+    # ends from the back; one that lies before the start is the lowest integer.
+    cut = [(i, *r) for i, (r, n) in enumerate(zip(ranges, a.shape, strict=True)) if r != (0, n, 1)]
+    axes, starts, ends, steps = (tuple(c[i] for c in cut) for i in range(4))
     ends = tuple(-(2**31) if end < 0 else end for end in ends)
-    axes = tuple(range(a.ndim))
     return record(
-        "Slice", (a,), a.data[key], backward, starts=starts, ends=ends, axes=axes, steps=steps
+        "Slice", (a,), a.data[key], backward, axes=axes, starts=starts, ends=ends, steps=steps
     )
 
 

@@ -1,6 +1,22 @@
-"""From a float model to a quantized network: weight-only, dynamic, static."""
+"""Float model in, quantized network out: weight-only, dynamic, static.
 
-from numq.flows.convert import dynamic, static, weight_only
-from numq.flows.network import Network, StaticNetwork
+`static` is `convert(calibrate(prepare(fuse(graph)), batches))`, each step a function of values.
+"""
 
-__all__ = ["Network", "StaticNetwork", "dynamic", "static", "weight_only"]
+from numq.flows.convert import convert, dynamic, static, weight_only
+from numq.flows.fuse import fuse
+from numq.flows.network import Network
+from numq.flows.prepare import Prepared, Recipe, calibrate, prepare
+
+__all__ = [
+    "Network",
+    "Prepared",
+    "Recipe",
+    "calibrate",
+    "convert",
+    "dynamic",
+    "fuse",
+    "prepare",
+    "static",
+    "weight_only",
+]

@@ -1,179 +1,259 @@
-"""The three flows for a Sequential of Linear and ReLU: float model in, quantized network out."""
+"""The flows: float model in, quantized network out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import reduce
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from numq.arithmetic.requantize import Requantization
-from numq.arrays import FloatArray, as_float32, check_type
-from numq.autograd import Tensor, no_grad
-from numq.flows.network import (
-    DynamicLinear,
-    Layer,
-    Network,
-    Relu,
-    StaticNetwork,
-    WeightOnlyLinear,
+from numq.arrays import check_type
+from numq.flows.fuse import fuse
+from numq.flows.network import Network
+from numq.flows.prepare import (
+    PASSING,
+    PER_TENSOR_INT8,
+    TABLES,
+    WEIGHTED,
+    WEIGHTS_INT8,
+    Prepared,
+    Recipe,
+    calibrate,
+    edge_qparams,
+    is_integer,
+    prepare,
 )
 from numq.formats import INT8
-from numq.granularity import PerChannel, PerTensor
-from numq.nn import Linear, Module, ReLU, Sequential
-from numq.observers import Observed
-from numq.ops import PER_TOKEN_INT8, check_dynamic, prepare_static
-from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer
+from numq.granularity import PerTensor
+from numq.graph import Constant, Graph, Node, trace
+from numq.nn import Module
+from numq.ops import PER_TOKEN_INT8, check_dynamic
+from numq.qparams import QParams
+from numq.qtensor import QTensor
+from numq.quantizers import AffineQuantizer, Quantizer
 
-WEIGHTS_INT8 = SymmetricQuantizer(INT8, PerChannel(0))
-"""The default for weights: symmetric, one scale for each output channel."""
-
-PER_TENSOR_INT8 = AffineQuantizer(INT8, PerTensor())
-"""The default for calibrated activations: affine, one range."""
+_BATCH_INT8 = AffineQuantizer(INT8, PerTensor())  # a convolution mixes rows: one range for all
 
 
-def weight_only(model: Sequential, *, weights: Quantizer = WEIGHTS_INT8) -> Network:
+def as_graph(model: Module | Graph, *examples: ArrayLike) -> Graph:
+    """The model's graph; a module is recorded with the examples, or as it was called last."""
+    if isinstance(model, Graph):
+        return model
+    check_type(model, Module, "model")
+    return trace(model, *examples)
+
+
+def weight_only(
+    model: Module | Graph, *examples: ArrayLike, weights: Quantizer = WEIGHTS_INT8
+) -> Network:
     """Integer weights, everything else float: smaller, not faster.
 
     Args:
-        model: Linear and ReLU layers.
-        weights: any Quantizer, any granularity.
+        model: a graph, or a module that has been called before.
+        examples: an input for each of the model's, if it has not.
+        weights: any Quantizer, any granularity; of Conv, Gemm and embeddings.
     """
     check_type(weights, Quantizer, "weights")
-    return Network(
-        tuple(
-            WeightOnlyLinear(weights(layer.weight.data), layer.bias.data)
-            if isinstance(layer, Linear)
-            else Relu()
-            for layer in _layers(model)
-        )
-    )
+    graph = fuse(as_graph(model, *examples))
+    return Network(replace(graph, constants=_with_quantized(graph, weights)).without_unused())
 
 
 def dynamic(
-    model: Sequential,
-    *,
+    model: Module | Graph,
+    *examples: ArrayLike,
     weights: Quantizer = WEIGHTS_INT8,
     activations: Quantizer = PER_TOKEN_INT8,
 ) -> Network:
     """Integer products; the range of the activations is taken from each batch as it comes.
 
+    Gemm (and with it every gate of an LSTM) multiplies integers, the state between stays float. A
+    convolution takes one range for its whole input.
+
     Args:
-        model: Linear and ReLU layers.
+        model: a graph, or a module that has been called before.
+        examples: an input for each of the model's, if it has not.
         weights: per tensor or per channel of axis 0, 8 bits or fewer.
-        activations: per token or per tensor, 8 bits or fewer.
+        activations: per token or per tensor, 8 bits or fewer; of Gemm.
     """
     check_type(weights, Quantizer, "weights")
     check_dynamic(activations)
+    graph = fuse(as_graph(model, *examples))
+    nodes = tuple(_dynamic(node, graph, activations) for node in graph)
+    constants = _with_quantized(graph, weights)
+    return Network(replace(graph, nodes=nodes, constants=constants).without_unused())
 
-    def convert(layer: Linear | ReLU) -> Layer:
-        if isinstance(layer, ReLU):
-            return Relu()
-        return DynamicLinear(weights(layer.weight.data), layer.bias.data, activations)
 
-    return Network(tuple(convert(layer) for layer in _layers(model)))
+def _dynamic(node: Node, graph: Graph, activations: Quantizer) -> Node:
+    if node.op not in WEIGHTED or not is_integer(node, graph):
+        return node
+    if node.op == "Gemm":
+        return replace(node, op="DynamicQuantizeMatMul").having(quantizer=activations)
+    batch = replace(_BATCH_INT8, format=activations.format)
+    return replace(node, op="DynamicQuantizeConv").having(quantizer=batch)
+
+
+def _with_quantized(graph: Graph, weights: Quantizer) -> dict[str, Constant]:
+    """The constants, with the weights among them quantized; embeddings too."""
+    names = {n.inputs[1] for n in graph if n.op in WEIGHTED and is_integer(n, graph)}
+    names |= {n.inputs[0] for n in graph if n.op == "Gather" and n.inputs[0] in graph.parameters}
+    made = dict(graph.constants)
+    for name in names:
+        w = made[name]
+        assert isinstance(w, np.ndarray)
+        made[name] = weights(w)
+    return made
 
 
 def static(
-    model: Sequential,
-    calibration: Iterable[ArrayLike],
+    model: Module | Graph,
+    calibration: Iterable[ArrayLike | tuple[ArrayLike, ...]],
     *,
     weights: Quantizer = WEIGHTS_INT8,
     activations: Quantizer = PER_TENSOR_INT8,
     output: Quantizer = PER_TENSOR_INT8,
     how: Requantization = Requantization.GEMMLOWP_DOUBLE,
-) -> StaticNetwork:
-    """Integers from the quantized input to the logits, ranges calibrated beforehand.
+) -> Network:
+    """Integers from the quantized input to the output, ranges calibrated beforehand.
+
+    What has no integer kernel stays a float island between two doors; `Network.islands` lists them.
 
     Args:
-        model: Linear layers, each followed by a ReLU or not; a ReLU becomes a clamp.
-        calibration: batches of (M, in) real numbers that stand for what will come.
+        model: a module or a graph.
+        calibration: batches of real numbers that stand for what will come.
         weights: per tensor or per channel of axis 0, 8 bits or fewer.
         activations: per tensor; of the input and between layers.
-        output: per tensor; of the last layer.
+        output: per tensor; of the outputs.
         how: the arithmetic of requantization.
 
     Raises:
-        TypeError: a layer that is neither Linear nor ReLU.
-        ValueError: no calibration data, or a ReLU that follows no Linear.
+        ValueError: no calibration data, or a weight that no integer kernel can use.
     """
-    check_type(weights, Quantizer, "weights")
-    for name, quantizer in (("activations", activations), ("output", output)):
-        check_type(quantizer, Quantizer, name)
-        if not isinstance(quantizer.granularity, PerTensor) or quantizer.format.bits > 8:
-            raise ValueError(f"{name} is {quantizer!r}; needed are PerTensor(), 8 bits or fewer")
+    recipe = Recipe(weights, activations, output, how)
     if isinstance(calibration, np.ndarray):
         raise TypeError("calibration is one array; pass an iterable of batches, such as [array]")
-    stages = list(_stages(model))
-    quantizers = [*[activations] * len(stages), output]
-    params = [
-        quantizer.qparams_of(state)
-        for quantizer, state in zip(
-            quantizers, _calibrate(stages, quantizers, calibration), strict=True
-        )
-    ]
-    layers = tuple(
-        prepare_static(x, weights(linear.weight.data), linear.bias.data, y, how, relu=relu)
-        for (linear, relu), x, y in zip(stages, params[:-1], params[1:], strict=True)
-    )
-    return StaticNetwork(params[0], layers, params[-1], activations)
-
-
-def _calibrate(
-    stages: list[tuple[Linear, bool]],
-    quantizers: list[Quantizer],
-    calibration: Iterable[ArrayLike],
-) -> list[Observed]:
-    """What each quantizer observes: the input, then the output of every stage."""
-    seen: list[list[Observed]] = []
-    for batch in calibration:
-        edges = [as_float32(batch, "calibration")]
-        for linear, relu in stages:
-            edges.append(_run(linear, relu, edges[-1]))
-        seen.append([q.observe(edge) for q, edge in zip(quantizers, edges, strict=True)])
-    if not seen:
+    batches = list(calibration)
+    if not batches:
         raise ValueError("calibration is empty; at least one non-empty batch is needed")
-    columns = zip(*seen, strict=True)
-    return [reduce(q.merge, states) for q, states in zip(quantizers, columns, strict=True)]
+    first = batches[0] if isinstance(batches[0], tuple) else (batches[0],)
+    examples = [np.asarray(x, np.float32) for x in first]
+    graph = fuse(as_graph(model, *examples))
+    return convert(calibrate(prepare(graph, recipe), batches))
 
 
-def _run(linear: Linear, relu: bool, x: FloatArray) -> FloatArray:
-    with no_grad():
-        y = linear(Tensor(x)).data
-    return np.maximum(y, 0) if relu else y
+def convert(prepared: Prepared) -> Network:
+    """A calibrated graph as an integer network.
+
+    Raises:
+        ValueError: an edge that was not calibrated, or weights that no integer kernel can use.
+    """
+    weights = _quantized_weights(prepared)
+    return integer_network(prepared.graph, edge_qparams(prepared), weights, prepared.recipe.how)
 
 
-def _layers(model: Sequential) -> Iterator[Linear | ReLU]:
-    """The layers of the model, checked; a Sequential inside is walked through."""
-    check_type(model, Sequential, "model")
-    if not model.layers:
-        raise ValueError("model is an empty Sequential; it needs at least one layer")
-    for layer in model.layers:
-        if isinstance(layer, Sequential):
-            yield from _layers(layer)
-        elif isinstance(layer, Linear | ReLU):
-            yield layer
+def _quantized_weights(prepared: Prepared) -> dict[str, QTensor]:
+    graph, made = prepared.graph, {}
+    for node in graph:
+        if node.op in WEIGHTED and is_integer(node, graph):
+            w = graph.constants[node.inputs[1]]
+            assert isinstance(w, np.ndarray)
+            made[node.inputs[1]] = prepared.recipe.weights(w)
+    return made
+
+
+def integer_network(
+    graph: Graph,
+    edges: Mapping[str, QParams],
+    weights: Mapping[str, QTensor],
+    how: Requantization,
+) -> Network:
+    """The graph on codes: integer kernels where there are, doors where codes and floats meet.
+
+    Args:
+        graph: a fused float graph.
+        edges: what the codes of each edge mean.
+        weights: the quantized weight for each weight's name.
+        how: the arithmetic of requantization.
+    """
+    made = _Conversion(graph, edges)
+    for node in graph:
+        made.add(node, how)
+    outputs = tuple(made.as_float(edge) for edge in graph.outputs)
+    constants = {**graph.constants, **weights}
+    return Network(
+        Graph(
+            graph.inputs, outputs, tuple(made.nodes), constants, frozenset(),
+            made.qparams, {**graph.shapes, **made.shapes},
+        ).without_unused()
+    )  # fmt: skip
+
+
+@dataclass
+class _Conversion:
+    """The nodes made so far; codes of edge `e` are the edge `e:codes`."""
+
+    graph: Graph
+    edges: Mapping[str, QParams]
+    nodes: list[Node] = field(default_factory=list)
+    qparams: dict[str, QParams] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    floats: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.floats |= {*self.graph.inputs, *self.graph.constants}
+
+    def add(self, node: Node, how: Requantization) -> None:
+        """On codes if there is a kernel and a meaning for the result, else in float."""
+        if is_integer(node, self.graph) and node.output in self.edges:
+            inputs = tuple(
+                name if name in self.graph.constants else self.as_codes(name)
+                for name in node.inputs
+            )
+            output = self._codes(node.output)
+            self.nodes.append(replace(_integer(node, how), inputs=inputs, outputs=(output,)))
         else:
-            raise _unknown(layer)
+            inputs = tuple(self.as_float(name) for name in node.inputs)
+            self.nodes.append(replace(node, inputs=inputs))
+            self.floats.add(node.output)
+
+    def _codes(self, edge: str) -> str:
+        name = f"{edge}:codes"
+        self.qparams[name] = self.edges[edge]
+        if edge in self.graph.shapes:
+            self.shapes[name] = self.graph.shapes[edge]
+        return name
+
+    def as_codes(self, edge: str) -> str:
+        """The edge's codes; a QuantizeLinear makes them where they are not yet."""
+        if f"{edge}:codes" not in self.qparams:
+            output = self._codes(edge)
+            self.nodes.append(Node("QuantizeLinear", f"{edge}:quantize", (edge,), (output,)))
+        return f"{edge}:codes"
+
+    def as_float(self, edge: str) -> str:
+        """The edge's real numbers; a DequantizeLinear makes them where they are not yet."""
+        if edge not in self.floats:
+            codes = f"{edge}:codes"
+            self.nodes.append(Node("DequantizeLinear", f"{edge}:dequantize", (codes,), (edge,)))
+            self.floats.add(edge)
+        return edge
 
 
-def _unknown(layer: Module) -> TypeError:
-    return TypeError(f"model holds {layer!r}; this flow converts Linear, ReLU and Sequential")
+_INTEGER_NAMES = {
+    "Gemm": "QGemm",
+    "Conv": "QLinearConv",
+    "Add": "QLinearAdd",
+    "Concat": "QLinearConcat",
+    "AveragePool": "QLinearAveragePool",
+    "GlobalAveragePool": "QLinearGlobalAveragePool",
+}
 
 
-def _stages(model: Sequential) -> Iterator[tuple[Linear, bool]]:
-    """(Linear, whether a ReLU follows)."""
-    waiting: Linear | None = None
-    for layer in _layers(model):
-        if isinstance(layer, ReLU):
-            if waiting is None:
-                raise ValueError("model has a ReLU that follows no Linear; it cannot be fused")
-            yield waiting, True
-            waiting = None
-            continue
-        if waiting is not None:
-            yield waiting, False
-        waiting = layer
-    if waiting is not None:
-        yield waiting, False
+def _integer(node: Node, how: Requantization) -> Node:
+    if node.op in PASSING:
+        return node
+    if node.op in TABLES:
+        return replace(node, op="Table").having(function=node.op)
+    named = replace(node, op=_INTEGER_NAMES[node.op])
+    return named if node.op in ("Add", "Concat") else named.having(requantization=how)

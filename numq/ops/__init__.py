@@ -17,18 +17,56 @@ from numq.ops.static import (
     quantize_bias,
     static_accumulators,
 )
+from numq.ops.static_add import StaticAdd, add_static, prepare_static_add
+from numq.ops.static_concat import StaticConcat, concat_static, prepare_static_concat
+from numq.ops.static_conv import StaticConv2d, conv2d_static, prepare_static_conv2d
+from numq.ops.static_pool import (
+    StaticAverage,
+    avg_pool2d_static,
+    global_avg_pool2d_static,
+    max_pool2d_static,
+    prepare_static_average,
+)
+from numq.ops.tables import (
+    StaticTable,
+    apply_table,
+    prepare_table,
+    sigmoid_qparams,
+    softmax_qparams,
+    tanh_qparams,
+)
 from numq.ops.weight_only import linear_weight_only, linear_weight_only_integer
 
 __all__ = [
     "PER_TOKEN_INT8",
+    "StaticAdd",
+    "StaticAverage",
+    "StaticConcat",
+    "StaticConv2d",
     "StaticLinear",
+    "StaticTable",
+    "add_static",
+    "apply_table",
+    "avg_pool2d_static",
     "check_dynamic",
     "check_weight",
+    "concat_static",
+    "conv2d_static",
+    "global_avg_pool2d_static",
     "linear_dynamic",
     "linear_static",
     "linear_weight_only",
     "linear_weight_only_integer",
+    "max_pool2d_static",
     "prepare_static",
+    "prepare_static_add",
+    "prepare_static_average",
+    "prepare_static_concat",
+    "prepare_static_conv2d",
+    "prepare_table",
     "quantize_bias",
+    "sigmoid_qparams",
+    "softmax_qparams",
     "static_accumulators",
+    "tanh_qparams",
 ]

@@ -71,16 +71,12 @@ def prepare_static(
         ValueError: parameters that an integer layer cannot use, a bias too large for its unit, or
             channels whose accumulator could leave int32; the last two name the channels.
     """
-    check_type(x, QParams, "x")
+    check_input(x)
     check_weight(w)
-    if x.scale.ndim:
-        raise ValueError(f"x has scales of shape {x.scale.shape}; a static input is per tensor")
-    if x.format.bits > 8:
-        raise ValueError(f"x is {x.format.name}; an integer product needs 8 bits or fewer")
     real = np.zeros(w.shape[0]) if bias is None else float_bias(bias, w)
     requantizer = prepare_requantizer(x.scale, w.scale, out, how, relu=relu)
     int_bias = quantize_bias(real, x.scale, w.scale)
-    _check_sums(x, w, int_bias)
+    check_sums(x, w, int_bias)
     return StaticLinear(
         x.format,
         w.codes,
@@ -124,13 +120,30 @@ def static_accumulators(codes: ArrayLike, layer: StaticLinear) -> IntArray:
 
 
 def _static_codes(codes: ArrayLike, layer: StaticLinear) -> IntArray:
-    x, fmt, depth = as_int(codes, "codes"), layer.x_format, layer.w.shape[1]
-    if x.dtype != fmt.dtype:
-        raise TypeError(f"codes has dtype {x.dtype}; the layer was prepared for {fmt.dtype}")
-    if x.size and (x.min() < fmt.qmin or x.max() > fmt.qmax):
-        raise ValueError(f"codes reach from {x.min()} to {x.max()}; allowed is {fmt!r}")
+    x, depth = check_codes(codes, layer.x_format), layer.w.shape[1]
     if x.ndim != 2 or x.shape[1] != depth:
         raise ValueError(f"codes has shape {x.shape}; the layer needs (M, {depth})")
+    return x
+
+
+def check_input(x: QParams) -> None:
+    """Refuse parameters of activations that an integer kernel cannot use."""
+    check_type(x, QParams, "x")
+    if x.scale.ndim:
+        raise ValueError(f"x has scales of shape {x.scale.shape}; a static input is per tensor")
+    if x.format.bits > 8:
+        raise ValueError(f"x is {x.format.name}; an integer product needs 8 bits or fewer")
+
+
+def check_codes(codes: ArrayLike, fmt: IntFormat) -> IntArray:
+    """The codes as an array of the format's dtype, all of them within it."""
+    x = as_int(codes, "codes")
+    if x.dtype != fmt.dtype:
+        raise TypeError(f"codes has dtype {x.dtype}; the layer was prepared for {fmt.dtype}")
+    # A format that fills its dtype has nothing to check: that would be a pass over all codes.
+    fills = fmt.qmax - fmt.qmin == 2 ** (8 * x.dtype.itemsize) - 1
+    if not fills and x.size and (x.min() < fmt.qmin or x.max() > fmt.qmax):
+        raise ValueError(f"codes reach from {x.min()} to {x.max()}; allowed is {fmt!r}")
     return x
 
 
@@ -162,10 +175,11 @@ def quantize_bias(bias: ArrayLike, x_scale: ArrayLike, w_scale: ArrayLike) -> In
     return steps.astype(np.int32)
 
 
-def _check_sums(x: QParams, w: QTensor, bias: IntArray) -> None:
+def check_sums(x: QParams, w: QTensor, bias: IntArray) -> None:
     """Refuse channels whose accumulator, bias included, could leave int32 for some input."""
     reach = max(x.format.qmax - int(x.zero_point), int(x.zero_point) - x.format.qmin)
-    sizes = np.abs(w.codes.astype(np.int64) - w.zero_point.reshape(-1, 1).astype(np.int64))
+    rows = w.codes.reshape(w.shape[0], -1).astype(np.int64)
+    sizes = np.abs(rows - w.zero_point.reshape(-1, 1).astype(np.int64))
     worst = reach * sizes.sum(axis=1) + np.abs(bias.astype(np.int64))
     at_risk = np.flatnonzero(worst > INT32_MAX)
     if at_risk.size:

@@ -1,0 +1,207 @@
+"""What the nodes of a quantized graph do: each is prepared once, offline, then run on arrays.
+
+A function here takes a node and its graph, and gives a function of the arrays that are no
+constants; None where the float operator will do (its weight is then an array, or dequantized).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from numq import ops
+from numq.arithmetic.convolve import conv2d_int8
+from numq.arithmetic.requantize import Requantization
+from numq.arrays import Array, FloatArray, as_float32
+from numq.autograd import Tensor
+from numq.graph.graph import Graph, Node
+from numq.graph.operators import apply
+from numq.kernels import pack_conv_weight
+from numq.qparams import QParams
+from numq.qtensor import QTensor, quantize
+from numq.quantizers import Quantizer
+
+Step: TypeAlias = Callable[..., Array]
+Prepare: TypeAlias = Callable[[Node, Graph], Step | None]
+
+
+def _relu(node: Node) -> bool:
+    return node.attributes.get("activation") == "Relu"
+
+
+def _activated(node: Node, y: FloatArray) -> FloatArray:
+    return np.maximum(y, 0) if _relu(node) else y
+
+
+def _weight(node: Node, graph: Graph) -> QTensor | None:
+    """The second input, if it is a quantized constant."""
+    constant = graph.constants.get(node.inputs[1])
+    return constant if isinstance(constant, QTensor) else None
+
+
+def _bias(node: Node, graph: Graph) -> Any:
+    return graph.constants[node.inputs[2]] if len(node.inputs) > 2 else None
+
+
+def _how(node: Node) -> Requantization:
+    how = node.attributes["requantization"]
+    assert isinstance(how, Requantization)
+    return how
+
+
+def _params(node: Node, graph: Graph) -> tuple[QParams, QParams]:
+    """What the codes of the first input and of the output mean."""
+    return graph.qparams[node.inputs[0]], graph.qparams[node.output]
+
+
+def _rows(function: Callable[[Array], Array]) -> Step:
+    """A function of matrices, on (..., in): the leading axes are rows."""
+
+    def step(x: Array) -> Array:
+        y = function(x.reshape(-1, x.shape[-1]))
+        return y.reshape(*x.shape[:-1], y.shape[-1])
+
+    return step
+
+
+def gemm(node: Node, graph: Graph) -> Step | None:
+    """Gemm with an integer weight: weight-only."""
+    w, bias = _weight(node, graph), _bias(node, graph)
+    if w is None or node.inputs[0] in graph.constants:
+        return None
+    return _rows(lambda x: _activated(node, ops.linear_weight_only(x, w, bias)))
+
+
+def dynamic_gemm(node: Node, graph: Graph) -> Step:
+    """com.microsoft DynamicQuantizeMatMul: an integer product, the range taken at run time."""
+    w, bias, quantizer = _weight(node, graph), _bias(node, graph), node.attributes["quantizer"]
+    assert w is not None
+    assert isinstance(quantizer, Quantizer)
+    ops.check_weight(w)
+    ops.check_dynamic(quantizer)
+    return _rows(lambda x: _activated(node, ops.linear_dynamic(x, w, bias, quantizer=quantizer)))
+
+
+def dynamic_conv(node: Node, graph: Graph) -> Step:
+    """ConvInteger behind DynamicQuantizeLinear: one range for the whole batch."""
+    w, bias, quantizer = _weight(node, graph), _bias(node, graph), node.attributes["quantizer"]
+    assert w is not None
+    how = _geometry(node)
+    packed, s_w = pack_conv_weight(w.codes, groups=how["groups"]), w.scale.reshape(-1, 1, 1)
+    shift = np.float32(0) if bias is None else np.asarray(bias)[:, None, None]
+
+    def step(x: Array) -> Array:
+        q = quantizer(as_float32(x, node.inputs[0]))
+        zeros = int(q.zero_point), w.zero_point
+        acc = conv2d_int8(q.codes, packed, x_zero_point=zeros[0], w_zero_point=zeros[1], **how)
+        return _activated(node, acc.astype(np.float32) * (q.scale * s_w) + shift)
+
+    return step
+
+
+def _geometry(node: Node) -> dict[str, Any]:
+    a = node.attributes
+    top, left, bottom, right = a["pads"]
+    return {
+        "stride": a["strides"], "padding": ((top, bottom), (left, right)),
+        "dilation": a["dilations"], "groups": a["group"],
+    }  # fmt: skip
+
+
+def quantize_linear(node: Node, graph: Graph) -> Step:
+    """QuantizeLinear: the door in."""
+    params = graph.qparams[node.output]
+    return lambda x: quantize(as_float32(x, node.inputs[0]), params).codes
+
+
+def dequantize_linear(node: Node, graph: Graph) -> Step:
+    """DequantizeLinear: the door out."""
+    params = graph.qparams[node.inputs[0]]
+    return lambda codes: QTensor.trusted(codes.view(), params).dequantize()
+
+
+def static_gemm(node: Node, graph: Graph) -> Step:
+    """com.microsoft QGemm, codes to codes."""
+    w, (x, y) = _weight(node, graph), _params(node, graph)
+    assert w is not None
+    layer = ops.prepare_static(x, w, _bias(node, graph), y, _how(node), relu=_relu(node))
+    return _rows(lambda codes: ops.linear_static(codes, layer))
+
+
+def static_conv(node: Node, graph: Graph) -> Step:
+    """QLinearConv, codes to codes."""
+    w, (x, y) = _weight(node, graph), _params(node, graph)
+    assert w is not None
+    layer = ops.prepare_static_conv2d(
+        x, w, _bias(node, graph), y, _how(node), relu=_relu(node), **_geometry(node)
+    )
+    return lambda codes: ops.conv2d_static(codes, layer)
+
+
+def static_add(node: Node, graph: Graph) -> Step:
+    """com.microsoft QLinearAdd."""
+    a, b = (graph.qparams[name] for name in node.inputs)
+    layer = ops.prepare_static_add(a, b, graph.qparams[node.output], relu=_relu(node))
+    return lambda x, y: ops.add_static(x, y, layer)
+
+
+def static_concat(node: Node, graph: Graph) -> Step:
+    """com.microsoft QLinearConcat."""
+    params = [graph.qparams[name] for name in node.inputs]
+    layer = ops.prepare_static_concat(params, graph.qparams[node.output])
+    return lambda *codes: ops.concat_static(codes, layer, node.attributes["axis"])
+
+
+def max_pool(node: Node, graph: Graph) -> Step | None:
+    """MaxPool, which on codes gives codes of the same meaning."""
+    if node.inputs[0] not in graph.qparams:
+        return None
+    a = node.attributes
+    top, left, bottom, right = a["pads"]
+    size, stride, padding = a["kernel_shape"], a["strides"], ((top, bottom), (left, right))
+    return lambda codes: ops.max_pool2d_static(codes, size, stride, padding)
+
+
+def average_pool(node: Node, graph: Graph) -> Step:
+    """com.microsoft QLinearAveragePool."""
+    layer = ops.prepare_static_average(*_params(node, graph), _how(node))
+    a = node.attributes
+    top, left, bottom, right = a["pads"]
+    return lambda codes: ops.avg_pool2d_static(
+        codes, layer, a["kernel_shape"], stride=a["strides"],
+        padding=((top, bottom), (left, right)), count_include_pad=bool(a["count_include_pad"]),
+    )  # fmt: skip
+
+
+def global_average_pool(node: Node, graph: Graph) -> Step:
+    """com.microsoft QLinearGlobalAveragePool."""
+    layer = ops.prepare_static_average(*_params(node, graph), _how(node))
+    return lambda codes: ops.global_avg_pool2d_static(codes, layer)
+
+
+def lookup(node: Node, graph: Graph) -> Step:
+    """A function of one element as a table of all codes; `function` names the float operator."""
+    x, y = _params(node, graph)
+    attributes = {k: v for k, v in node.attributes.items() if k != "function"}
+    op = node.attributes["function"]
+    table = ops.prepare_table(lambda v: apply(op, [Tensor(v)], attributes).data, x, y)
+    return lambda codes: ops.apply_table(codes, table)
+
+
+QUANTIZED: dict[str, Prepare] = {
+    "Gemm": gemm,
+    "DynamicQuantizeMatMul": dynamic_gemm,
+    "DynamicQuantizeConv": dynamic_conv,
+    "QuantizeLinear": quantize_linear,
+    "DequantizeLinear": dequantize_linear,
+    "QGemm": static_gemm,
+    "QLinearConv": static_conv,
+    "QLinearAdd": static_add,
+    "QLinearConcat": static_concat,
+    "MaxPool": max_pool,
+    "QLinearAveragePool": average_pool,
+    "QLinearGlobalAveragePool": global_average_pool,
+    "Table": lookup,
+}

@@ -1,0 +1,121 @@
+"""Layers without parameters: activations, dropout, flattening."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numq.arrays import check_type
+from numq.autograd import (
+    GeluForm,
+    Tensor,
+    flatten,
+    gelu,
+    leaky_relu,
+    mul,
+    relu,
+    sigmoid,
+    softmax,
+    tanh,
+)
+from numq.nn.module import Module
+
+
+class ReLU(Module):
+    """`max(x, 0)`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`max(x, 0)`."""
+        return relu(x)
+
+    def __repr__(self) -> str:
+        """The name."""
+        return "ReLU()"
+
+
+class LeakyReLU(Module):
+    """`x` above 0, `alpha·x` up to it."""
+
+    def __init__(self, alpha: float = 0.01) -> None:
+        """Keep the slope."""
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`max(x, alpha·x)` for alpha below 1."""
+        return leaky_relu(x, self.alpha)
+
+
+class GELU(Module):
+    """`x·Φ(x)`."""
+
+    def __init__(self, form: GeluForm = GeluForm.ERF) -> None:
+        """Exactly, or by tanh."""
+        self.form = form
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x·Φ(x)`."""
+        return gelu(x, self.form)
+
+
+class SiLU(Module):
+    """`x·sigmoid(x)`, also called swish."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x·sigmoid(x)`."""
+        return mul(x, sigmoid(x))
+
+
+class Sigmoid(Module):
+    """`1 / (1 + e⁻ˣ)`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """In [0, 1]."""
+        return sigmoid(x)
+
+
+class Tanh(Module):
+    """Hyperbolic tangent."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """In [−1, 1]."""
+        return tanh(x)
+
+
+class Softmax(Module):
+    """Softmax over the last axis."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """In [0, 1], summing to 1."""
+        return softmax(x)
+
+
+class Flatten(Module):
+    """(N, ...) → (N, everything else)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One row an example."""
+        return flatten(x)
+
+    def __repr__(self) -> str:
+        """The name."""
+        return "Flatten()"
+
+
+class Dropout(Module):
+    """In training each value is dropped with probability p, the others are scaled by 1/(1 − p).
+
+    Srivastava et al. 2014, in the inverted form; in evaluation nothing happens.
+    """
+
+    def __init__(self, p: float, *, rng: np.random.Generator) -> None:
+        """Keep the share to drop, in [0, 1), and where randomness comes from."""
+        check_type(rng, np.random.Generator, "rng")
+        if not 0 <= p < 1:
+            raise ValueError(f"p is {p}; allowed is [0, 1)")
+        self.p, self.rng = p, rng
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The values that are left."""
+        if not self.training or self.p == 0:
+            return x
+        kept = self.rng.random(x.shape, np.float32) >= self.p
+        return mul(x, Tensor((kept / (1 - self.p)).astype(x.dtype)))

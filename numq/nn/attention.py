@@ -1,0 +1,65 @@
+"""Multi-head attention (Vaswani et al. 2017)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from numq.arrays import check_type
+from numq.autograd import Tensor, as_tensor, matmul, mul, reshape, softmax, transpose, where
+from numq.nn.linear import Linear
+from numq.nn.module import Module, check_sizes
+
+
+class MultiheadAttention(Module):
+    """`softmax(Q·Kᵀ/√d)·V` in several heads of d = embed / heads features each.
+
+    Attributes:
+        query: Linear(embed, embed), and so `key`, `value` and `out`.
+        heads: how many parts the features are split into.
+    """
+
+    def __init__(self, embed: int, heads: int, *, rng: np.random.Generator) -> None:
+        """Draw the parameters from `rng`."""
+        check_type(rng, np.random.Generator, "rng")
+        check_sizes(embed=embed, heads=heads)
+        if embed % heads:
+            raise ValueError(f"heads is {heads}; it does not divide embed, {embed}")
+        self.heads = heads
+        self.query, self.key, self.value, self.out = (
+            Linear(embed, embed, rng=rng) for _ in range(4)
+        )
+
+    def forward(
+        self, x: Tensor, memory: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """(N, T, embed) → (N, T, embed).
+
+        Args:
+            x: what asks.
+            memory: (N, S, embed), what is asked; x itself if None.
+            mask: bools that broadcast to (N, heads, T, S), True where looking is allowed; each row
+                allows something. `causal_mask(T)` lets no position look ahead.
+        """
+        source = x if memory is None else memory
+        q = self._split(self.query(x))  # (N, heads, T, d)
+        k = self._split(self.key(source))  # (N, heads, S, d)
+        v = self._split(self.value(source))  # (N, heads, S, d)
+        scores = mul(
+            matmul(q, transpose(k)), (x.shape[2] // self.heads) ** -0.5
+        )  # (N, heads, T, S)
+        if mask is not None:
+            scores = where(mask, scores, as_tensor(-np.inf, scores))
+        mixed = matmul(softmax(scores), v)  # (N, heads, T, d)
+        joined = reshape(transpose(mixed, (0, 2, 1, 3)), (-1, *x.shape[1:]))  # (N, T, embed)
+        out: Tensor = self.out(joined)
+        return out
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(N, T, embed) → (N, heads, T, d)."""
+        parts = reshape(x, (-1, x.shape[1], self.heads, x.shape[2] // self.heads))
+        return transpose(parts, (0, 2, 1, 3))
+
+
+def causal_mask(length: int) -> Tensor:
+    """(length, length) bools: position t may look at 0…t."""
+    return Tensor(np.tri(length, dtype=np.bool_))

@@ -1,0 +1,82 @@
+"""Functions of one element as tables: 8-bit codes have 256 answers, all known beforehand.
+
+    table[q] = quantize(f(s_x·(q − z_x)); s_y, z_y)
+
+Each answer is computed in float64 and rounded by the ONNX rule, so the table is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from numq.arrays import FloatArray, IntArray
+from numq.formats import IntFormat
+from numq.ops.static import check_codes, check_input
+from numq.qparams import QParams
+from numq.qtensor import QTensor, quantize
+
+
+@dataclass(frozen=True, eq=False)
+class StaticTable:
+    """All answers of a function, prepared by `prepare_table`.
+
+    Attributes:
+        x_format: the codes it takes.
+        answers: (256,) codes of the output; the code is the index, a negative one from the end.
+    """
+
+    x_format: IntFormat
+    answers: IntArray
+
+
+def prepare_table(
+    function: Callable[[FloatArray], FloatArray], x: QParams, out: QParams
+) -> StaticTable:
+    """The table of a function of one element.
+
+    Args:
+        function: float64 array in, array of the same shape out.
+        x: parameters of the input, per tensor, 8 bits or fewer.
+        out: parameters of the output, the same.
+    """
+    check_input(x)
+    check_input(out)
+    codes = np.arange(x.format.qmin, x.format.qmax + 1).astype(x.format.dtype)
+    values = function(QTensor(codes, x).dequantize(np.float64))
+    answers = np.zeros(256, out.format.dtype)
+    answers[codes] = quantize(values, out).codes
+    return StaticTable(x.format, answers)
+
+
+def apply_table(codes: ArrayLike, table: StaticTable) -> IntArray:
+    """The answers for (...) codes, the shape of the codes.
+
+    Raises:
+        TypeError: codes of another dtype than the table's input format.
+        ValueError: codes outside that format.
+    """
+    x = np.ascontiguousarray(check_codes(codes, table.x_format))
+    return np.take(table.answers, x.view(np.uint8))
+
+
+def sigmoid_qparams(fmt: IntFormat) -> QParams:
+    """[0, 1] in 2^bits steps of 2^−bits: known without calibration.
+
+    The scale is 1/256 for 8 bits, not 1/255, as LiteRT's quantization specification fixes it for
+    LOGISTIC and SOFTMAX: a power of two costs no rounding in fixed point, and the largest code
+    stands for 255/256, which these functions reach only in the limit.
+    """
+    return QParams(2.0**-fmt.bits, fmt.qmin, fmt)
+
+
+softmax_qparams = sigmoid_qparams
+
+
+def tanh_qparams(fmt: IntFormat) -> QParams:
+    """[−1, 1) in steps of 2^(1 − bits), zero in the middle: 1/128 for 8 bits (LiteRT's TANH)."""
+    middle = (fmt.qmin + fmt.qmax + 1) // 2
+    return QParams(2.0 ** (1 - fmt.bits), middle, fmt)
