@@ -132,7 +132,7 @@ class Quantizer(ABC):
         """Each row by its own min and max in one pass, where all choices are the defaults."""
         per_token = isinstance(self.granularity, PerToken)
         default = (self.rule, self.observer) == (ONNX, MinMaxObserver())
-        usual = self._target in (Target(self.format), Target(self.format, Symmetric()))
+        usual = self.target in (Target(self.format), Target(self.format, Symmetric()))
         if not (per_token and default and usual):
             return None
         made = fast.quantize_rows(x, self.format, symmetric=isinstance(self.scheme, Symmetric))
@@ -158,7 +158,7 @@ class Quantizer(ABC):
         if x.size == 0:
             lo, hi = (0.0 if end is None else end for end in self.clip)
             zero = np.zeros(param_shape(self.granularity, x.shape))
-            return self._choose(zero + min(lo, hi), zero + hi)
+            return self.qparams_for(zero + min(lo, hi), zero + hi)
         return self.qparams_of(self.observe(x))
 
     def observe(self, x: ArrayLike) -> Observed:
@@ -178,17 +178,19 @@ class Quantizer(ABC):
 
     def qparams_of(self, state: Observed) -> QParams:
         """The parameters that what was observed leads to; ValueError if nothing was."""
-        return self._choose(*self.observer.range(state, self._target))
+        return self.qparams_for(*self.observer.range(state, self.target))
 
     def report(self, x: ArrayLike) -> ErrorReport:
         """The error that quantizing `x` makes, clipping included."""
         return error_report(x, self(x))
 
     @property
-    def _target(self) -> Target:
+    def target(self) -> Target:
+        """What a range is wanted for, as observers ask for it."""
         return Target(self.format, self.scheme, self.scale_format, self.floor, self.clip)
 
-    def _choose(self, rmin: FloatArray, rmax: FloatArray) -> QParams:
+    def qparams_for(self, rmin: ArrayLike, rmax: ArrayLike) -> QParams:
+        """The parameters for a range, of the shape that the granularity's scales have."""
         return choose_qparams(
             rmin,
             rmax,

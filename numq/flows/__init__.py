@@ -1,22 +1,29 @@
 """Float model in, quantized network out: weight-only, dynamic, static.
 
-`static` is `convert(calibrate(prepare(fuse(graph)), batches))`, each step a function of values.
+`static` is `convert(calibrate(prepare(fuse(graph)), batches))`, each step a function of values;
+`prepare_qat` gives a module to train, which `convert` takes too.
 """
 
 from numq.flows.convert import convert, dynamic, static, weight_only
 from numq.flows.fuse import fuse
 from numq.flows.network import Network
 from numq.flows.prepare import Prepared, Recipe, calibrate, prepare
+from numq.flows.qat_network import QATNetwork, prepare_qat
+from numq.flows.qat_weights import Estimator, QATRecipe
 
 __all__ = [
+    "Estimator",
     "Network",
     "Prepared",
+    "QATNetwork",
+    "QATRecipe",
     "Recipe",
     "calibrate",
     "convert",
     "dynamic",
     "fuse",
     "prepare",
+    "prepare_qat",
     "static",
     "weight_only",
 ]

@@ -25,6 +25,8 @@ from numq.flows.prepare import (
     is_integer,
     prepare,
 )
+from numq.flows.qat_network import QATNetwork
+from numq.flows.qat_weights import Estimator
 from numq.formats import INT8
 from numq.granularity import PerTensor
 from numq.graph import Constant, Graph, Node, trace
@@ -142,14 +144,28 @@ def static(
     return convert(calibrate(prepare(graph, recipe), batches))
 
 
-def convert(prepared: Prepared) -> Network:
-    """A calibrated graph as an integer network.
+def convert(prepared: Prepared | QATNetwork) -> Network:
+    """A calibrated graph, or a network trained with fake-quantization, as an integer network.
 
     Raises:
-        ValueError: an edge that was not calibrated, or weights that no integer kernel can use.
+        ValueError: an edge that was not calibrated, weights that no integer kernel can use, or
+            binary activations, which have no integer kernel.
     """
+    if isinstance(prepared, QATNetwork):
+        return _convert_trained(prepared)
     weights = _quantized_weights(prepared)
     return integer_network(prepared.graph, edge_qparams(prepared), weights, prepared.recipe.how)
+
+
+def _convert_trained(network: QATNetwork) -> Network:
+    if network.recipe.activation_estimator is Estimator.BINARY:
+        raise ValueError("activation_estimator is BINARY; codes ±1 have no integer kernel here")
+    graph, weights = network.folded_graph()
+    edges = {edge: network.edge_qparams(edge) for edge in network.edges}
+    for node in graph:
+        if node.op in PASSING and node.inputs[0] in edges:
+            edges[node.output] = edges[node.inputs[0]]
+    return integer_network(graph, edges, weights, network.recipe.how)
 
 
 def _quantized_weights(prepared: Prepared) -> dict[str, QTensor]:

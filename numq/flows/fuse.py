@@ -17,7 +17,7 @@ from numq.arrays import Array, FloatArray
 from numq.graph import Graph, Node
 from numq.qtensor import QTensor
 
-_WITH_ACTIVATION = ("Conv", "Gemm", "Add")
+_WITH_ACTIVATION = ("Conv", "Gemm", "Add", "NormalizedConv", "NormalizedGemm")
 
 
 def fuse(graph: Graph) -> Graph:
@@ -54,7 +54,8 @@ def fold_batch_norm(graph: Graph) -> Graph:
         node = next(n for n in graph if n.name == node.name)
         gamma, beta, mean, var = (_array(graph, name) for name in norm.inputs[1:])
         bias = _array(graph, node.inputs[2]) if len(node.inputs) > 2 else np.zeros_like(mean)
-        w, b = folded(_array(graph, node.inputs[1]), bias, gamma, beta, mean, var, norm)
+        norms = (gamma, beta, mean, var)
+        w, b = folded(_array(graph, node.inputs[1]), bias, norms, norm.attributes["epsilon"])
         names = f"{node.name}.weight:folded", f"{node.name}.bias:folded"
         merged = replace(node, inputs=(node.inputs[0], *names), outputs=norm.outputs)
         new = dict(zip(names, (w, b), strict=True))
@@ -62,17 +63,38 @@ def fold_batch_norm(graph: Graph) -> Graph:
     return graph.without_unused()
 
 
+def attach_batch_norm(graph: Graph) -> Graph:
+    """BatchNormalization as one node with the Conv or Gemm before it, its statistics still apart.
+
+    The node, NormalizedConv or NormalizedGemm, reads (x, w, b, γ, β, μ, σ²): what training with
+    quantized weights needs, which has to fold anew at each step.
+    """
+    for node, norm in list(_pairs(graph, ("Conv", "Gemm"), "BatchNormalization")):
+        node = next(n for n in graph if n.name == node.name)
+        new = {}
+        if len(node.inputs) == 2:
+            name = f"{node.name}.bias:zero"
+            new[name] = np.zeros_like(_array(graph, norm.inputs[1]))
+            node = replace(node, inputs=(*node.inputs, name))
+        merged = replace(
+            node.having(epsilon=norm.attributes["epsilon"]),
+            op=f"Normalized{node.op}",
+            inputs=(*node.inputs, *norm.inputs[1:]),
+            outputs=norm.outputs,
+        )
+        graph = _replaced(graph, {node.name: merged, norm.name: None}, new)
+    return graph.without_unused()
+
+
 def folded(
-    w: FloatArray,
-    b: FloatArray,
-    gamma: FloatArray,
-    beta: FloatArray,
-    mean: FloatArray,
-    var: FloatArray,
-    norm: Node,
+    w: FloatArray, b: FloatArray, norms: tuple[FloatArray, ...], epsilon: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Weights and bias with the normalization in them, computed in float64, in the dtype of w."""
-    factor = gamma.astype(np.float64) / np.sqrt(var.astype(np.float64) + norm.attributes["epsilon"])
+    """Weights and bias with the normalization (γ, β, μ, σ²) in them, computed in float64.
+
+    The results have the dtype of w.
+    """
+    gamma, beta, mean, var = (a.astype(np.float64) for a in norms)
+    factor = gamma / np.sqrt(var + epsilon)
     scaled = w * factor.reshape(-1, *[1] * (w.ndim - 1))
     return scaled.astype(w.dtype), ((b - mean) * factor + beta).astype(w.dtype)
 
@@ -106,12 +128,11 @@ def _array(graph: Graph, name: str) -> FloatArray:
 def _replaced(graph: Graph, nodes: dict[str, Node | None], constants: dict[str, Array]) -> Graph:
     """The graph with nodes exchanged by name, or taken out, and constants added."""
     kept = [nodes.get(node.name, node) for node in graph]
-    learned = graph.parameters | set(constants) if graph.parameters else graph.parameters
     return replace(
         graph,
         nodes=tuple(_ordered([n for n in kept if n is not None])),
         constants={**graph.constants, **constants},
-        parameters=learned,
+        parameters=graph.parameters | {k for k in constants if not k.endswith(":zero")},
     )
 
 

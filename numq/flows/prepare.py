@@ -40,7 +40,8 @@ INTEGER = (*WEIGHTED, *TABLES, "Add", "Concat", "AveragePool", "GlobalAveragePoo
 PASSING = ("MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice")
 """Operators that move codes about without changing what they mean."""
 
-_FIXED = {"Sigmoid": sigmoid_qparams, "Tanh": tanh_qparams, "Softmax": softmax_qparams}
+FIXED_RANGES = {"Sigmoid": sigmoid_qparams, "Tanh": tanh_qparams, "Softmax": softmax_qparams}
+"""Operators whose results have a range that is known in advance."""
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,8 @@ def edge_qparams(prepared: Prepared) -> dict[str, QParams]:
             continue
         if node.op in PASSING and node.inputs[0] in made:
             made[edge] = made[node.inputs[0]]
-        elif node.op in _FIXED and prepared.edges[edge].clip == (None, None):
-            made[edge] = _FIXED[node.op](prepared.edges[edge].format)
+        elif node.op in FIXED_RANGES and prepared.edges[edge].clip == (None, None):
+            made[edge] = FIXED_RANGES[node.op](prepared.edges[edge].format)
         else:
             made[edge] = _observed(prepared, edge)
     return made

@@ -1,0 +1,116 @@
+"""How a weight is fake-quantized in training, and which codes it becomes afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from numq.arithmetic.requantize import Requantization
+from numq.arrays import FloatArray, check_type
+from numq.autograd import Tensor
+from numq.flows.prepare import PER_TENSOR_INT8, WEIGHTS_INT8, Recipe
+from numq.formats import INT2
+from numq.granularity import PerChannel
+from numq.qat import (
+    binary_weights,
+    fake_quantize_ste,
+    lsq,
+    ternary_weights,
+)
+from numq.qat.learned import SMALLEST_SCALE
+from numq.qparams import QParams
+from numq.qtensor import QTensor, quantize
+from numq.quantizers import Quantizer
+from numq.rules import TORCH_FAKE_QUANTIZE
+
+
+class Estimator(Enum):
+    """How the gradient passes through quantization."""
+
+    STE = "clipped straight-through; the range follows the observer"
+    LSQ = "learned step size"
+    BINARY = "sign, scaled for weights by the mean of each channel (XNOR-Net)"
+    TERNARY = "−1, 0 or +1, scaled for each channel; weights alone (TWN)"
+
+
+@dataclass(frozen=True)
+class QATRecipe:
+    """How a network is quantized while it trains.
+
+    Attributes:
+        weights: format, granularity and observer of the weights, per channel of axis 0 or per
+            tensor.
+        activations: the same of the edges, per tensor.
+        output: of the network's outputs.
+        weight_estimator: how gradients reach the weights.
+        activation_estimator: how gradients pass the edges; BINARY takes the place of a ReLU, and
+            leaves inputs and outputs of the network to `activations` and `output`.
+        momentum: weight of the newest batch in the moving average of an observed range.
+        how: the arithmetic of requantization after conversion.
+    """
+
+    weights: Quantizer = WEIGHTS_INT8
+    activations: Quantizer = PER_TENSOR_INT8
+    output: Quantizer = PER_TENSOR_INT8
+    weight_estimator: Estimator = Estimator.STE
+    activation_estimator: Estimator = Estimator.STE
+    momentum: float = 0.1
+    how: Requantization = Requantization.GEMMLOWP_DOUBLE
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained or converted."""
+        _ = self.static  # checks the quantizers
+        check_type(self.weight_estimator, Estimator, "weight_estimator")
+        check_type(self.activation_estimator, Estimator, "activation_estimator")
+        if self.activation_estimator is Estimator.TERNARY:
+            raise ValueError("activation_estimator is TERNARY; that is for weights alone")
+        if not 0 < self.momentum <= 1:
+            raise ValueError(f"momentum is {self.momentum}; allowed is (0, 1]")
+
+    @property
+    def static(self) -> Recipe:
+        """The same after training."""
+        return Recipe(self.weights, self.activations, self.output, self.how)
+
+
+def fake_quantized(w: Tensor, scale: Tensor | None, recipe: QATRecipe) -> Tensor:
+    """The weight as the integer network will see it, with a gradient.
+
+    Args:
+        w: (out, ...), batch normalization folded in.
+        scale: the learned step, for LSQ.
+        recipe: estimator and quantizer.
+    """
+    kind, quantizer = recipe.weight_estimator, recipe.weights
+    if kind is Estimator.LSQ:
+        assert scale is not None
+        return lsq(w, scale, quantizer.format, quantizer.granularity)
+    if kind is Estimator.STE:
+        return fake_quantize_ste(w, quantizer.qparams(w.data))
+    by_channel: dict[Estimator, Callable[[Tensor], Tensor]] = {
+        Estimator.BINARY: binary_weights,
+        Estimator.TERNARY: ternary_weights,
+    }
+    return by_channel[kind](w)
+
+
+def weight_codes(w: FloatArray, scale: FloatArray | None, recipe: QATRecipe) -> QTensor:
+    """The codes whose meaning is exactly what `fake_quantized` gives.
+
+    Binary and ternary weights become 2-bit codes −1, 0 and 1.
+    """
+    kind, quantizer = recipe.weight_estimator, recipe.weights
+    if kind is Estimator.LSQ:
+        assert scale is not None
+        step = np.maximum(scale, SMALLEST_SCALE)
+        params = QParams(step, 0, quantizer.format, quantizer.granularity)
+        return quantize(w, params, rule=TORCH_FAKE_QUANTIZE)
+    if kind is Estimator.STE:
+        return quantizer(w)
+    seen = fake_quantized(Tensor(w), None, recipe).data
+    alpha = np.abs(seen).max(axis=tuple(range(1, w.ndim)))
+    alpha = np.where(alpha > 0, alpha, 1)  # a channel of zeros
+    return QTensor(np.sign(seen).astype(np.int8), QParams(alpha, 0, INT2, PerChannel(0)))

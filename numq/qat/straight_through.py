@@ -1,0 +1,99 @@
+"""Straight-through estimators: what stands in for the derivative of rounding, which is 0.
+
+    forward:   x' = s·(clip(round(x/s) + z, qmin, qmax) − z)
+    backward:  ∂x = g · mask
+
+They differ in the mask alone, and most of all *at the bound*: an activation that saturates sits
+exactly on qmax, so a mask that leaves the bound out stops its gradient for good.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import numpy as np
+
+from numq.arrays import Array, FloatArray, as_float, check_type
+from numq.autograd.tensor import Operand, Tensor, as_tensor, record
+from numq.granularity import expand
+from numq.qparams import QParams
+from numq.qtensor import fake_quantize
+from numq.rounding import Rounding, round_values
+from numq.rules import ONNX, QuantizeRule, ScaleOp, ZeroPointOrder
+
+
+class Mask(Enum):
+    """Where the gradient passes."""
+
+    EVERYWHERE = "1 (Bengio, Léonard and Courville 2013, section 5.1)"
+    ROUNDED_INSIDE = "1 where qmin ≤ round(x/s) + z ≤ qmax, the bounds included (torch)"
+    REAL_INSIDE = "1 where qmin ≤ x/s + z ≤ qmax before rounding (AQT)"
+
+
+def fake_quantize_ste(
+    x: Operand, qparams: QParams, *, mask: Mask = Mask.ROUNDED_INSIDE, rule: QuantizeRule = ONNX
+) -> Tensor:
+    """Quantize and dequantize; the gradient goes straight through where the mask lets it.
+
+    Args:
+        x: real numbers of any shape.
+        qparams: scale and zero point, constants.
+        mask: where the gradient passes; by default the clipped estimator of torch's
+            `fake_quantize_per_tensor_affine`, to the bit with `rule=TORCH_FAKE_QUANTIZE`.
+        rule: the arithmetic of quantization.
+
+    Raises:
+        ValueError: NaN or infinity (by the rule), or a shape that does not fit the parameters.
+    """
+    x = as_tensor(x)
+    check_type(mask, Mask, "mask")
+    y = fake_quantize(x.data, qparams, rule=rule).astype(x.dtype, copy=False)
+    passes = _passes(as_float(x.data, "x"), qparams, mask, rule)
+    return record(
+        "FakeQuantize", (x,), y, lambda g: (g * passes,), qparams=qparams, mask=mask, rule=rule
+    )
+
+
+def _passes(x: FloatArray, qparams: QParams, mask: Mask, rule: QuantizeRule) -> Array:
+    """Bools of the shape of x."""
+    if mask is Mask.EVERYWHERE:
+        return np.ones(x.shape, np.bool_)
+    steps = unclipped(x, qparams, rule)
+    if mask is Mask.ROUNDED_INSIDE:
+        steps = round_values(steps, rule.rounding)
+    zero_point = expand(qparams.zero_point, qparams.granularity, x.shape)
+    low, high = qparams.format.qmin - zero_point, qparams.format.qmax - zero_point
+    return (steps >= low) & (steps <= high)
+
+
+def unclipped(x: FloatArray, qparams: QParams, rule: QuantizeRule) -> FloatArray:
+    """`x/s` as the rule computes it, before rounding; the zero point is left to the caller.
+
+    Raises:
+        ValueError: a rule that adds the zero point before it rounds; its mask is another one.
+    """
+    if rule.order is not ZeroPointOrder.ROUND_THEN_ADD or rule.rounding is Rounding.STOCHASTIC:
+        raise ValueError(f"rule is {rule}; a mask needs ROUND_THEN_ADD and a fixed rounding")
+    scale = expand(qparams.scale, qparams.granularity, x.shape)
+    scale = scale.astype(np.result_type(x.dtype, scale.dtype))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return x / scale if rule.scale_op is ScaleOp.DIVIDE else x * (1 / scale)
+
+
+def fake_quantize_stochastic(x: Operand, qparams: QParams, rng: np.random.Generator) -> Tensor:
+    """Round up or down at random so that the mean is the value itself (Gupta et al. 2015).
+
+    `q = floor(x/s + u)`, u uniform in [0, 1); the gradient passes where the *value* lies within
+    the range, as the code alone would be random at the bound.
+
+    Args:
+        x: real numbers.
+        qparams: scale and zero point.
+        rng: where u comes from.
+    """
+    x = as_tensor(x)
+    check_type(rng, np.random.Generator, "rng")
+    rule = QuantizeRule(rounding=Rounding.STOCHASTIC)
+    y = fake_quantize(x.data, qparams, rule=rule, rng=rng).astype(x.dtype, copy=False)
+    passes = _passes(as_float(x.data, "x"), qparams, Mask.REAL_INSIDE, ONNX)
+    return record("FakeQuantize", (x,), y, lambda g: (g * passes,), qparams=qparams, rule=rule)
