@@ -59,11 +59,6 @@ def differences(loss, arrays, which, h):
         yield place, (loss(*map(Tensor, high)) - loss(*map(Tensor, low))) / (2 * h)
 
 
-def test_every_function_is_checked():
-    others = {"Tensor", "no_grad", "parameter", "record"}
-    assert {*ag.__all__} - others == {*EXACT, "cross_entropy"}
-
-
 @pytest.mark.parametrize(("name", "shapes"), CASES)
 def test_gradient_is_the_finite_difference(name, shapes):
     rng = np.random.default_rng(0)
@@ -226,7 +221,9 @@ def test_no_grad():
         (lambda: Tensor([1.0]).backward(), ValueError, "does not require a gradient"),
         (lambda: parameter([1.0, 2.0]).backward(), ValueError, r"grad is missing.*\(2,\)"),
         (lambda: parameter([1.0, 2.0]).backward([1.0]), ValueError, r"grad has shape \(1,\)"),
-        (lambda: Tensor([True]), TypeError, "data has dtype bool"),
+        (lambda: Tensor(["a"]), TypeError, "data has dtype"),
+        (lambda: parameter([1, 2]), TypeError, "dtype int64; only float16"),
+        (lambda: parameter([True]), TypeError, "dtype bool; only float16"),
         (lambda: ag.mean(Tensor(np.ones((0, 2)))), ValueError, r"shape \(0, 2\); the mean of no"),
         (lambda: ag.matmul(Tensor([[1.0]]), Tensor(np.ones((2, 1)))), ValueError, r"b \(2, 1\)"),
         (lambda: ag.cross_entropy(Tensor([[1.0]]), [0, 0]), ValueError, r"labels \(2,\)"),
@@ -236,7 +233,7 @@ def test_no_grad():
         (lambda: ag.cross_entropy(Tensor([[1.0, 2]]), [0.0]), TypeError, "labels has dtype float"),
         (lambda: SGD([], lr=math.nan), ValueError, "lr is nan"),
         (lambda: SGD([], lr=1, momentum=1), ValueError, "momentum 1"),
-        (lambda: Linear(1, 0, rng=np.random.default_rng(0)), ValueError, "out_features 0"),
+        (lambda: Linear(1, 0, rng=np.random.default_rng(0)), ValueError, "out_features is 0"),
     ],
 )
 def test_errors(action, error, message):

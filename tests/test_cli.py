@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from sklearn.datasets import load_digits
 
 import numq as nq
-from numq import cli, demo, flows
+from numq import cli, data, demo, flows
 from numq.formats import FLOAT_FORMATS, INT_FORMATS
 from numq.nn import Linear, ReLU, Sequential
 
@@ -173,8 +173,9 @@ def test_demo_files(ran):
     for name in rows(text):
         arrays = load_file(folder / file_of(name))
         integers = {k: v for k, v in arrays.items() if v.dtype.kind in "iu"}
-        if name.startswith("static"):  # floats at the two doors only
-            assert arrays.keys() - integers.keys() == {"input.scale", "output.scale"}
+        if name.startswith("static"):  # floats are biases and what codes mean
+            floats = arrays.keys() - integers.keys()
+            assert all(key.endswith((":scale", ".bias")) for key in floats)
     weights = load_file(folder / "static_w4a4.safetensors")
     assert weights["0.weight"].nbytes == 64 * 128 // 2
 
@@ -190,7 +191,7 @@ def test_demo_picture(ran):
 
 
 def test_digits_are_split_into_disjoint_parts():
-    parts = demo.load_digits(3)
+    parts = data.load_digits(3)
     both = [(parts.train, 1000), (parts.calibration, 200), (parts.test, 597)]
     for (x, y), count in both:
         assert (x.shape, y.shape, x.dtype) == ((count, 64), (count,), np.float32)
@@ -200,16 +201,16 @@ def test_digits_are_split_into_disjoint_parts():
     pixels, labels = load_digits(return_X_y=True)
     original = np.column_stack([pixels / 16, labels])
     assert sorted(together.tolist()) == sorted(original.tolist())
-    assert (demo.load_digits(3).train[0] == parts.train[0]).all()
-    assert (demo.load_digits(4).train[0] != parts.train[0]).any()
+    assert (data.load_digits(3).train[0] == parts.train[0]).all()
+    assert (data.load_digits(4).train[0] != parts.train[0]).any()
 
 
 def test_training_lowers_the_loss_and_repeats():
-    data, losses = demo.load_digits(0), []
+    digits, losses = data.load_digits(0), []
     for _ in range(2):
         rng = np.random.default_rng(5)
         model = demo.digits_model(rng)
-        losses.append(list(demo.train(model, data, 3, rng)))
+        losses.append(list(demo.train(model, digits, 3, rng)))
     assert losses[0] == losses[1]
     assert losses[0][2] < losses[0][0] / 2
 
@@ -220,6 +221,7 @@ def networks():
     model = Sequential(Linear(7, 5, rng=rng), ReLU(), Linear(5, 3, rng=rng))
     grouped = nq.AffineQuantizer(nq.INT4, nq.PerGroup(1, 4))
     x = rng.normal(0, 1, (20, 7)).astype(np.float32)
+    model(x)
     return {
         "weight-only": flows.weight_only(model, weights=grouped),
         "dynamic": flows.dynamic(model),
@@ -230,18 +232,18 @@ def networks():
 # Bytes of each array, by hand. A Linear of 7 → 5 with 4-bit codes packs 35 of them into 18 bytes.
 SIZES = {
     "weight-only": {
-        "0.weight": 18, "0.scale": 40, "0.zero_point": 5, "0.bias": 20, "2.weight": 8,
-        "2.scale": 24, "2.zero_point": 3, "2.bias": 12,
+        "0.weight": 18, "0.weight:scale": 40, "0.weight:zero_point": 5, "0.bias": 20,
+        "2.weight": 8, "2.weight:scale": 24, "2.weight:zero_point": 3, "2.bias": 12,
     },
     "dynamic": {
-        "0.weight": 35, "0.scale": 20, "0.bias": 20, "2.weight": 15, "2.scale": 12,
-        "2.bias": 12,
+        "0.weight": 35, "0.weight:scale": 20, "0.bias": 20, "2.weight": 15,
+        "2.weight:scale": 12, "2.bias": 12,
     },
     "static": {
-        "input.scale": 4, "input.zero_point": 4, "output.scale": 4, "output.zero_point": 4,
-        "0.weight": 18, "0.bias": 20, "0.multiplier": 20, "0.shift": 5, "0.range": 16,
-        "1.weight": 8, "1.bias": 12, "1.multiplier": 12, "1.shift": 3, "1.range": 16,
-        "0.weight_zero_point": 3, "1.weight_zero_point": 2,
+        "0.weight": 18, "0.weight:scale": 20, "0.weight:zero_point": 3, "0.bias": 20,
+        "2.weight": 8, "2.weight:scale": 12, "2.weight:zero_point": 2, "2.bias": 12,
+        "edge:x:codes:scale": 4, "edge:x:codes:zero_point": 1, "edge:relu:codes:scale": 4,
+        "edge:relu:codes:zero_point": 1, "edge:2:codes:scale": 4, "edge:2:codes:zero_point": 1,
     },
 }  # fmt: skip
 
@@ -256,10 +258,12 @@ def test_saved_files(tmp_path, networks, name):
     arrays = load_file(path)
     assert {k: v.nbytes for k, v in arrays.items()} == SIZES[name]
     assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
-    first = networks[name].layers[0]
-    codes, fmt = (first.w, first.w_format) if name == "static" else (first.w.codes, first.w.format)
-    assert nq.unpack(arrays["0.weight"], fmt, 35).tolist() == codes.ravel().tolist()
-    assert (arrays["0.bias"] == first.bias).all()
+    constants = networks[name].graph.constants
+    first = constants["0.weight"]
+    assert nq.unpack(arrays["0.weight"], first.format, 35).tolist() == first.codes.ravel().tolist()
+    assert (arrays["0.bias"] == constants["0.bias"]).all()
+    x = np.random.default_rng(1).normal(0, 1, (20, 7)).astype(np.float32)
+    assert (flows.Network.load(path)(x) == networks[name](x)).all()
 
 
 def test_a_failed_save_leaves_nothing(tmp_path, monkeypatch, networks):

@@ -10,10 +10,10 @@ import numq as nq
 from numq import Requantization, flows
 from numq.arithmetic.requantize import requantize
 from numq.autograd import Tensor, no_grad
-from numq.flows.convert import PER_TENSOR_INT8, WEIGHTS_INT8
+from numq.flows.prepare import PER_TENSOR_INT8, WEIGHTS_INT8
 from numq.kernels import Isa, pack_weight
 from numq.kernels.reference import matmul_numpy
-from numq.nn import Linear, Module, ReLU, Sequential
+from numq.nn import Linear, ReLU, Sequential
 from numq.ops import (
     linear_dynamic,
     linear_static,
@@ -64,7 +64,7 @@ def real(q):
 def test_weight_only_is_the_product_with_dequantized_weights(weights):
     x, layer = batch(), linear(np.random.default_rng(2), 12, 9)
     w, bias = exact(weights(layer.weight.data).dequantize()), exact(layer.bias.data)
-    y = flows.weight_only(Sequential(layer), weights=weights)(x)
+    y = flows.weight_only(Sequential(layer), x, weights=weights)(x)
     # A float32 sum of 12 products and a bias, in any order, errs by at most 13 roundings of the
     # sum of magnitudes; one more stands for the terms of second order.
     bound = 14 * U * (abs(exact(x)) @ abs(w).T + abs(bias))
@@ -85,7 +85,7 @@ def test_weight_only_on_the_grid_is_the_float_model():
     x = rng.integers(-2, 3, (20, 12)).astype(np.float32)
     expected = run(model, x)
     assert 0 < (expected == 0).sum() < expected.size  # the last ReLU cuts some of it
-    assert (flows.weight_only(model)(x) == expected).all()
+    assert (flows.weight_only(model, x)(x) == expected).all()
 
 
 @three_weights
@@ -93,7 +93,7 @@ def test_weight_only_on_the_grid_is_the_float_model():
 def test_dynamic_is_the_integer_product(weights, granularity):
     x, layer = batch(), linear(np.random.default_rng(4), 12, 9)
     activations = nq.AffineQuantizer(nq.UINT8, granularity)
-    network = flows.dynamic(Sequential(layer), weights=weights, activations=activations)
+    network = flows.dynamic(Sequential(layer), x, weights=weights, activations=activations)
     product = real(activations(x)) @ real(weights(layer.weight.data)).T
     bias = exact(layer.bias.data)
     # The accumulator, below 2^24, is exact; s_x·s_w, the product and the sum round once each.
@@ -104,9 +104,9 @@ def test_dynamic_is_the_integer_product(weights, granularity):
 def test_rows_are_independent_per_token_and_only_there():
     x = batch()
     x[7] *= 1000
-    per_token = flows.dynamic(small_model())
+    per_token = flows.dynamic(small_model(), x)
     assert (np.vstack([per_token(row[None]) for row in x]) == per_token(x)).all()
-    per_tensor = flows.dynamic(small_model(), activations=PER_TENSOR_INT8)
+    per_tensor = flows.dynamic(small_model(), x, activations=PER_TENSOR_INT8)
     assert (per_tensor(x[:1]) != per_tensor(x)[:1]).any()
 
 
@@ -230,38 +230,46 @@ def all_watched(record):
 def test_static_network_is_integers_only(monkeypatch, how, weights):
     x = batch()
     network = flows.static(small_model(), [x], weights=weights, activations=AFFINE_U8, how=how)
-    codes = AFFINE_U8(x, network.input).codes
-    expected = network.integers(codes)
+    edges = network.edges(x)
+    codes, expected = edges["x:codes"], edges[f"{network.graph.outputs[0]}:codes"]
     assert len(np.unique(expected)) > 20
     # Compiled kernels take plain arrays only; their NumPy twins, equal to the bit, keep the watch.
     monkeypatch.setattr(
         "numq.arithmetic.accumulate.matmul", lambda a, weight: matmul_numpy(a, weight.panels)
     )
     monkeypatch.setattr("numq.arithmetic.requantize.uses_kernels", lambda: False)
-    plain = [
-        dataclasses.replace(layer, operand=pack_weight(layer.w.T, isa=Isa.NUMPY))
-        for layer in network.layers
-    ]
-    network = dataclasses.replace(network, layers=tuple(plain))
+    layers = []
+
+    def plain_layer(*args, **kwargs):
+        layer = prepare_static(*args, **kwargs)
+        operand = pack_weight(layer.w.T, isa=Isa.NUMPY)
+        layer = dataclasses.replace(layer, operand=operand)
+        floating = layer.requantizer.multiplier.dtype.kind == "f"
+        layers.append(layer if floating else all_watched(layer))
+        return layers[-1]
+
+    monkeypatch.setattr("numq.graph.quantized.ops.prepare_static", plain_layer)
+    steps = flows.Network(network.graph).program.steps
+    first, last = (op.op for op in (network.graph.nodes[0], network.graph.nodes[-1]))
+    assert (first, last, len(layers)) == ("QuantizeLinear", "DequantizeLinear", 3)
     if how in (Requantization.F32_EVEN, Requantization.F64_AWAY):
-        sums = static_accumulators(watched(codes), plain[0])
+        sums = static_accumulators(watched(codes), layers[0])
         with pytest.raises(AssertionError, match="a float"):
-            requantize(sums, plain[0].requantizer)
+            requantize(sums, layers[0].requantizer)
         return
-    # First only the input is watched: that the result still is shows that nothing took it off.
-    every = dataclasses.replace(network, layers=tuple(map(all_watched, network.layers)))
-    for each in (network, every):
-        result = each.integers(watched(codes))
-        assert (type(result), result.tolist()) == (NoFloat, expected.tolist())
+    result = watched(codes)
+    for step in steps[1:-1]:
+        result = step(result)
+    assert (type(result), result.tolist()) == (NoFloat, expected.tolist())
 
 
 def test_nesting_does_not_matter():
     model, x = small_model(), batch()
     a, b, c, d, e = model.layers
     nested = Sequential(Sequential(a), Sequential(b, Sequential(c, d)), e)
-    for flow in (flows.weight_only, flows.dynamic, lambda m: flows.static(m, [x])):
-        assert (flow(nested)(x) == flow(model)(x)).all()
-        assert (flow(model)(x[:0]).shape, flow(model)(x).dtype) == ((0, 5), np.float32)
+    for flow in (flows.weight_only, flows.dynamic, lambda m, x: flows.static(m, [x])):
+        assert (flow(nested, x)(x) == flow(model, x)(x)).all()
+        assert (flow(model, x)(x[:0]).shape, flow(model, x)(x).dtype) == ((0, 5), np.float32)
 
 
 def test_static_ranges_are_those_of_the_float_activations():
@@ -269,11 +277,9 @@ def test_static_ranges_are_those_of_the_float_activations():
     edges = [x, *(run(Sequential(*model.layers[:n]), x) for n in (2, 3, 5))]
     params = [PER_TENSOR_INT8.qparams(edge) for edge in edges]
     network = static(model, x)
-    assert (network.input, network.output) == (params[0], params[3])
-    assert static(model, *np.split(x, [1, 9, 30])).input == params[0]
-    for i, (layer, relu) in enumerate(zip(network.layers, (True, False, True), strict=True)):
-        z, r = [int(p.zero_point) for p in params[i : i + 2]], layer.requantizer
-        assert [layer.z_x, r.zero_point, r.qmin] == [*z, z[1] if relu else -128]
+    assert list(network.graph.qparams.values()) == params
+    split = static(model, *np.split(x, [1, 9, 30]))
+    assert split.graph.qparams["x:codes"] == params[0]
 
 
 def with_(i, j, value):
@@ -286,17 +292,25 @@ def static(model, *calibration, weights=WEIGHTS_INT8):
     return flows.static(model, calibration, weights=weights)
 
 
-Tanh = type("Tanh", (Module,), {"forward": lambda self, x: x})
-M, X, QUIET = small_model(), batch(), small_model()
-QUIET.layers[0].weight.data[2] *= 1e-12  # so small that no int32 holds the bias
+def quiet(model):
+    """Weights of one channel so small that no int32 holds the bias."""
+    factor = np.where(np.arange(9) == 2, 1e-12, 1).astype(np.float32)
+    model.layers[0].weight.data = model.layers[0].weight.data * factor[:, None]
+    return model
+
+
+M, X, QUIET = small_model(), batch(), quiet(small_model())
+M(X)
 W, Q8, ROWS = WEIGHTS_INT8(np.ones((9, 12))), nq.QParams(1.0, 0, nq.INT8), WEIGHTS_INT8(X).qparams
 
 
 @pytest.mark.parametrize(
     ("action", "error", "message"),
     [
-        (lambda: static(Sequential(M, Tanh()), X), TypeError, "model holds .*Tanh"),
-        (lambda: static(Sequential(ReLU(), M), X), ValueError, "ReLU that follows no"),
+        (lambda: static(Sequential(ReLU()), X), ValueError, "graph has no Conv or Gemm"),
+        (lambda: static(lambda x: x, X), TypeError, "model is"),
+        (lambda: flows.dynamic(small_model()), ValueError, "run the model once before"),
+        (lambda: flows.static(M, X), TypeError, "calibration is one array"),
         (lambda: static(M), ValueError, "calibration is empty"),
         (lambda: static(M, X, with_(3, 5, np.nan)), ValueError, r"\[3, 5\] is nan"),
         (lambda: static(M, X, with_(3, 5, 1e39)), ValueError, r"\[3, 5\]"),

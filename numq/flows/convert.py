@@ -115,7 +115,7 @@ def static(
     weights: Quantizer = WEIGHTS_INT8,
     activations: Quantizer = PER_TENSOR_INT8,
     output: Quantizer = PER_TENSOR_INT8,
-    how: Requantization = Requantization.GEMMLOWP_DOUBLE,
+    how: Requantization = Requantization.FIXED_SINGLE_UP,
 ) -> Network:
     """Integers from the quantized input to the output, ranges calibrated beforehand.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,16 @@ class Network:
 
     Attributes:
         graph: its nodes, constants and the meaning of its codes.
+        program: the same with its weights laid out for this processor.
     """
 
     def __init__(self, graph: Graph) -> None:
-        """Keep the graph; weights are laid out at the first call."""
-        self.graph = graph
+        """Lay out the weights for this processor.
 
-    @cached_property
-    def program(self) -> Program:
-        """The graph with its weights laid out for this processor."""
-        return Program(self.graph)
+        Raises:
+            ValueError: parameters that no kernel can use.
+        """
+        self.graph, self.program = graph, Program(graph)
 
     def __call__(self, *inputs: ArrayLike) -> Any:
         """Real numbers in, float32 out; several outputs come as a list."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from numq.arithmetic.requantize import Requantization
-from numq.arrays import Array, as_float32, check_type
+from numq.arrays import Array, check_type
 from numq.formats import INT8
 from numq.granularity import PerChannel, PerTensor
 from numq.graph import Graph, Node, Program, run
@@ -52,13 +52,15 @@ class Recipe:
         weights: per tensor or per channel of axis 0, 8 bits or fewer.
         activations: per tensor, 8 bits or fewer; of the input and between layers.
         output: the same, of the network's outputs.
-        how: the arithmetic of requantization.
+        how: the arithmetic of requantization. One rounding by default: codes of few bits make
+            small accumulators, of which the first of two roundings leaves little (with 2-bit codes
+            9 % of a layer's results came out one code higher).
     """
 
     weights: Quantizer = WEIGHTS_INT8
     activations: Quantizer = PER_TENSOR_INT8
     output: Quantizer = PER_TENSOR_INT8
-    how: Requantization = Requantization.GEMMLOWP_DOUBLE
+    how: Requantization = Requantization.FIXED_SINGLE_UP
 
     def __post_init__(self) -> None:
         """Refuse what an integer network cannot use."""
@@ -156,7 +158,7 @@ def calibrate(prepared: Prepared, batches: Iterable[ArrayLike | tuple[ArrayLike,
     count = 0
     for batch in batches:
         given = batch if isinstance(batch, tuple) else (batch,)
-        run(program, [as_float32(x, "batches") for x in given], visit)
+        run(program, given, visit)
         count += 1
     if not count:
         raise ValueError("batches is empty; at least one non-empty batch is needed")

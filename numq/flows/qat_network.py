@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from numq import autograd as ag
 from numq.arrays import FloatArray, check_type
-from numq.autograd import Tensor, parameter
+from numq.autograd import Tensor, parameter, record
 from numq.flows.fuse import attach_batch_norm, folded, fuse_relu, products
 from numq.flows.prepare import FIXED_RANGES, PASSING, is_integer
 from numq.flows.qat_weights import Estimator, QATRecipe, fake_quantized, weight_codes
@@ -61,6 +61,8 @@ class QATNetwork(Module):
         graph: what runs; normalization is one node with the weights before it.
         recipe: quantizers and estimators.
         constants: the graph's constants as tensors, parameters learn.
+        edges: what quantizes each edge that has a range of its own.
+        sources: the edge of `edges` that gave each edge its codes.
         scales: learned steps by the name of their weight or edge.
         ranges: (2,) observed ends of each edge, NaN until something was seen.
         zero_points: of the edges whose step is learned, NaN until something was seen.
@@ -77,6 +79,10 @@ class QATNetwork(Module):
             learns = name in graph.parameters and constant.dtype.kind == "f"
             self.constants[name] = Tensor(constant, requires_grad=learns)
         self.edges = self._edges()
+        self.sources = {edge: edge for edge in self.edges}
+        for node in graph:
+            if node.op in PASSING and node.inputs[0] in self.sources:
+                self.sources[node.output] = self.sources[node.inputs[0]]
         self.scales: dict[str, Tensor] = {}
         self.ranges: dict[str, Tensor] = {}
         self.zero_points: dict[str, Tensor] = {}
@@ -146,8 +152,9 @@ class QATNetwork(Module):
             return apply(node.op, given, self._attributes(node))
         if node.op.startswith("Normalized"):
             return self._normalized(node, given)
-        w = fake_quantized(given[1], self.scales.get(node.inputs[1]), self.recipe)
-        return apply(node.op, [given[0], w, *given[2:]], self._attributes(node))
+        w, s_w = fake_quantized(given[1], self.scales.get(node.inputs[1]), self.recipe)
+        biases = [self._bias(node, b, s_w) for b in given[2:]]
+        return apply(node.op, [given[0], w, *biases], self._attributes(node))
 
     def _normalized(self, node: Node, given: list[Tensor]) -> Tensor:
         """Conv or Gemm with batch normalization folded into its quantized weights."""
@@ -157,11 +164,12 @@ class QATNetwork(Module):
         spread = Tensor(np.sqrt(var.data + w.dtype.type(node.attributes["epsilon"])))
         factor = gamma / spread  # (O,)
         column = (-1, *[1] * (w.ndim - 1))
-        w_q = fake_quantized(
+        w_q, s_w = fake_quantized(
             w * ag.reshape(factor, column), self.scales.get(node.inputs[1]), self.recipe
         )
         if not self.training or self.frozen:
-            return apply(op, [x, w_q, (b - mean) * factor + beta], attributes)
+            bias = self._bias(node, (b - mean) * factor + beta, s_w)
+            return apply(op, [x, w_q, bias], attributes)
         y = apply(op, [x, w, b], plain)
         axes = (0, *range(2, y.ndim))
         batch_mean = ag.mean(y, axes)
@@ -173,6 +181,17 @@ class QATNetwork(Module):
         shift = (b - batch_mean) * gamma / batch_spread + beta
         z = product + ag.reshape(shift, _channels(y))
         return ag.relu(z) if "activation" in attributes else z
+
+    def _bias(self, node: Node, b: Tensor, s_w: FloatArray) -> Tensor:
+        """Rounded to multiples of s_x·s_w, as int32 will hold it; identity gradient.
+
+        With few bits these are large steps, and a network that has not met them loses by them.
+        """
+        edge = self.sources.get(node.inputs[0])
+        if edge is None or self.recipe.activation_estimator is Estimator.BINARY:
+            return b
+        unit = (self.edge_qparams(edge).scale.astype(np.float64) * s_w).astype(b.dtype)
+        return record("FakeQuantize", (b,), np.rint(b.data / unit) * unit, lambda g: (g,))
 
     def _follow(self, node: Node, mean: FloatArray, var: FloatArray, count: int) -> None:
         """Running statistics go a tenth of the way, as nn.BatchNorm's (unbiased variance)."""

@@ -58,7 +58,7 @@ class QATRecipe:
     weight_estimator: Estimator = Estimator.STE
     activation_estimator: Estimator = Estimator.STE
     momentum: float = 0.1
-    how: Requantization = Requantization.GEMMLOWP_DOUBLE
+    how: Requantization = Requantization.FIXED_SINGLE_UP
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained or converted."""
@@ -76,8 +76,8 @@ class QATRecipe:
         return Recipe(self.weights, self.activations, self.output, self.how)
 
 
-def fake_quantized(w: Tensor, scale: Tensor | None, recipe: QATRecipe) -> Tensor:
-    """The weight as the integer network will see it, with a gradient.
+def fake_quantized(w: Tensor, scale: Tensor | None, recipe: QATRecipe) -> tuple[Tensor, FloatArray]:
+    """The weight as the integer network will see it, with a gradient; and its scale.
 
     Args:
         w: (out, ...), batch normalization folded in.
@@ -87,14 +87,18 @@ def fake_quantized(w: Tensor, scale: Tensor | None, recipe: QATRecipe) -> Tensor
     kind, quantizer = recipe.weight_estimator, recipe.weights
     if kind is Estimator.LSQ:
         assert scale is not None
-        return lsq(w, scale, quantizer.format, quantizer.granularity)
+        step = np.maximum(scale.data, SMALLEST_SCALE)
+        return lsq(w, scale, quantizer.format, quantizer.granularity), step
     if kind is Estimator.STE:
-        return fake_quantize_ste(w, quantizer.qparams(w.data))
+        params = quantizer.qparams(w.data)
+        return fake_quantize_ste(w, params), params.scale
     by_channel: dict[Estimator, Callable[[Tensor], Tensor]] = {
         Estimator.BINARY: binary_weights,
         Estimator.TERNARY: ternary_weights,
     }
-    return by_channel[kind](w)
+    w_q = by_channel[kind](w)
+    size = np.abs(w_q.data).max(axis=tuple(range(1, w.ndim)))
+    return w_q, np.where(size > 0, size, 1).astype(w.dtype)  # a channel of zeros has any scale
 
 
 def weight_codes(w: FloatArray, scale: FloatArray | None, recipe: QATRecipe) -> QTensor:
@@ -110,7 +114,5 @@ def weight_codes(w: FloatArray, scale: FloatArray | None, recipe: QATRecipe) -> 
         return quantize(w, params, rule=TORCH_FAKE_QUANTIZE)
     if kind is Estimator.STE:
         return quantizer(w)
-    seen = fake_quantized(Tensor(w), None, recipe).data
-    alpha = np.abs(seen).max(axis=tuple(range(1, w.ndim)))
-    alpha = np.where(alpha > 0, alpha, 1)  # a channel of zeros
-    return QTensor(np.sign(seen).astype(np.int8), QParams(alpha, 0, INT2, PerChannel(0)))
+    w_q, alpha = fake_quantized(Tensor(w), None, recipe)
+    return QTensor(np.sign(w_q.data).astype(np.int8), QParams(alpha, 0, INT2, PerChannel(0)))

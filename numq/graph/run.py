@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from numpy.typing import ArrayLike
 
-from numq.arrays import Array, as_data
+from numq.arrays import Array, as_float32, as_int
 from numq.autograd import Tensor, no_grad
 from numq.graph.graph import Graph, Node
 from numq.graph.operators import apply
@@ -47,14 +47,12 @@ def run(program: Program, inputs: Sequence[ArrayLike], visit: Visit | None = Non
 
     Args:
         program: a graph, prepared.
-        inputs: one for each input of the graph.
+        inputs: one for each input of the graph, real numbers as float32, or indices.
         visit: called with every edge's name and array, inputs included.
     """
     graph = program.graph
     _check_count(graph, inputs)
-    values: dict[str, Array] = {
-        name: as_data(x, name) for name, x in zip(graph.inputs, inputs, strict=True)
-    }
+    values = {name: _given(graph, name, x) for name, x in zip(graph.inputs, inputs, strict=True)}
     if visit:
         for name in graph.inputs:
             visit(name, values[name])
@@ -117,6 +115,12 @@ def _applied(node: Node, tensors: list[Tensor]) -> Tensor:
         return apply(node.op, tensors, node.attributes)
     except (ValueError, TypeError, IndexError) as error:
         raise type(error)(f"node {node.name} ({node.op}): {error}") from error
+
+
+def _given(graph: Graph, name: str, x: ArrayLike) -> Array:
+    """An input as float32; integers where it is used as indices."""
+    indices = any(n.op in ("Gather", "GatherND") and n.inputs[1] == name for n in graph)
+    return as_int(x, name) if indices else as_float32(x, name)
 
 
 def _check_count(graph: Graph, inputs: Sequence[object]) -> None:

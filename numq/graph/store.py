@@ -138,11 +138,15 @@ def _tensor(name: str, text: dict[str, Any], arrays: dict[str, Array]) -> QTenso
 
 
 def _encoded(value: Any) -> Any:
-    """A value as JSON: numbers, text and None as they are, values of ours by class and fields."""
+    """A value as JSON: numbers, text and None as they are, ours by class and fields."""
     if isinstance(value, Enum):
         return {"enum": type(value).__name__, "name": value.name}
     if is_dataclass(value) and not isinstance(value, type):
-        given = {f.name: _encoded(getattr(value, f.name)) for f in fields(value) if f.init}
+        given = {
+            f.name: _encoded(getattr(value, f.name))
+            for f in fields(value)
+            if f.init and getattr(value, f.name) != f.default
+        }
         return {"class": type(value).__name__, "fields": given}
     if isinstance(value, tuple | list):
         return [_encoded(v) for v in value]
