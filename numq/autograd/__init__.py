@@ -27,6 +27,7 @@ from numq.autograd.elementwise import (
     tanh,
     where,
 )
+from numq.autograd.gradcheck import GradientError, gradcheck
 from numq.autograd.indexing import gather, index
 from numq.autograd.normalization import batch_norm, batch_norm_train, layer_norm
 from numq.autograd.pooling import avg_pool2d, global_avg_pool2d, max_pool2d
@@ -47,6 +48,7 @@ from numq.autograd.tensor import Operand, Tensor, as_tensor, no_grad, parameter,
 
 __all__ = [
     "GeluForm",
+    "GradientError",
     "Operand",
     "Tensor",
     "absolute",
@@ -68,6 +70,7 @@ __all__ = [
     "gather",
     "gelu",
     "global_avg_pool2d",
+    "gradcheck",
     "greater",
     "index",
     "layer_norm",

@@ -162,7 +162,7 @@ def _scattered(columns: FloatArray, x: Tensor, window: Window, out: Pair) -> Flo
     """The way back: every pixel collects the gradients of the windows that saw it."""
     n, c, height, width = x.shape
     (t, b), (left, r) = window.padding
-    parts = columns.reshape(c, -1, n, *out)
+    parts = columns.reshape(c, window.size[0] * window.size[1], n, *out)
     whole = np.zeros((c, n, height + t + b, width + left + r), columns.dtype)
     for i, (rows, cols) in enumerate(window.taps(out)):
         whole[:, :, rows, cols] += parts[:, i]

@@ -35,8 +35,8 @@ def batch_norm(
     """
     x, gamma, beta, mean, var = (as_tensor(t) for t in (x, gamma, beta, mean, var))
     _check(x, gamma=gamma, beta=beta, mean=mean, var=var)
-    inverse = 1 / np.sqrt(var.data + var.dtype.type(epsilon))
-    hat = (x.data - _column(mean.data, x)) * _column(inverse, x)
+    inverse = (1 / np.sqrt(var.data + var.dtype.type(epsilon))).astype(x.dtype)
+    hat = (x.data - _column(mean.data.astype(x.dtype), x)) * _column(inverse, x)
 
     def backward(g: FloatArray) -> tuple[FloatArray | None, ...]:
         to_x = g * _column(gamma.data * inverse, x)

@@ -34,7 +34,7 @@ def log_softmax(a: Operand, axis: int = -1) -> Tensor:
 
 
 def _log_softmax(x: FloatArray, axis: int) -> FloatArray:
-    with np.errstate(under="ignore", invalid="ignore"):
+    with np.errstate(under="ignore", over="ignore", invalid="ignore"):
         shifted = x - x.max(axis=axis, keepdims=True, initial=-np.inf)  # exp cannot overflow
         return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
 

@@ -114,7 +114,7 @@ def static(
     *,
     weights: Quantizer = WEIGHTS_INT8,
     activations: Quantizer = PER_TENSOR_INT8,
-    output: Quantizer = PER_TENSOR_INT8,
+    others: Quantizer = PER_TENSOR_INT8,
     how: Requantization = Requantization.FIXED_SINGLE_UP,
 ) -> Network:
     """Integers from the quantized input to the output, ranges calibrated beforehand.
@@ -125,14 +125,14 @@ def static(
         model: a module or a graph.
         calibration: batches of real numbers that stand for what will come.
         weights: per tensor or per channel of axis 0, 8 bits or fewer.
-        activations: per tensor; of the input and between layers.
-        output: per tensor; of the outputs.
+        activations: per tensor; of what a Conv or Gemm reads.
+        others: per tensor; of all other edges, the outputs among them.
         how: the arithmetic of requantization.
 
     Raises:
         ValueError: no calibration data, or a weight that no integer kernel can use.
     """
-    recipe = Recipe(weights, activations, output, how)
+    recipe = Recipe(weights, activations, others, how)
     if isinstance(calibration, np.ndarray):
         raise TypeError("calibration is one array; pass an iterable of batches, such as [array]")
     batches = list(calibration)

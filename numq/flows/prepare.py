@@ -50,8 +50,9 @@ class Recipe:
 
     Attributes:
         weights: per tensor or per channel of axis 0, 8 bits or fewer.
-        activations: per tensor, 8 bits or fewer; of the input and between layers.
-        output: the same, of the network's outputs.
+        activations: per tensor, 8 bits or fewer; of the edges that a Conv or Gemm reads, which is
+            where few bits save work.
+        others: the same, of all other edges: what is added, pooled or looked up, and the outputs.
         how: the arithmetic of requantization. One rounding by default: codes of few bits make
             small accumulators, of which the first of two roundings leaves little (with 2-bit codes
             9 % of a layer's results came out one code higher).
@@ -59,14 +60,14 @@ class Recipe:
 
     weights: Quantizer = WEIGHTS_INT8
     activations: Quantizer = PER_TENSOR_INT8
-    output: Quantizer = PER_TENSOR_INT8
+    others: Quantizer = PER_TENSOR_INT8
     how: Requantization = Requantization.FIXED_SINGLE_UP
 
     def __post_init__(self) -> None:
         """Refuse what an integer network cannot use."""
         check_type(self.weights, Quantizer, "weights")
         check_type(self.how, Requantization, "how")
-        for name in ("activations", "output"):
+        for name in ("activations", "others"):
             quantizer = getattr(self, name)
             check_type(quantizer, Quantizer, name)
             if not isinstance(quantizer.granularity, PerTensor) or quantizer.format.bits > 8:
@@ -114,8 +115,8 @@ def prepare(graph: Graph, recipe: Recipe = Recipe()) -> Prepared:
     edges: dict[str, Quantizer] = {}
     for node in integer:
         for edge in (*graph.activations(node), node.output):
-            last = edge in graph.outputs
-            edges[edge] = recipe.output if last else recipe.activations
+            multiplied = feeds_product(graph, edge)
+            edges[edge] = recipe.activations if multiplied else recipe.others
     return Prepared(graph, recipe, edges)
 
 
@@ -127,6 +128,14 @@ def is_integer(node: Node, graph: Graph) -> bool:
     if node.op in ("Add", "Concat"):
         return len(graph.activations(node)) == len(node.inputs)
     return node.op in INTEGER or node.op in PASSING
+
+
+def feeds_product(graph: Graph, edge: str) -> bool:
+    """Whether a Conv or Gemm reads the edge, as it is or moved about."""
+    return any(
+        node.op.endswith(WEIGHTED) or (node.op in PASSING and feeds_product(graph, node.output))
+        for node in graph.consumers(edge)
+    )
 
 
 def _floating(graph: Graph, name: str) -> bool:
