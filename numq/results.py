@@ -48,9 +48,9 @@ class Reader(Module):
     """An LSTM over the rows of a picture; its last state says which digit it was."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        """32 states, 10 classes."""
-        self.lstm = LSTM(8, 32, rng=rng)
-        self.out = Linear(32, 10, rng=rng)
+        """64 states, 10 classes."""
+        self.lstm = LSTM(8, 64, rng=rng)
+        self.out = Linear(64, 10, rng=rng)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 8, 8) → (N, 10)."""
@@ -111,7 +111,10 @@ def recipe(approach: Approach) -> QATRecipe:
     if approach.activations == 1:  # only the inner edges are binary; the doors keep 8 bits
         activations = AffineQuantizer(INT8)
     kinds = approach.estimator or (Estimator.STE, Estimator.STE)
-    return QATRecipe(weights, activations, weight_estimator=kinds[0], activation_estimator=kinds[1])
+    return QATRecipe(
+        weights, activations, weight_estimator=kinds[0], activation_estimator=kinds[1],
+        refresh=_BATCHES,
+    )  # fmt: skip
 
 
 def fit(model: Module, data: Digits, epochs: int, lr: float, rng: np.random.Generator) -> None:

@@ -314,5 +314,5 @@ def topological(root: Tensor, follow: Callable[[Tensor], bool]) -> list[Tensor]:
             seen.add(id(tensor))
             stack.append((tensor, True))
             inputs = tensor.node.inputs if tensor.node else ()
-            stack.extend((t, False) for t in inputs if follow(t))
+            stack.extend((t, False) for t in reversed(inputs) if follow(t))
     return order

@@ -19,13 +19,12 @@ from numq import autograd as ag
 from numq.arrays import FloatArray, check_type
 from numq.autograd import Tensor, parameter, record
 from numq.flows.fuse import attach_batch_norm, folded, fuse_relu, products
-from numq.flows.prepare import FIXED_RANGES, PASSING, is_integer
+from numq.flows.prepare import FIXED_RANGES, PASSING, feeds_product, is_integer
 from numq.flows.qat_weights import Estimator, QATRecipe, fake_quantized, weight_codes
 from numq.graph import Graph, Node, trace
 from numq.graph.operators import apply
 from numq.nn import Module
 from numq.qat import Mask, binary_activations, fake_quantize_ste, lsq, lsq_initial_scale
-from numq.qat.learned import SMALLEST_SCALE
 from numq.qparams import QParams
 from numq.qtensor import QTensor
 from numq.quantizers import Quantizer
@@ -63,7 +62,8 @@ class QATNetwork(Module):
         constants: the graph's constants as tensors, parameters learn.
         edges: what quantizes each edge that has a range of its own.
         sources: the edge of `edges` that gave each edge its codes.
-        scales: learned steps by the name of their weight or edge.
+        scales: natural logarithms of the learned steps, by the name of their weight or edge: a step
+            of the optimizer then changes a scale by a share of it, and never its sign.
         ranges: (2,) observed ends of each edge, NaN until something was seen.
         zero_points: of the edges whose step is learned, NaN until something was seen.
     """
@@ -72,6 +72,8 @@ class QATNetwork(Module):
         """Take copies of the graph's values."""
         self.graph, self.recipe = graph, recipe
         self.observing, self.frozen = True, False
+        self._params: dict[str, QParams] = {}
+        self._steps = 0
         self.constants: dict[str, Tensor] = {}
         for name, constant in graph.constants.items():
             if isinstance(constant, QTensor):
@@ -89,11 +91,11 @@ class QATNetwork(Module):
         for edge in self.edges:
             self.ranges[edge] = Tensor(np.full(2, np.nan))
             if self._learned(edge):
-                self.scales[edge] = parameter(np.float32(1))
+                self.scales[edge] = parameter(np.float32(0))
                 self.zero_points[edge] = Tensor(np.float32(np.nan))
         if recipe.weight_estimator is Estimator.LSQ:
             for node in self._weighted():
-                self.scales[node.inputs[1]] = parameter(self._initial_scale(node))
+                self.scales[node.inputs[1]] = parameter(np.log(self._initial_scale(node)))
 
     def _edges(self) -> dict[str, Quantizer]:
         """The edges that carry codes after conversion and have a range of their own."""
@@ -102,8 +104,8 @@ class QATNetwork(Module):
             if not self._quantized(node):
                 continue
             for edge in (*self.graph.activations(node), node.output):
-                last = edge in self.graph.outputs
-                chosen[edge] = self.recipe.output if last else self.recipe.activations
+                multiplied = feeds_product(self.graph, edge)
+                chosen[edge] = self.recipe.activations if multiplied else self.recipe.others
         if not self._weighted():
             raise ValueError("graph has no Conv or Gemm with a constant weight")
         passing = {n.output for n in self.graph if n.op in PASSING and n.inputs[0] in chosen}
@@ -137,6 +139,7 @@ class QATNetwork(Module):
 
     def forward(self, *inputs: Tensor) -> Tensor | list[Tensor]:
         """The outputs with the errors of quantization in them."""
+        self._steps += self.training
         values = dict(zip(self.graph.inputs, inputs, strict=True))
         for name in self.graph.inputs:
             values[name] = self._edge(name, values[name])
@@ -152,7 +155,7 @@ class QATNetwork(Module):
             return apply(node.op, given, self._attributes(node))
         if node.op.startswith("Normalized"):
             return self._normalized(node, given)
-        w, s_w = fake_quantized(given[1], self.scales.get(node.inputs[1]), self.recipe)
+        w, s_w = self._weight(node, given[1])
         biases = [self._bias(node, b, s_w) for b in given[2:]]
         return apply(node.op, [given[0], w, *biases], self._attributes(node))
 
@@ -164,9 +167,7 @@ class QATNetwork(Module):
         spread = Tensor(np.sqrt(var.data + w.dtype.type(node.attributes["epsilon"])))
         factor = gamma / spread  # (O,)
         column = (-1, *[1] * (w.ndim - 1))
-        w_q, s_w = fake_quantized(
-            w * ag.reshape(factor, column), self.scales.get(node.inputs[1]), self.recipe
-        )
+        w_q, s_w = self._weight(node, w * ag.reshape(factor, column))
         if not self.training or self.frozen:
             bias = self._bias(node, (b - mean) * factor + beta, s_w)
             return apply(op, [x, w_q, bias], attributes)
@@ -181,6 +182,17 @@ class QATNetwork(Module):
         shift = (b - batch_mean) * gamma / batch_spread + beta
         z = product + ag.reshape(shift, _channels(y))
         return ag.relu(z) if "activation" in attributes else z
+
+    def _weight(self, node: Node, w: Tensor) -> tuple[Tensor, FloatArray]:
+        """The weight fake-quantized, and its scale."""
+        name = node.inputs[1]
+        if name in self.scales:
+            return fake_quantized(w, ag.exp(self.scales[name]), self.recipe)
+        if self.recipe.weight_estimator is not Estimator.STE or not self.training:
+            return fake_quantized(w, None, self.recipe)
+        if name not in self._params or self._steps % self.recipe.refresh == 0:
+            self._params[name] = self.recipe.weights.qparams(w.data)
+        return fake_quantized(w, self._params[name], self.recipe)
 
     def _bias(self, node: Node, b: Tensor, s_w: FloatArray) -> Tensor:
         """Rounded to multiples of s_x·s_w, as int32 will hold it; identity gradient.
@@ -203,7 +215,7 @@ class QATNetwork(Module):
     def _attributes(self, node: Node) -> Mapping[str, object]:
         """Those of the node; a ReLU gives way to a binary activation behind it."""
         binary = self.recipe.activation_estimator is Estimator.BINARY
-        if binary and node.output not in self.graph.outputs:
+        if binary and feeds_product(self.graph, node.output):
             return {k: v for k, v in node.attributes.items() if k != "activation"}
         return node.attributes
 
@@ -211,14 +223,13 @@ class QATNetwork(Module):
         """What the edge carries, as codes would."""
         if edge not in self.edges:
             return x
-        inner = edge not in (*self.graph.inputs, *self.graph.outputs)
+        inner = edge not in self.graph.inputs and feeds_product(self.graph, edge)
         if self.recipe.activation_estimator is Estimator.BINARY and inner:
             return binary_activations(x)
         self._observe(edge, x.data)
         if edge in self.scales:
-            return lsq(
-                x, self.scales[edge], self.edges[edge].format, zero_point=self.zero_points[edge]
-            )
+            step, zero = ag.exp(self.scales[edge]), self.zero_points[edge]
+            return lsq(x, step, self.edges[edge].format, zero_point=zero)
         return fake_quantize_ste(x, self.edge_qparams(edge), mask=Mask.ROUNDED_INSIDE)
 
     def _observe(self, edge: str, x: FloatArray) -> None:
@@ -233,7 +244,7 @@ class QATNetwork(Module):
         self.ranges[edge].data = ends if new else old + self.recipe.momentum * (ends - old)
         if new and edge in self.scales:
             params = self.edge_qparams(edge, observed=True)
-            self.scales[edge].data = params.scale.astype(np.float32)
+            self.scales[edge].data = np.log(params.scale.astype(np.float32))
             self.zero_points[edge].data = params.zero_point.astype(np.float32)
 
     def edge_qparams(self, edge: str, *, observed: bool = False) -> QParams:
@@ -253,7 +264,7 @@ class QATNetwork(Module):
         if np.isnan(low):
             raise ValueError(f"edge {edge} has seen nothing; run a batch through the network first")
         if edge in self.scales and not observed:
-            step = np.maximum(self.scales[edge].data, SMALLEST_SCALE)
+            step = np.exp(self.scales[edge].data)
             zero = int(self.zero_points[edge].data)
             return QParams(step, zero, quantizer.format)
         return quantizer.qparams_for(low, high)
@@ -274,8 +285,9 @@ class QATNetwork(Module):
                 continue
             w, b = self._folded(node)
             names = [f"{node.name}.weight:codes", f"{node.name}.bias:float"]
-            scale = self.scales.get(node.inputs[1])
-            codes[names[0]] = weight_codes(w, None if scale is None else scale.data, self.recipe)
+            known = self.scales.get(node.inputs[1])
+            scale = None if known is None else np.exp(known.data)
+            codes[names[0]] = weight_codes(w, scale, self.recipe)
             constants |= {names[0]: w} | ({} if b is None else {names[1]: b})
             inputs = (node.inputs[0], *names[: 1 if b is None else 2])
             op = node.op.removeprefix("Normalized")

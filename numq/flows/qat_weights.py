@@ -20,7 +20,6 @@ from numq.qat import (
     lsq,
     ternary_weights,
 )
-from numq.qat.learned import SMALLEST_SCALE
 from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
 from numq.quantizers import Quantizer
@@ -43,21 +42,24 @@ class QATRecipe:
     Attributes:
         weights: format, granularity and observer of the weights, per channel of axis 0 or per
             tensor.
-        activations: the same of the edges, per tensor.
-        output: of the network's outputs.
+        activations: the same of the edges that a Conv or Gemm reads, per tensor.
+        others: the same of all other edges, the outputs among them.
         weight_estimator: how gradients reach the weights.
         activation_estimator: how gradients pass the edges; BINARY takes the place of a ReLU, and
-            leaves inputs and outputs of the network to `activations` and `output`.
+            leaves the inputs of the network, and edges that no product reads, to the quantizers.
         momentum: weight of the newest batch in the moving average of an observed range.
+        refresh: steps of training between two looks at a weight's range, which an observer that
+            searches makes slow.
         how: the arithmetic of requantization after conversion.
     """
 
     weights: Quantizer = WEIGHTS_INT8
     activations: Quantizer = PER_TENSOR_INT8
-    output: Quantizer = PER_TENSOR_INT8
+    others: Quantizer = PER_TENSOR_INT8
     weight_estimator: Estimator = Estimator.STE
     activation_estimator: Estimator = Estimator.STE
     momentum: float = 0.1
+    refresh: int = 1
     how: Requantization = Requantization.FIXED_SINGLE_UP
 
     def __post_init__(self) -> None:
@@ -69,28 +71,31 @@ class QATRecipe:
             raise ValueError("activation_estimator is TERNARY; that is for weights alone")
         if not 0 < self.momentum <= 1:
             raise ValueError(f"momentum is {self.momentum}; allowed is (0, 1]")
+        if self.refresh < 1:
+            raise ValueError(f"refresh is {self.refresh}; allowed are integers from 1 on")
 
     @property
     def static(self) -> Recipe:
         """The same after training."""
-        return Recipe(self.weights, self.activations, self.output, self.how)
+        return Recipe(self.weights, self.activations, self.others, self.how)
 
 
-def fake_quantized(w: Tensor, scale: Tensor | None, recipe: QATRecipe) -> tuple[Tensor, FloatArray]:
+def fake_quantized(
+    w: Tensor, step: Tensor | QParams | None, recipe: QATRecipe
+) -> tuple[Tensor, FloatArray]:
     """The weight as the integer network will see it, with a gradient; and its scale.
 
     Args:
         w: (out, ...), batch normalization folded in.
-        scale: the learned step, for LSQ.
+        step: the learned step for LSQ, parameters chosen beforehand for STE.
         recipe: estimator and quantizer.
     """
     kind, quantizer = recipe.weight_estimator, recipe.weights
     if kind is Estimator.LSQ:
-        assert scale is not None
-        step = np.maximum(scale.data, SMALLEST_SCALE)
-        return lsq(w, scale, quantizer.format, quantizer.granularity), step
+        assert isinstance(step, Tensor)
+        return lsq(w, step, quantizer.format, quantizer.granularity), step.data
     if kind is Estimator.STE:
-        params = quantizer.qparams(w.data)
+        params = step if isinstance(step, QParams) else quantizer.qparams(w.data)
         return fake_quantize_ste(w, params), params.scale
     by_channel: dict[Estimator, Callable[[Tensor], Tensor]] = {
         Estimator.BINARY: binary_weights,
@@ -109,8 +114,7 @@ def weight_codes(w: FloatArray, scale: FloatArray | None, recipe: QATRecipe) -> 
     kind, quantizer = recipe.weight_estimator, recipe.weights
     if kind is Estimator.LSQ:
         assert scale is not None
-        step = np.maximum(scale, SMALLEST_SCALE)
-        params = QParams(step, 0, quantizer.format, quantizer.granularity)
+        params = QParams(scale, 0, quantizer.format, quantizer.granularity)
         return quantize(w, params, rule=TORCH_FAKE_QUANTIZE)
     if kind is Estimator.STE:
         return quantizer(w)

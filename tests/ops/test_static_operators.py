@@ -1,0 +1,255 @@
+"""Integer operators on codes against rational arithmetic and against ONNX Runtime."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import numq as nq
+from numq import Requantization, ops
+
+FIXED = [Requantization.GEMMLOWP_DOUBLE, Requantization.FIXED_SINGLE_UP]
+codes8 = st.integers(-128, 127)
+scales = st.floats(2**-12, 4, width=32)
+
+
+def params(scale, zero=0, fmt=nq.INT8):
+    return nq.QParams(scale, zero, fmt)
+
+
+def real(codes, p):
+    """The exact real numbers of codes, per tensor."""
+    scale, zero = Fraction(float(p.scale)), int(p.zero_point)
+    return np.vectorize(lambda c: scale * (int(c) - zero), otypes=[object])(codes)
+
+
+def assert_near(codes, exact, out, distance=Fraction(0), low=None):
+    """Codes are the exact steps, rounded and clamped; where a tie is nearer than `distance`, ±½."""
+    low = out.format.qmin if low is None else low
+    steps = np.vectorize(lambda v: v / Fraction(float(out.scale)), otypes=[object])(exact)
+    for code, step in zip(codes.ravel(), steps.ravel(), strict=True):
+        wanted = min(max(step + int(out.zero_point), low), out.format.qmax)
+        assert abs(int(code) - wanted) <= Fraction(1, 2) + distance
+
+
+@given(st.lists(st.tuples(codes8, codes8), min_size=1, max_size=20), scales, scales, scales,
+       codes8, codes8, codes8, st.booleans())  # fmt: skip
+def test_add_is_exact_but_for_ties(pairs, s_a, s_b, s_y, z_a, z_b, z_y, relu):
+    a, b, out = params(s_a, z_a), params(s_b, z_b), params(s_y, z_y)
+    try:
+        layer = ops.prepare_static_add(a, b, out, relu=relu)
+    except ValueError:
+        assert (s_a + s_b) / s_y > 2**13  # no shift of 8 bits is left
+        return
+    x, y = (np.array(c, np.int8) for c in zip(*pairs, strict=True))
+    codes = ops.add_static(x, y, layer)
+    assert codes.dtype == np.int8
+    distance = Fraction(255, 2**layer.shift)
+    low = max(-128, z_y) if relu else -128
+    assert_near(codes, real(x, a) + real(y, b), out, distance, low)
+
+
+def test_add_by_hand():
+    layer = ops.prepare_static_add(params(0.5, 1), params(0.25), params(1.0, -2))
+    # 0.5·(3 − 1) + 0.25·2 = 1.5: half up gives 2, minus 2; 0.5·(−1 − 1) − 0.5 = −1.5 gives −1.
+    y = ops.add_static(np.int8([3, -1, 127]), np.int8([2, -2, 127]), layer)
+    assert y.tolist() == [0, -3, 93]
+    assert ops.add_static(np.zeros((2, 0), np.int8), np.zeros((1, 1), np.int8), layer).shape == (
+        2,
+        0,
+    )
+
+
+@pytest.mark.parametrize("how", FIXED)
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "weight", "move"),
+    [
+        ((2, 3, 5, 6), (4, 3, 3, 2), {"stride": (2, 1), "padding": ((1, 0), (0, 1))}),
+        ((1, 4, 5, 5), (8, 1, 3, 3), {"groups": 4, "padding": ((1, 1), (1, 1))}),
+        ((1, 4, 6, 5), (4, 1, 3, 3), {"groups": 4, "dilation": (2, 1)}),
+        ((0, 3, 4, 4), (2, 3, 1, 1), {}),
+    ],
+)
+def test_convolution_is_the_exact_computation(shape, weight, move, how, relu):
+    rng = np.random.default_rng(0)
+    x, out = params(0.03, 11, nq.UINT8), params(0.11, -20)
+    w = nq.AffineQuantizer(nq.INT4, nq.PerChannel(0))(rng.normal(size=weight))
+    bias = rng.normal(size=weight[0])
+    codes = rng.integers(0, 256, shape).astype(np.uint8)
+    layer = ops.prepare_static_conv2d(x, w, bias, out, how, relu=relu, **move)
+    y = ops.conv2d_static(codes, layer)
+    unit = float(x.scale) * w.scale.astype(np.float64)
+    whole = nq.autograd.conv2d(
+        codes.astype(np.float64) - 11,
+        w.codes - w.zero_point.reshape(-1, 1, 1, 1).astype(np.float64),
+        np.rint(bias / unit),
+        **move,
+    )  # integers, exact in float64
+    steps = whole.data * (unit / float(out.scale))[:, None, None]
+    # Half a step, and the rounding of the multiplier; half a step is halved again where the high
+    # product is rounded, too (the multipliers are below ½).
+    slack = 0.5 + np.abs(steps) * 2.0**-30 + (0.25 if how is FIXED[0] else 0)
+    low = -20 if relu else -128
+    assert (np.abs(y - np.clip(steps - 20, low, 127)) <= slack).all()
+    assert y.dtype == np.int8
+
+
+@pytest.mark.parametrize("size", [(2, 2), (3, 1)])
+def test_max_pool_is_that_of_the_numbers(size):
+    rng = np.random.default_rng(1)
+    codes = rng.integers(-128, 128, (2, 3, 5, 6)).astype(np.int8)
+    padding = ((1, 0), (0, 0))
+    y = ops.max_pool2d_static(codes, size, (2, 1), padding)
+    z = nq.autograd.max_pool2d(codes.astype(np.float32), size, stride=(2, 1), padding=padding)
+    assert (y == z.data).all()
+    assert y.dtype == np.int8
+
+
+@pytest.mark.parametrize("how", FIXED)
+@pytest.mark.parametrize("include", [False, True])
+def test_average_pool_rounds_the_exact_mean(how, include):
+    rng = np.random.default_rng(2)
+    x, out = params(0.02, 7, nq.UINT8), params(0.017, 3, nq.UINT8)
+    codes = rng.integers(0, 256, (2, 2, 5, 5)).astype(np.uint8)
+    layer, padding = ops.prepare_static_average(x, out, how), ((1, 1), (0, 1))
+    y = ops.avg_pool2d_static(
+        codes, layer, (3, 2), stride=(2, 2), padding=padding, count_include_pad=include
+    )
+    values = (codes.astype(np.float64) - 7) * float(x.scale)
+    mean = nq.autograd.avg_pool2d(
+        values, (3, 2), stride=(2, 2), padding=padding, count_include_pad=include
+    )
+    slack = 0.5 + 1e-6 + (0.25 if how is FIXED[0] else 0)
+    assert (np.abs(y - np.clip(mean.data / float(out.scale) + 3, 0, 255)) <= slack).all()
+    y = ops.global_avg_pool2d_static(codes, layer)
+    exact = values.mean(axis=(2, 3), keepdims=True) / float(out.scale) + 3
+    assert (np.abs(y - exact) <= slack).all()
+
+
+@given(scales, codes8, scales, codes8)
+def test_tables_hold_every_answer(s_x, z_x, s_y, z_y):
+    x, out = params(s_x, z_x), params(s_y, z_y)
+    codes = np.arange(-128, 128).astype(np.int8)
+    y = ops.apply_table(codes, ops.prepare_table(np.tanh, x, out))
+    values = np.tanh(nq.QTensor(codes, x).dequantize(np.float64))
+    assert (y == nq.quantize(values, out).codes).all()
+    assert (ops.apply_table(codes[::-1].reshape(2, 128).T, ops.prepare_table(np.tanh, x, out))
+            == y[::-1].reshape(2, 128).T).all()  # fmt: skip
+
+
+def test_ranges_known_in_advance():
+    for fmt in (nq.INT8, nq.UINT8, nq.INT4):
+        s, t = ops.sigmoid_qparams(fmt), ops.tanh_qparams(fmt)
+        steps = 2.0**fmt.bits
+        assert (s.range[0], s.range[1]) == (0, 1 - 1 / steps)
+        assert (t.range[0], t.range[1]) == (-1, 1 - 2 / steps)
+    assert (float(ops.tanh_qparams(nq.INT8).scale), int(ops.tanh_qparams(nq.INT8).zero_point)) == (1 / 128, 0)  # fmt: skip
+    assert int(ops.sigmoid_qparams(nq.INT8).zero_point) == -128
+
+
+def test_concat_keeps_what_means_the_same():
+    a, b = params(0.5, 3), params(0.25, -1)
+    layer = ops.prepare_static_concat([a, b], a)
+    y = ops.concat_static([np.int8([[1, 2]]), np.int8([[3, -1]])], layer, 1)
+    assert y.tolist() == [[1, 2, 5, 3]]  # 0.25·4 = 0.5·(5 − 3); zero is zero
+
+
+# onnxruntime's own kernels.
+
+ORT_OPS = {"QLinearConv": "", "MaxPool": "", "QLinearAdd": "com.microsoft",
+           "QLinearGlobalAveragePool": "com.microsoft"}  # fmt: skip
+
+
+def onnxruntime(op, constants, x, **attributes):
+    """The answer of one node; `constants` are its inputs in order, None where x goes."""
+    onnx, ort = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    helper, kind = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype
+    names = [f"i{k}" for k in range(len(constants))]
+    node = helper.make_node(op, names, ["y"], domain=ORT_OPS[op], **attributes)
+    inits = [
+        onnx.numpy_helper.from_array(np.asarray(c), n)
+        for n, c in zip(names, constants, strict=True) if c is not None
+    ]  # fmt: skip
+    graph = helper.make_graph(
+        [node], "g", [helper.make_tensor_value_info(names[constants.index(None)] if None in constants else "", kind(x.dtype), x.shape)],
+        [helper.make_tensor_value_info("y", kind(x.dtype), None)], inits,
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {graph.input[0].name: x})[0]
+
+
+def numbers(p):
+    return np.float32(p.scale), p.zero_point.astype(p.format.dtype)
+
+
+def test_convolution_is_onnxruntimes():
+    rng = np.random.default_rng(3)
+    x, out = params(0.03, 130, nq.UINT8), params(2.0**-3, 100, nq.UINT8)
+    w = nq.QTensor(
+        rng.integers(-127, 128, (6, 4, 3, 3)).astype(np.int8),
+        nq.QParams(2.0 ** -rng.integers(5, 9, 6), 0, nq.INT8, nq.PerChannel(0)),
+    )
+    codes = rng.integers(0, 256, (2, 4, 7, 7)).astype(np.uint8)
+    bias = rng.normal(size=6)
+    how, padding = Requantization.F32_EVEN, ((1, 1), (1, 1))
+    layer = ops.prepare_static_conv2d(x, w, bias, out, how, padding=padding)
+    theirs = onnxruntime(
+        "QLinearConv",
+        [None, *numbers(x), w.codes, w.scale, np.zeros(6, np.int8), *numbers(out), layer.bias],
+        codes, pads=[1, 1, 1, 1],
+    )  # fmt: skip
+    assert (ops.conv2d_static(codes, layer) == theirs).all()
+
+
+def test_pooling_and_adding_are_onnxruntimes_but_for_ties():
+    rng = np.random.default_rng(4)
+    codes, other = rng.integers(0, 256, (2, 2, 3, 4, 6)).astype(np.uint8)
+    theirs = onnxruntime("MaxPool", [None], codes, kernel_shape=[2, 2], strides=[2, 1])
+    assert (ops.max_pool2d_static(codes, (2, 2), (2, 1)) == theirs).all()
+    a, b, out = (params(s, z, nq.UINT8) for s, z in ((0.03, 100), (0.011, 5), (0.037, 77)))
+    theirs = onnxruntime(
+        "QLinearAdd", [None, *numbers(a), other, *numbers(b), *numbers(out)], codes
+    ).astype(int)
+    ours = ops.add_static(codes, other, ops.prepare_static_add(a, b, out))
+    assert (np.abs(ours - theirs) <= 1).all()
+    exact = real(codes, a) + real(other, b)
+    for i in np.argwhere(ours != theirs):  # a tie, to float32's precision
+        step = exact[tuple(i)] / Fraction(float(out.scale))
+        assert abs(step % 1 - Fraction(1, 2)) < Fraction(1, 2**12)
+    layer = ops.prepare_static_average(a, out, Requantization.FIXED_SINGLE_UP)
+    theirs = onnxruntime(
+        "QLinearGlobalAveragePool", [None, *numbers(a), *numbers(out)], codes
+    ).astype(int)
+    assert (np.abs(ops.global_avg_pool2d_static(codes, layer) - theirs) <= 1).all()
+
+
+W = nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(0))(np.ones((2, 3, 2, 2)))
+P, C = params(1.0), np.zeros((1, 3, 4, 4), np.int8)
+
+
+@pytest.mark.parametrize(
+    ("action", "error", "message"),
+    [
+        (lambda: ops.prepare_static_conv2d(P, W, [1.0], P), ValueError, r"bias has shape \(1,\)"),
+        (lambda: ops.prepare_static_conv2d(P, nq.SymmetricQuantizer(nq.INT8)(np.ones((2, 2))), None,
+                                           P), ValueError, r"w is int8 PerTensor\(\) of shape"),
+        (lambda: ops.prepare_static_conv2d(params([1.0, 2.0]) if False else W.qparams, W, None, P),
+         ValueError, "x has scales"),
+        (lambda: ops.conv2d_static(C.astype(np.uint8), ops.prepare_static_conv2d(P, W, None, P)),
+         TypeError, "codes has dtype uint8"),
+        (lambda: ops.prepare_static_add(P, P, params(1e-6)), ValueError, "too small for its inputs"),
+        (lambda: ops.add_static(C, C[:, :2], ops.prepare_static_add(P, P, P)), ValueError, "broad"),
+        (lambda: ops.apply_table(np.int8([9]), ops.prepare_table(np.tanh, params(1.0, 0, nq.INT4), P
+                                                                 )), ValueError, "from 9 to 9"),
+        (lambda: ops.max_pool2d_static(C, (5, 5), (1, 1)), ValueError, "does not fit"),
+        (lambda: ops.concat_static([C], ops.prepare_static_concat([P, P], P), 0), ValueError, "1 a"),
+    ],
+)  # fmt: skip
+def test_errors(action, error, message):
+    with pytest.raises(error, match=message):
+        action()

@@ -1,0 +1,227 @@
+"""Training with fake-quantization: folding, freezing, and the integers that come out of it."""
+
+import numpy as np
+import pytest
+from graph_models import Residual, floats, pictures, settled
+
+import numq as nq
+from numq import flows, nn, optim
+from numq.autograd import Tensor, cross_entropy, no_grad
+from numq.flows import Estimator, QATRecipe
+
+KINDS = [Estimator.STE, Estimator.LSQ]
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def recipe(bits, kind):
+    fmt = nq.IntFormat(bits)
+    weights = nq.SymmetricQuantizer(fmt, nq.PerChannel(0), observer=nq.MSEObserver())
+    activations = nq.AffineQuantizer(fmt, observer=nq.MSEObserver())
+    return QATRecipe(weights, activations, weight_estimator=kind, activation_estimator=kind)
+
+
+def steps(network, x, labels, count=3):
+    optimizer = optim.Adam(network.parameters(), 1e-3)
+    losses = []
+    for _ in range(count):
+        optimizer.zero_grad()
+        loss = cross_entropy(network(x), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    return losses
+
+
+@pytest.fixture(scope="module")
+def model():
+    x = pictures(rng(), 60)
+    return settled(Residual(rng()), x), x
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bits", [8, 2])
+def test_integers_are_the_simulation_but_for_ties(model, bits, kind):
+    network, x = flows.prepare_qat(model[0], model[1], recipe=recipe(bits, kind)), model[1]
+    losses = steps(network, x, np.arange(60) % 10)
+    assert losses[-1] < losses[0]
+    network.freeze_batch_norm().freeze_observers()
+    steps(network, x, np.arange(60) % 10)
+    network.eval()
+    integer = flows.convert(network)
+    assert integer.islands == []
+    simulated = watched(network, x)
+    codes = integer.edges(x)
+    for edge in network.edges:  # each edge from the integer codes of those before it
+        p = integer.graph.qparams[f"{edge}:codes"]
+        wanted = from_codes(network, integer, edge, codes)
+        assert_one_rounding(codes[f"{edge}:codes"], wanted, p)
+    # The same seen from outside: the two networks say the same where no code has tipped over.
+    same = np.all([tipped(codes, integer, e, simulated[e]) == 0 for e in network.edges])
+    if same:
+        with no_grad():
+            assert (integer(x) == network(x).data).all()
+
+
+def watched(network, x):
+    """What each edge of the simulation carries."""
+    seen, edge = {}, network._edge
+
+    def spy(name, tensor):
+        seen[name] = edge(name, tensor).data
+        return Tensor(seen[name])
+
+    network._edge = spy
+    try:
+        with no_grad():
+            network(x)
+    finally:
+        del network._edge
+    return seen
+
+
+def tipped(codes, integer, edge, simulated):
+    """How many codes of an edge differ from the simulation's."""
+    p = integer.graph.qparams[f"{edge}:codes"]
+    ours = np.rint(simulated / p.scale) + p.zero_point
+    return int((ours != codes[f"{edge}:codes"]).sum())
+
+
+def from_codes(network, integer, edge, codes):
+    """The edge's real numbers in float64 from the codes that its node read; None for the input."""
+    graph, weights = network.folded_graph()
+    node = graph.producer(edge)
+    if node is None:
+        return None
+    inputs = []
+    for name in node.inputs:
+        if name in weights:
+            inputs.append(weights[name].dequantize(np.float64))
+        elif name in graph.constants:
+            x_scale = float(integer.graph.qparams[f"{node.inputs[0]}:codes"].scale)
+            unit = x_scale * weights[node.inputs[1]].scale.astype(np.float64)
+            inputs.append(np.rint(graph.constants[name] / unit) * unit)
+        else:
+            p = integer.graph.qparams[f"{name}:codes"]
+            inputs.append(nq.QTensor(codes[f"{name}:codes"], p).dequantize(np.float64))
+    return nq.graph.operators.apply(node.op, list(map(Tensor, inputs)), node.attributes).data
+
+
+def assert_one_rounding(codes, wanted, p):
+    """The code is the exact number rounded once; a tie may go either way.
+
+    Half a step; the multiplier's 31 bits; and 255/2¹⁶ of a step for the integer addition, whose
+    factors have at least 16 bits here.
+    """
+    if wanted is None:
+        return
+    step = np.clip(wanted / float(p.scale) + int(p.zero_point), p.format.qmin, p.format.qmax)
+    assert (np.abs(codes - step) <= 0.5 + 255 / 2**16).all()
+
+
+def test_folding_is_batch_normalization(model):
+    x = model[1]
+    plain = Residual(rng())
+    plain(x)
+    labels = np.arange(60) % 10
+    # 16-bit weights and no activations to speak of would be needed for equality: 8 bits come near.
+    network = flows.prepare_qat(plain, x, recipe=recipe(8, Estimator.STE))
+    plain.train()
+    with no_grad():
+        y, z = floats(plain, x), network(x).data
+    assert nq.sqnr_db(y, z) > 25
+    # Statistics of the batch moved the running ones of both alike.
+    for name, p in plain.named_buffers():
+        close = np.abs(p.data - network.constants[name].data).max()
+        assert close <= 0.03 * np.abs(p.data).max()  # the edges before were quantized
+    network.freeze_batch_norm()
+    kept = {n: t.data.copy() for n, t in network.constants.items() if "running" in n}
+    steps(network, x, labels)
+    assert all((network.constants[n].data == v).all() for n, v in kept.items())
+
+
+def test_observers_follow_until_they_are_frozen(model):
+    network = flows.prepare_qat(model[0], model[1], recipe=QATRecipe(momentum=0.5))
+    with pytest.raises(ValueError, match="edge x has seen nothing"):
+        flows.convert(network)
+    x = np.ones((2, 1, 8, 8), np.float32)
+    network(x)
+    assert network.ranges["x"].data.tolist() == [1, 1]
+    network(3 * x)
+    assert network.ranges["x"].data.tolist() == [2, 2]
+    network.eval()
+    network(9 * x)
+    assert network.ranges["x"].data.tolist() == [2, 2]
+    network.train().freeze_observers()
+    network(9 * x)
+    assert network.ranges["x"].data.tolist() == [2, 2]
+
+
+def test_state_is_saved(tmp_path, model):
+    x = model[1]
+    network = flows.prepare_qat(model[0], x, recipe=recipe(4, Estimator.LSQ))
+    steps(network, x, np.arange(60) % 10)
+    network.save(tmp_path / "state.safetensors")
+    again = flows.prepare_qat(model[0], x, recipe=recipe(4, Estimator.LSQ))
+    again.load(tmp_path / "state.safetensors")
+    assert (flows.convert(again)(x) == flows.convert(network)(x)).all()
+
+
+@pytest.mark.parametrize("kind", [Estimator.BINARY, Estimator.TERNARY])
+def test_few_valued_weights_become_codes(model, kind):
+    network = flows.prepare_qat(model[0], model[1], recipe=QATRecipe(weight_estimator=kind))
+    network.eval()
+    with no_grad():
+        y = network(model[1]).data
+    integer = flows.convert(network)
+    stem = next(v for k, v in integer.graph.constants.items() if k.startswith("stem.weight"))
+    assert stem.format == nq.INT2
+    assert set(np.unique(stem.codes)) == ({-1, 1} if kind is Estimator.BINARY else {-1, 0, 1})
+    assert nq.sqnr_db(y, integer(model[1])) > 25
+
+
+def test_binary_activations():
+    net = settled(nn.Sequential(nn.Linear(6, 8, rng=rng()), nn.ReLU(), nn.Linear(8, 3, rng=rng())),
+                  x := rng().normal(size=(9, 6)).astype(np.float32))  # fmt: skip
+    kind = QATRecipe(weight_estimator=Estimator.BINARY, activation_estimator=Estimator.BINARY)
+    network = flows.prepare_qat(net, x, recipe=kind)
+    seen = watched(network, x)
+    assert set(np.unique(seen["relu"])) == {-1, 1}  # in place of the ReLU, whose signs are all +1
+    with pytest.raises(ValueError, match="BINARY"):
+        flows.convert(network)
+
+
+def test_dynamic_lstm_multiplies_integers():
+    class Last(nn.Module):
+        def __init__(self):
+            self.cell = nn.LSTM(8, 16, rng=rng())
+
+        def forward(self, x):
+            return self.cell(x)[0]
+
+    net, x = Last(), rng().normal(size=(5, 7, 8)).astype(np.float32)
+    y = floats(net, x)
+    network = flows.dynamic(net)
+    assert sum(n.op == "DynamicQuantizeMatMul" for n in network.graph) == 7
+    assert isinstance(network.graph.constants["cell.weight_hh"], nq.QTensor)
+    assert nq.sqnr_db(y, network(x)) > 35
+    # Rows have ranges of their own, so that a batch does not disturb them.
+    assert (np.vstack([network(row[None]) for row in x]) == network(x)).all()
+
+
+@pytest.mark.parametrize(
+    ("action", "error", "message"),
+    [
+        (lambda: QATRecipe(momentum=0), ValueError, "momentum is 0"),
+        (lambda: QATRecipe(refresh=0), ValueError, "refresh is 0"),
+        (lambda: QATRecipe(activation_estimator=Estimator.TERNARY), ValueError, "TERNARY"),
+        (lambda: QATRecipe(weights=1), TypeError, "weights is 1"),
+        (lambda: flows.prepare_qat(nn.ReLU(), np.ones(3)), ValueError, "no Conv or Gemm"),
+        (lambda: flows.prepare_qat(nn.Linear(2, 2, rng=rng())), ValueError, "run the model once"),
+    ],
+)
+def test_errors(action, error, message):
+    with pytest.raises(error, match=message):
+        action()
