@@ -66,6 +66,15 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("numq-demo"),
         help="folder for models and picture (numq-demo)",
     )
+    demo.add_argument(
+        "--qat", action="store_true",
+        help="instead: train a CNN and an LSTM with quantization, over several seeds (minutes)",
+    )  # fmt: skip
+    demo.add_argument("--seeds", type=int, default=5, help="with --qat: how many (5)")
+    demo.add_argument(
+        "--networks", nargs="+", choices=["cnn", "lstm"], default=["cnn", "lstm"],
+        help="with --qat: which (both)",
+    )  # fmt: skip
     demo.set_defaults(run=_demo)
     bench = commands.add_parser(
         "bench", help="time the kernels against NumPy, ONNX Runtime and PyTorch, side by side"
@@ -96,7 +105,33 @@ def _integer(text: str) -> int:
         raise ValueError(f"value is {text.strip()!r}; an integer format needs an integer") from None
 
 
+def _qat(arguments: argparse.Namespace) -> None:
+    import sklearn.datasets  # noqa: F401
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from numq.report import results_table
+    from numq.results import Architecture, approaches, run, summarize
+
+    if arguments.seeds < 1:
+        raise ValueError(f"--seeds is {arguments.seeds}; allowed are integers from 1 on")
+    console, count = Console(), 1 + len(approaches())  # the float network, too
+    for name in arguments.networks:
+        results = []
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task(name, total=count * arguments.seeds)
+            for seed in range(arguments.seeds):
+                for result in run(Architecture[name.upper()], seed):
+                    results.append(result)
+                    what = f"{name}, seed {seed}: {result.approach.name} {result.accuracy:.1%}"
+                    progress.update(task, advance=1, description=what)
+        console.print(results_table(name.upper(), summarize(results), arguments.seeds))
+
+
 def _demo(arguments: argparse.Namespace) -> None:
+    if arguments.qat:
+        _qat(arguments)
+        return
     # All that an extra brings is imported first, so that what is missing is named before any work.
     import matplotlib.figure  # noqa: F401
     import sklearn.datasets  # noqa: F401

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from numq.demo import Row
+from numq.results import Summary
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,6 +31,26 @@ def table(rows: list[Row], pictures: int) -> Table:
     for row in rows:
         out.add_row(*_cells(row, rows[0]))
     return out
+
+
+def results_table(name: str, lines: list[Summary], seeds: int) -> Table:
+    """Accuracies of one network over all seeds as a rich table."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    out = Table(box=SIMPLE, title=f"{name}, {seeds} seeds", title_justify="left", pad_edge=False)
+    out.add_column("approach", no_wrap=True)
+    for header in ("weights", "activations", "accuracy", "± over seeds", "points lost"):
+        out.add_column(header, justify="right")
+    for line in lines:
+        kind = line.approach
+        cells = kind.name, _bits(kind.weights), _bits(kind.activations)
+        out.add_row(*cells, f"{line.mean:.2%}", f"{line.spread:.2%}", f"{line.lost:.2f}")
+    return out
+
+
+def _bits(bits: int) -> str:
+    return "float" if bits == 32 else str(bits)
 
 
 def _cells(row: Row, reference: Row) -> tuple[str, ...]:

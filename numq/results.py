@@ -88,12 +88,14 @@ class Approach:
 
 
 FLOAT = Approach("float", 32, 32)
+DYNAMIC = Approach("dynamic", 8, 8)  # integer products, everything between them float
 
 
 def approaches() -> list[Approach]:
     """All rows of the table after the float network."""
     ste, lsq, binary = Estimator.STE, Estimator.LSQ, Estimator.BINARY
     return [
+        DYNAMIC,
         *(Approach("post-training", bits, bits) for bits in BITS),
         *(Approach("QAT, clipped STE", bits, bits, (ste, ste)) for bits in BITS),
         *(Approach("QAT, LSQ", bits, bits, (lsq, lsq)) for bits in BITS),
@@ -166,7 +168,7 @@ class Result:
     simulated: float | None = None
 
 
-def run(architecture: Architecture, seed: int, epochs: int) -> Iterator[Result]:
+def run(architecture: Architecture, seed: int, epochs: int = 30) -> Iterator[Result]:
     """Train a float network, then every approach from it."""
     data = load_digits(seed).shaped(*architecture.value)
     rng = np.random.default_rng(seed)
@@ -187,6 +189,9 @@ def quantized(
     epochs: int,
 ) -> Result:
     """One approach, from the trained float network."""
+    if approach == DYNAMIC:
+        network = flows.dynamic(model, data.train[0][:50])
+        return Result(architecture, approach, seed, accuracy(network, data.test))
     if approach.estimator is None:
         chosen = recipe(approach).static
         network = flows.static(
@@ -207,11 +212,31 @@ def measured(model: Callable[..., Tensor], data: Digits) -> float:
         return accuracy(model, data.test)
 
 
-def dynamic_lstm(seed: int, epochs: int) -> tuple[float, float]:
-    """Accuracy of the LSTM in float, and with int8 weights, integer products and a float state."""
-    data = load_digits(seed).shaped(*Architecture.LSTM.value)
-    rng = np.random.default_rng(seed)
-    model = build(Architecture.LSTM, rng)
-    fit(model, data, epochs, 5e-3, rng)
-    model.eval()
-    return measured(model, data), accuracy(flows.dynamic(model), data.test)
+@dataclass(frozen=True)
+class Summary:
+    """An approach over all seeds.
+
+    Attributes:
+        approach: what was done.
+        mean: of the accuracies.
+        spread: their standard deviation, n − 1 in the denominator; 0 for a single seed.
+        lost: points lost against the float networks of the same seeds, on average.
+    """
+
+    approach: Approach
+    mean: float
+    spread: float
+    lost: float
+
+
+def summarize(results: list[Result]) -> list[Summary]:
+    """One line for each approach, in the order in which they came."""
+    reference = {r.seed: r.accuracy for r in results if r.approach == FLOAT}
+    lines = []
+    for approach in dict.fromkeys(r.approach for r in results):
+        mine = [r for r in results if r.approach == approach]
+        values = np.array([r.accuracy for r in mine])
+        lost = float(np.mean([reference[r.seed] - r.accuracy for r in mine]))
+        spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+        lines.append(Summary(approach, float(values.mean()), spread, 100 * lost))
+    return lines

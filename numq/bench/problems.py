@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from numq.bench.shapes import Convolution, Elementwise, Form, Pass, Product
+from numq.bench.shapes import Case, Convolution, Elementwise, Form, Pass, Product, Training
+from numq.bench.training import TrainingArrays, epoch, training_arrays
 
 Array = NDArray[Any]
 Call = Callable[[], Any]
@@ -65,10 +66,10 @@ class ElementwiseArrays:
     codes: NDArray[np.int8]
 
 
-Problem = ProductArrays | GroupedArrays | ConvolutionArrays | ElementwiseArrays
+Problem = ProductArrays | GroupedArrays | ConvolutionArrays | ElementwiseArrays | TrainingArrays
 
 
-def problem(case: Product | Convolution | Elementwise, rng: np.random.Generator) -> Problem:
+def problem(case: Case, rng: np.random.Generator) -> Problem:
     """Arrays for ``case``, every code as likely."""
     match case:
         case Product(form=Form.INT4):
@@ -93,6 +94,8 @@ def problem(case: Product | Convolution | Elementwise, rng: np.random.Generator)
         case Elementwise():
             reals = 10 * rng.standard_normal(case.count, np.float32)
             return ElementwiseArrays(case, reals, _codes(rng, np.int8, case.count))
+        case Training():
+            return training_arrays(case, rng)
 
 
 def _codes(rng: np.random.Generator, dtype: type[np.integer[Any]], *shape: int) -> Array:
@@ -115,6 +118,8 @@ def ours(given: Problem) -> Call:
             return _convolution(given)
         case ElementwiseArrays():
             return _elementwise(given)
+        case TrainingArrays():
+            return lambda: epoch(given)
 
 
 def _product(given: ProductArrays) -> Call:

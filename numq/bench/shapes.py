@@ -14,6 +14,7 @@ class Section(Enum):
     MATVEC = "matvec"  #: one row times a weight: the speed of memory
     CONV = "conv"  #: convolutions, requantized
     ELEMENTWISE = "elementwise"  #: one pass over an array
+    TRAINING = "training"  #: an epoch in float32, forward and backward
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,41 @@ class Elementwise:
     unit = "GB/s"
 
 
-Case = Product | Convolution | Elementwise
+BATCH = 50  #: pictures of a mini-batch
+_MACS = 8 * 8 * 16 * 9 + 4 * 4 * 32 * 16 * 9 + 128 * 10  #: of the CNN, forward, a picture
+
+
+@dataclass(frozen=True)
+class Training:
+    """An epoch of the digits CNN over ``pictures``."""
+
+    pictures: int
+    section: Section = Section.TRAINING
+
+    @property
+    def group(self) -> str:
+        """Title of the table that the case is a row of."""
+        return "training: an epoch of the digits CNN in float32 (the roof is int8's)"
+
+    @property
+    def label(self) -> str:
+        """The row."""
+        return f"{self.pictures} pictures of 8×8"
+
+    @property
+    def work(self) -> int:
+        """Multiplications: forward, and twice as many backward."""
+        return 3 * _MACS * self.pictures
+
+    @property
+    def moved(self) -> int:
+        """Bytes of the pictures."""
+        return 4 * 64 * self.pictures
+
+    unit = "GMAC/s"
+
+
+Case = Product | Convolution | Elementwise | Training
 
 
 def _products(section: Section, form: Form, *shapes: tuple[int, int, int]) -> tuple[Product, ...]:
@@ -205,6 +240,7 @@ CASES: tuple[Case, ...] = (
     *(Convolution(*layer) for layer in RESNET50),
     *(Convolution(c, c, size, 3, stride, groups=c) for c, size, stride in DEPTHWISE),
     *(Elementwise(name, count) for name in Pass for count in SIZES),
+    Training(1000),
 )
 
 QUICK: tuple[Case, ...] = (
@@ -216,6 +252,7 @@ QUICK: tuple[Case, ...] = (
     *(Convolution(*RESNET50[i]) for i in (2, 3, 15)),
     Convolution(144, 144, 56, 3, 1, groups=144),
     *(Elementwise(name, 1 << 20) for name in Pass),
+    Training(1000),
 )
 
 

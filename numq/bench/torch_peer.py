@@ -21,6 +21,7 @@ from numq.bench.problems import (
     ProductArrays,
 )
 from numq.bench.shapes import Form, Pass
+from numq.bench.training import TrainingArrays, torch_epoch
 
 ENGINE = "x86"  #: picks oneDNN or FBGEMM by itself, whichever PyTorch holds to be faster
 
@@ -52,6 +53,8 @@ class TorchPeer:
                     return [Contestant("torch conv2d", _convolution(given), ONE_CODE, read=_codes)]
                 case ElementwiseArrays():
                     return [_elementwise(given)]
+                case TrainingArrays():  # 20 steps let the roundings of float32 grow
+                    return [Contestant("torch", lambda: torch_epoch(given), 1e-3, relative=True)]
                 case _:
                     return []
 
