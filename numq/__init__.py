@@ -21,13 +21,15 @@ kernels      kernels: the integer product, convolution and passes over memory, c
 parameters   granularity, scales, qparams, rules, fixedpoint
 tensors      qtensor, observers, metrics; integer arithmetic in `arithmetic`
 quantizers   AffineQuantizer, SymmetricQuantizer
-operators    ops: the three ways to run a Linear layer
-training     autograd, nn, optim
-flows        weight_only, dynamic, static
-doors        the command line `numq` (demo, inspect, bench), and `verify.oracle`
+operators    ops: Linear three ways; convolution, addition, pooling, tables on codes
+training     autograd, nn, optim, data, mixed
+one graph    graph: recorded from a network that ran; runs, trains, prints, is saved
+QAT          qat: estimators of the gradient through rounding
+flows        weight_only, dynamic, static, prepare_qat
+doors        the command line `numq` (demo, inspect, bench), `results`, and `verify.oracle`
 """
 
-from numq import autograd, flows, kernels, nn, ops, optim, rules, scales
+from numq import autograd, data, flows, graph, kernels, mixed, nn, ops, optim, qat, rules, scales
 from numq.arithmetic.accumulate import accumulate, accumulate_naive, matmul_int8, max_depth
 from numq.arithmetic.convolve import conv2d_int8
 from numq.arithmetic.requantize import (
@@ -170,15 +172,18 @@ __all__ = [
     "autograd",
     "choose_qparams",
     "conv2d_int8",
+    "data",
     "dequantize",
     "error_report",
     "fake_quantize",
     "flows",
+    "graph",
     "inspect_float",
     "inspect_int",
     "kernels",
     "matmul_int8",
     "max_depth",
+    "mixed",
     "multiply_by_quantized_multiplier",
     "nn",
     "ops",
@@ -187,6 +192,7 @@ __all__ = [
     "pack_conv_weight",
     "pack_weight",
     "prepare_requantizer",
+    "qat",
     "quantize",
     "quantize_multiplier",
     "requantize",

@@ -134,16 +134,16 @@ def fit(model: Module, data: Digits, epochs: int, lr: float, rng: np.random.Gene
 def trained(
     model: Module, approach: Approach, data: Digits, epochs: int, rng: np.random.Generator
 ) -> QATNetwork:
-    """Half of the epochs with the statistics of the batch, half with frozen ones."""
+    """A quarter of the epochs with the statistics of the batch, the rest with frozen ones."""
     network = flows.prepare_qat(model, data.train[0][:50], recipe=recipe(approach))
     network.eval()
     network(data.calibration[0])  # ranges start from what post-training calibration sees
     # An observer that searches for the best range would do so at every step.
     if approach.activations < 8:
         network.freeze_observers()
-    fit(network, data, epochs - epochs // 2, 5e-3, rng)
+    fit(network, data, epochs // 4, 1e-2, rng)
     network.freeze_batch_norm().freeze_observers()
-    fit(network, data, epochs // 2, 2.5e-3, rng)
+    fit(network, data, epochs - epochs // 4, 5e-3, rng)
     network.eval()
     return network
 
@@ -168,7 +168,7 @@ class Result:
     simulated: float | None = None
 
 
-def run(architecture: Architecture, seed: int, epochs: int = 30) -> Iterator[Result]:
+def run(architecture: Architecture, seed: int, epochs: int = 40) -> Iterator[Result]:
     """Train a float network, then every approach from it."""
     data = load_digits(seed).shaped(*architecture.value)
     rng = np.random.default_rng(seed)

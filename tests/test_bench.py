@@ -157,14 +157,14 @@ def test_absent_peers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_run_without_peers_and_without_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "ADAPTERS", ())
-    monkeypatch.setattr(run, "cases", lambda _: (SMALL[0], SMALL[5], QUICK[-5]))
+    monkeypatch.setattr(run, "cases", lambda _: (SMALL[0], SMALL[5], QUICK[-6]))
     monkeypatch.setattr("numq.bench.peak.measure_peak", lambda threads: PEAK)
     monkeypatch.setitem(sys.modules, "numq.kernels.conv", None)
     told = []
     options = BenchOptions(sections=(Section.ELEMENTWISE,), threads=(1,), rounds=1)
     found = bench(options, lambda *what: told.append(what))
     assert [row.label for row in found.rows] == ["17 × 19 × 23", "quantize 0k"]
-    assert found.skipped == (f"{QUICK[-5].group}: numq has no numq.kernels.conv",)
+    assert found.skipped == (f"{QUICK[-6].group}: numq has no numq.kernels.conv",)
     assert [(done, total) for _, done, total in told] == [(0, 3), (1, 3), (2, 3)]
     assert found.ladder == ()
 

@@ -203,7 +203,7 @@ def test_damaged_graphs(tmp_path, residual, change):
     path = tmp_path / "net.safetensors"
     save_graph(networks(residual)["static"], path)
     rewritten(path, change)
-    with pytest.raises(ValueError, match="net.safetensors"):
+    with pytest.raises(ValueError, match=r"net\.safetensors"):
         load_graph(path)
 
 
@@ -215,7 +215,7 @@ def test_damaged_graphs(tmp_path, residual, change):
         (lambda: trace(lambda x: 1, [1.0]), TypeError, "model returns int"),
         (lambda: Graph(("x",), ("y",), ()), ValueError, "output y is made by nothing"),
         (lambda: Graph(("x",), (), (Node("Relu", "a", ("z",), ("y",)),)), ValueError, "reads z"),
-        (lambda: Graph(("x",), (), (Node("Relu", "a", ("x",), ("x",)),)), ValueError, "second time"),
+        (lambda: Graph(("x",), (), (Node("Relu", "a", ("x",), ("x",)),)), ValueError, "second"),
         (lambda: Program(Graph(("x",), ("y",), (Node("No", "a", ("x",), ("y",)),)))([1.0]),
          ValueError, r"node a \(No\): op is No"),
         (lambda: Program(trace(lambda x: x * 2.0, [1.0]))(), ValueError, "0 inputs came"),

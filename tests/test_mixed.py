@@ -1,4 +1,4 @@
-"""Mixed precision: gradients arrive in float32, underflow without scaling, and overflow is skipped."""
+"""Mixed precision: gradients in float32, underflow without scaling, overflow skipped."""
 
 import numpy as np
 import pytest

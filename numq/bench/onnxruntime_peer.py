@@ -50,6 +50,8 @@ class OnnxRuntimePeer:
                 return [_convolution(given, threads)]
             case ElementwiseArrays():
                 return [_elementwise(given, threads)]
+            case _:
+                return []
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,7 +65,7 @@ def torch_epoch(given: TrainingArrays) -> NDArray[np.float64]:
     for x, y in given.batches():
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(model(torch.from_numpy(x)), torch.from_numpy(y))
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(loss.item())
     return np.array(losses)

@@ -32,6 +32,8 @@ def table(graph: Graph) -> str:
 
 
 def _operator(node: Node) -> str:
+    if "function" in node.attributes:
+        return f"{node.op} of {node.attributes['function']}"
     activation = node.attributes.get("activation")
     return f"{node.op}+{activation}" if activation else node.op
 
@@ -58,7 +60,7 @@ def _shape(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "()"
 
 
-_WIDTH, _HEIGHT, _GAP = 210, 40, 34
+_WIDTH, _HEIGHT, _GAP, _AISLE = 210, 40, 34, 50
 
 
 def draw(graph: Graph) -> str:
@@ -69,11 +71,11 @@ def draw(graph: Graph) -> str:
     places = _places(graph)
     columns = 1 + max((x for x, _ in places.values()), default=0)
     rows = 1 + max((y for _, y in places.values()), default=0)
-    width, height = columns * (_WIDTH + 20) + 20, rows * (_HEIGHT + _GAP) + 20
+    width, height = columns * (_WIDTH + _AISLE) + 20, rows * (_HEIGHT + _GAP) + 20
     body = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" font-family="sans-serif" font-size="12">',
-        *(_line(graph, places, node, edge) for node in graph for edge in graph.activations(node)),
+        *(_line(places, edge, node.output) for node in graph for edge in graph.activations(node)),
         *(_box(name, "input", places[name], False) for name in graph.inputs),
         *(
             _box(node.name, _operator(node), places[node.output], node.output in graph.qparams)
@@ -85,22 +87,23 @@ def draw(graph: Graph) -> str:
 
 
 def _places(graph: Graph) -> dict[str, tuple[int, int]]:
-    """Column and row of every edge's maker: below all that it reads."""
+    """Column and row of every edge's maker: below all that it reads, under the first if it can."""
     places: dict[str, tuple[int, int]] = {}
-    taken: dict[int, int] = {}
-    for name in graph.inputs:
-        places[name] = (taken.get(0, 0), 0)
-        taken[0] = taken.get(0, 0) + 1
+    for column, name in enumerate(graph.inputs):
+        places[name] = (column, 0)
     for node in graph:
-        row = 1 + max((places[e][1] for e in graph.activations(node)), default=0)
+        read = [places[edge] for edge in graph.activations(node)]
+        row = 1 + max((r for _, r in read), default=0)
+        column = read[0][0] if read else 0
+        while (column, row) in places.values():
+            column += 1
         for name in node.outputs:
-            places[name] = (taken.get(row, 0), row)
-            taken[row] = taken.get(row, 0) + 1
+            places[name] = (column, row)
     return places
 
 
 def _corner(place: tuple[int, int]) -> tuple[int, int]:
-    return 20 + place[0] * (_WIDTH + 20), 10 + place[1] * (_HEIGHT + _GAP)
+    return 20 + place[0] * (_WIDTH + _AISLE), 10 + place[1] * (_HEIGHT + _GAP)
 
 
 def _box(name: str, op: str, place: tuple[int, int], codes: bool) -> str:
@@ -115,10 +118,19 @@ def _box(name: str, op: str, place: tuple[int, int], codes: bool) -> str:
     )
 
 
-def _line(graph: Graph, places: dict[str, tuple[int, int]], node: Node, edge: str) -> str:
-    (x1, y1), (x2, y2) = _corner(places[edge]), _corner(places[node.output])
-    middle = _WIDTH // 2
-    return (
-        f'<path d="M{x1 + middle},{y1 + _HEIGHT} C{x1 + middle},{y1 + _HEIGHT + _GAP} '
-        f'{x2 + middle},{y2 - _GAP} {x2 + middle},{y2}" fill="none" stroke="#888"/>'
-    )
+def _line(places: dict[str, tuple[int, int]], edge: str, output: str) -> str:
+    """From box to box; through the aisle beside them if another box stands between."""
+    (c1, r1), (c2, r2) = places[edge], places[output]
+    (x1, y1), (x2, y2) = _corner((c1, r1)), _corner((c2, r2))
+    between = {(c1, row) for row in range(r1 + 1, r2)}
+    if c1 == c2 and between.intersection(places.values()):
+        side, aisle = x1 + _WIDTH, x1 + _WIDTH + _AISLE
+        top, bottom = y1 + _HEIGHT // 2, y2 + _HEIGHT // 2
+        path = f"M{side},{top} C{aisle},{top} {aisle},{bottom} {side},{bottom}"
+    else:
+        top, middle = y1 + _HEIGHT, _WIDTH // 2
+        path = (
+            f"M{x1 + middle},{top} C{x1 + middle},{top + _GAP} "
+            f"{x2 + middle},{y2 - _GAP} {x2 + middle},{y2}"
+        )
+    return f'<path d="{path}" fill="none" stroke="#888"/>'

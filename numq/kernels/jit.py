@@ -44,10 +44,32 @@ def njit(function: F, *, parallel: bool = False) -> F:
 
 def _forgive(dispatcher: Any) -> None:
     """Let a cache that cannot be read or written be none."""
-    kept = getattr(dispatcher, "_cache", None)
+    kept: Any = getattr(dispatcher, "_cache", None)
+    if hasattr(kept, "save_overload"):
+        kept.save_overload = _one_at_a_time(kept.save_overload, Path(kept.cache_path))
     for name in ("load_overload", "save_overload"):
         if hasattr(kept, name):
             setattr(kept, name, _or_nothing(getattr(kept, name)))
+
+
+def _one_at_a_time(save: Callable[..., Any], folder: Path) -> Callable[..., Any]:
+    """Save under a lock that other processes see.
+
+    Numba numbers the files of a function by an index that it reads before: two processes that save
+    two signatures at once take one number, and each would later load the other's code.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        return save
+
+    def locked(*arguments: Any) -> Any:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "numq.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            return save(*arguments)
+
+    return locked
 
 
 def _or_nothing(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,15 +6,14 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from numq.kernels.jit import jit_enabled
+from numq.kernels.jit import jit_enabled, njit
 
 Array = NDArray[Any]
 
 
-@njit(cache=True)
+@njit
 def _erf_into(x: Array, out: Array) -> None:
     for i in range(x.size):
         out[i] = math.erf(x[i])

@@ -204,3 +204,26 @@ def test_groups_too_long_for_int32_are_refused_and_empty_ones_give_zeros():
     bias = np.arange(3, dtype=np.float32)
     y = linear_weight_only_integer(np.zeros((2, 0), np.float32), empty, bias)
     assert y.tolist() == [[0, 1, 2]] * 2
+
+
+@compiled_only
+def test_processes_that_compile_at_once_keep_their_code_apart(tmp_path):
+    script = (
+        "from numq.kernels.fixedpoint import requantize_rows as run\n"
+        "codes = np.zeros((1, 2), '{kind}')\n"
+        "one, sums = np.ones(2, np.int64), np.array([[3, -4]], np.int32)\n"
+        "run(sums, one << 30, one, 0, 0, 0 if '{kind}'[0] == 'u' else -9, 9, codes)\n"
+        "assert codes.tolist() == [[3, 0 if '{kind}'[0] == 'u' else -4]], codes\n"
+    )
+    kinds = ["int8", "uint8", "int16", "uint16"]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    for _ in range(2):  # compile, then load
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", "import numpy as np\n" + script.format(kind=kind)],
+                env=environment,
+            )
+            for kind in kinds
+        ]
+        assert [process.wait(timeout=300) for process in started] == [0] * 4
+    assert len(list(tmp_path.rglob("*requantize_rows*.nbc"))) == 4

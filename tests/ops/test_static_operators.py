@@ -249,7 +249,7 @@ P, C = params(1.0), np.zeros((1, 3, 4, 4), np.int8)
         (lambda: ops.apply_table(np.int8([9]), ops.prepare_table(np.tanh, params(1.0, 0, nq.INT4), P
                                                                  )), ValueError, "from 9 to 9"),
         (lambda: ops.max_pool2d_static(C, (5, 5), (1, 1)), ValueError, "does not fit"),
-        (lambda: ops.concat_static([C], ops.prepare_static_concat([P, P], P), 0), ValueError, "1 a"),
+        (lambda: ops.concat_static([C], ops.prepare_static_concat([P] * 2, P), 0), ValueError, "1"),
     ],
 )  # fmt: skip
 def test_errors(action, error, message):
