@@ -230,11 +230,12 @@ def parameter(data: ArrayLike) -> Tensor:
 
 
 def as_tensor(value: Operand, like: Tensor | None = None) -> Tensor:
-    """`value` as a Tensor. A number without a dtype takes that of `like`."""
+    """`value` as a Tensor. A number takes the dtype of `like`, a float beside integers float32."""
     if isinstance(value, Tensor):
         return value
     if like is not None and isinstance(value, bool | int | float):
-        return Tensor.of(np.asarray(value, like.dtype))
+        fits = like.dtype.kind == "f" or isinstance(value, int)
+        return Tensor.of(np.asarray(value, like.dtype if fits else np.float32))
     return Tensor(value)
 
 

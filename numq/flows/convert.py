@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from numq.arithmetic.requantize import Requantization
-from numq.arrays import check_type
+from numq.arrays import Array, as_float32, check_type
 from numq.flows.fuse import fuse
 from numq.flows.network import Network
 from numq.flows.prepare import (
@@ -139,9 +139,14 @@ def static(
     if not batches:
         raise ValueError("calibration is empty; at least one non-empty batch is needed")
     first = batches[0] if isinstance(batches[0], tuple) else (batches[0],)
-    examples = [np.asarray(x, np.float32) for x in first]
-    graph = fuse(as_graph(model, *examples))
+    graph = fuse(as_graph(model, *(_example(x) for x in first)))
     return convert(calibrate(prepare(graph, recipe), batches))
+
+
+def _example(x: ArrayLike) -> Array:
+    """What the network is recorded with: float32, or integers, which may be indices."""
+    array = np.asarray(x)
+    return array if array.dtype.kind in "iu" else as_float32(array, "calibration")
 
 
 def convert(prepared: Prepared | QATNetwork) -> Network:
