@@ -40,7 +40,7 @@ def results_table(name: str, lines: list[Summary], seeds: int) -> Table:
 
     out = Table(box=SIMPLE, title=f"{name}, {seeds} seeds", title_justify="left", pad_edge=False)
     out.add_column("approach", no_wrap=True)
-    for header in ("weights", "activations", "accuracy", "± over seeds", "points lost"):
+    for header in ("weights", "activations", "accuracy", "±", "points lost"):
         out.add_column(header, justify="right")
     for line in lines:
         kind = line.approach

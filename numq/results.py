@@ -134,7 +134,12 @@ def fit(model: Module, data: Digits, epochs: int, lr: float, rng: np.random.Gene
 def trained(
     model: Module, approach: Approach, data: Digits, epochs: int, rng: np.random.Generator
 ) -> QATNetwork:
-    """A quarter of the epochs with the statistics of the batch, the rest with frozen ones."""
+    """A quarter of the epochs with the statistics of the batch, the rest with frozen ones.
+
+    Two bits and fewer take twice as many: they have further to go from the float network.
+    """
+    if min(approach.weights, approach.activations) <= 2:
+        epochs *= 2
     network = flows.prepare_qat(model, data.train[0][:50], recipe=recipe(approach))
     network.eval()
     network(data.calibration[0])  # ranges start from what post-training calibration sees
@@ -169,7 +174,13 @@ class Result:
 
 
 def run(architecture: Architecture, seed: int, epochs: int = 40) -> Iterator[Result]:
-    """Train a float network, then every approach from it."""
+    """Train a float network, then every approach from it.
+
+    Args:
+        architecture: which network.
+        seed: of everything random.
+        epochs: of the float network, and of each approach that trains.
+    """
     data = load_digits(seed).shaped(*architecture.value)
     rng = np.random.default_rng(seed)
     model = build(architecture, rng)
