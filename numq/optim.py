@@ -208,8 +208,9 @@ def clip_grad_norm(parameters: Sequence[Tensor], max_norm: float) -> float:
     if not max_norm > 0:
         raise ValueError(f"max_norm is {max_norm}; allowed are numbers above 0")
     grads = [p.grad for p in parameters if p.grad is not None]
-    norm = math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in grads))
-    if not math.isfinite(norm):
+    norms = [float(np.linalg.norm(g.ravel().astype(np.float64))) for g in grads]
+    norm = math.hypot(*norms)
+    if not all(np.isfinite(g).all() for g in grads):
         bad = next(i for i, p in enumerate(parameters) if p.grad is not None
                    and not np.isfinite(p.grad).all())  # fmt: skip
         raise ValueError(f"the gradient of parameters[{bad}] has NaN or infinite values")
