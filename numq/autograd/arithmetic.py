@@ -1,16 +1,22 @@
 """Arithmetic on tensors. Each operation is its forward, then its backward, then its ONNX name.
 
 Gradients are written for `g`, the gradient of the loss with respect to the output. Operands
-broadcast as in NumPy; a Python number takes the dtype of the tensor beside it.
+broadcast as in NumPy; a Python number takes the dtype of the tensor beside it. Poles and undefined
+values (1/0, log 0, 0/0) give ±inf or NaN silently, as in torch; a sum or product that overflows
+keeps NumPy's warning.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from numq.arrays import FloatArray
-from numq.autograd.broadcasting import unbroadcast
+from numq.arrays import Array, FloatArray, check_type
+from numq.autograd.broadcasting import check_broadcast, total, unbroadcast
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
+
+silent = np.errstate(all="ignore")  #: decorates functions that have poles
 
 
 def add(a: Operand, b: Operand) -> Tensor:
@@ -29,67 +35,79 @@ def mul(a: Operand, b: Operand) -> Tensor:
     """`a · b` elementwise; ONNX Mul."""
     a, b = pair(a, b)
 
-    def backward(g: FloatArray) -> tuple[FloatArray, FloatArray]:
-        return unbroadcast(g * b.data, a), unbroadcast(g * a.data, b)
+    def backward(g: FloatArray) -> tuple[FloatArray | None, ...]:
+        to_a = unbroadcast(g * b.data, a) if a.requires_grad else None
+        return to_a, unbroadcast(g * a.data, b) if b.requires_grad else None
 
     return record("Mul", (a, b), a.data * b.data, backward)
 
 
+@silent
 def div(a: Operand, b: Operand) -> Tensor:
-    """`a / b` elementwise; by zero it is ±inf or NaN, without a warning; ONNX Div.
+    """`a / b` elementwise, ±inf or NaN where b is 0; ONNX Div.
 
     ∂a = g/b, ∂b = −g·a/b².
     """
     a, b = pair(a, b)
 
-    def backward(g: FloatArray) -> tuple[FloatArray, FloatArray]:
-        with np.errstate(all="ignore"):
-            to_a = g / b.data
-            return unbroadcast(to_a, a), unbroadcast(-to_a * (a.data / b.data), b)
+    @silent
+    def backward(g: FloatArray) -> tuple[FloatArray | None, ...]:
+        to_a = g / b.data
+        to_b = unbroadcast(-to_a * (a.data / b.data), b) if b.requires_grad else None
+        return unbroadcast(to_a, a), to_b
 
-    with np.errstate(all="ignore"):
-        return record("Div", (a, b), np.asarray(a.data / b.data), backward)
+    return record("Div", (a, b), a.data / b.data, backward)
 
 
 def neg(a: Operand) -> Tensor:
     """`−a`; ONNX Neg."""
     a = as_tensor(a)
-    return record("Neg", (a,), np.asarray(-a.data), lambda g: (-g,))
+    return record("Neg", (a,), -a.data, lambda g: (-g,))
 
 
+@silent
 def power(a: Operand, exponent: float) -> Tensor:
     """`aᵏ` for a constant k; a negative base with a broken k gives NaN; ONNX Pow.
 
-    ∂a = g·k·aᵏ⁻¹, and 0 for k = 0.
+    ∂a = g·k·aᵏ⁻¹, and 0 for k = 0, at a = 0 too.
+
+    Raises:
+        TypeError: an exponent that is no number.
     """
     a = as_tensor(a)
+    check_type(exponent, int | float | np.integer | np.floating, "exponent")
     k = as_tensor(exponent, a)
 
+    @silent
     def backward(g: FloatArray) -> tuple[FloatArray, None]:
-        with np.errstate(all="ignore"):
-            slope = k.data * a.data ** (k.data - 1) if exponent else np.zeros_like(a.data)
+        slope = k.data * a.data ** (k.data - 1) if exponent else np.zeros_like(a.data)
         return g * slope, None
 
-    with np.errstate(all="ignore"):
-        return record("Pow", (a, k), np.asarray(a.data**k.data), backward)
+    return record("Pow", (a, k), a.data**k.data, backward)
 
 
 def matmul(a: Operand, b: Operand) -> Tensor:
     """`a · b`, (..., M, K) × (..., K, N), batches broadcast; ONNX MatMul.
 
     Raises:
-        ValueError: fewer than two dimensions, or inner dimensions that differ.
+        ValueError: fewer than two dimensions, inner dimensions that differ, batches that do not
+            broadcast.
     """
     a, b = lift(a, b)
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
         raise ValueError(f"a has shape {a.shape}, b {b.shape}; needed are (..., M, K), (..., K, N)")
+    try:
+        y = np.matmul(a.data, b.data)
+    except ValueError:
+        raise ValueError(
+            f"a has shape {a.shape}, b {b.shape}; the axes before the last two do not broadcast"
+        ) from None
 
-    def backward(g: FloatArray) -> tuple[FloatArray, FloatArray]:
-        to_a = np.matmul(g, b.data.swapaxes(-1, -2))
-        to_b = np.matmul(a.data.swapaxes(-1, -2), g)
-        return unbroadcast(to_a, a), unbroadcast(to_b, b)
+    def backward(g: FloatArray) -> tuple[FloatArray | None, ...]:
+        to_a = unbroadcast(g @ b.data.swapaxes(-1, -2), a) if a.requires_grad else None
+        return to_a, unbroadcast(a.data.swapaxes(-1, -2) @ g, b) if b.requires_grad else None
 
-    return record("MatMul", (a, b), np.matmul(a.data, b.data), backward)
+    return record("MatMul", (a, b), y, backward)
 
 
 def linear(x: Operand, w: Operand, b: Operand | None = None) -> Tensor:
@@ -106,13 +124,14 @@ def linear(x: Operand, w: Operand, b: Operand | None = None) -> Tensor:
         raise ValueError(f"x has shape {x.shape}, w {w.shape}; needed are (..., in) and (out, in)")
     if bias is not None and bias.shape != w.shape[:1]:
         raise ValueError(f"b has shape {bias.shape}; w of shape {w.shape} needs {w.shape[:1]}")
-    rows = x.data.reshape(-1, x.shape[-1])
+    count = math.prod(x.shape[:-1])  # where −1 would fail on 0 features
+    rows = x.data.reshape(count, w.shape[1])
 
     def backward(g: FloatArray) -> tuple[FloatArray | None, ...]:
-        g = g.reshape(-1, w.shape[0])
+        g = g.reshape(count, w.shape[0])
         to_x = (g @ w.data).reshape(x.shape) if x.requires_grad else None
         to_w = g.T @ rows if w.requires_grad else None
-        return (to_x, to_w) if bias is None else (to_x, to_w, g.sum(axis=0))
+        return (to_x, to_w) if bias is None else (to_x, to_w, total(g, (0,)))
 
     y = rows @ w.data.T
     inputs = (x, w) if bias is None else (x, w, bias)
@@ -124,10 +143,7 @@ def pair(a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
     """Both as tensors whose shapes broadcast; a number takes the dtype of the other."""
     a, b = lift(a, b)
     if a.shape != b.shape:
-        try:
-            np.broadcast_shapes(a.shape, b.shape)
-        except ValueError:
-            raise ValueError(f"a has shape {a.shape}, b {b.shape}; they do not broadcast") from None
+        check_broadcast(a=a, b=b)
     return a, b
 
 
@@ -135,3 +151,20 @@ def lift(a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
     """Both as tensors; a number takes the dtype of the other."""
     a = as_tensor(a, b if isinstance(b, Tensor) else None)
     return a, as_tensor(b, a)
+
+
+def floating(a: Operand) -> Tensor:
+    """`a` as a Tensor of floats; TypeError for integers and bools, which would be truncated."""
+    a = as_tensor(a)
+    if a.dtype.kind != "f":
+        raise TypeError(f"a has dtype {a.dtype}; allowed are float16, float32 and float64")
+    return a
+
+
+@silent
+def constant(value: float, a: Tensor, name: str) -> Array:
+    """A number in the dtype of `a`; TypeError for a fraction or infinity beside integers."""
+    made = np.asarray(value).astype(a.dtype)
+    if a.dtype.kind != "f" and made != value:
+        raise TypeError(f"{name} is {value}, but a holds {a.dtype}; allowed is what that can hold")
+    return made

@@ -1,9 +1,20 @@
-"""Broadcasting backwards: where an operand was repeated, its gradients are summed."""
+"""Broadcasting forwards and backwards: where an operand was repeated, its gradients are summed."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from numq.arrays import FloatArray
 from numq.autograd.tensor import Tensor
+
+
+def check_broadcast(**tensors: Tensor) -> None:
+    """Raise ValueError that names the tensors and their shapes, unless these broadcast."""
+    try:
+        np.broadcast_shapes(*(t.shape for t in tensors.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} has shape {t.shape}" for name, t in tensors.items())
+        raise ValueError(f"{shapes}; they do not broadcast") from None
 
 
 def unbroadcast(grad: FloatArray, source: Tensor) -> FloatArray:
@@ -11,6 +22,13 @@ def unbroadcast(grad: FloatArray, source: Tensor) -> FloatArray:
     if grad.shape == source.shape:
         return grad
     extra = grad.ndim - source.ndim
-    grad = grad.sum(axis=tuple(range(extra)))
-    repeated = tuple(i for i, n in enumerate(source.shape) if n == 1 and grad.shape[i] != 1)
-    return grad.sum(axis=repeated, keepdims=True)
+    lengths = (*[0] * extra, *source.shape)
+    repeated = tuple(i for i, n in enumerate(lengths) if i < extra or n != grad.shape[i])
+    return total(grad, repeated).reshape(source.shape)
+
+
+def total(x: FloatArray, axes: tuple[int, ...], keepdims: bool = False) -> FloatArray:
+    """Sum over axes. float16 is summed in float32: in its own 11 bits a count ends at 2048."""
+    inner = np.result_type(x, np.float32) if x.dtype.kind == "f" else None
+    y = np.asarray(x.sum(axis=axes, keepdims=keepdims, dtype=inner))
+    return y.astype(x.dtype) if inner else y

@@ -7,83 +7,74 @@ from enum import Enum
 
 import numpy as np
 
-from numq.arrays import FloatArray, check_type
-from numq.autograd.arithmetic import pair
-from numq.autograd.broadcasting import unbroadcast
+from numq.arrays import Array, FloatArray, check_type
+from numq.autograd.arithmetic import constant, floating, lift, pair, silent
+from numq.autograd.broadcasting import check_broadcast, unbroadcast
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
 from numq.kernels import special
 
 
+@silent
 def exp(a: Operand) -> Tensor:
     """`eᵃ`, inf where it overflows; ONNX Exp."""
-    a = as_tensor(a)
-    with np.errstate(over="ignore", under="ignore"):
-        y = np.exp(a.data)
-    return record("Exp", (a,), y, lambda g: (g * y,))
+    a = floating(a)
+    y = np.exp(a.data)
+    return record("Exp", (a,), y, silent(lambda g: (g * y,)))
 
 
+@silent
 def log(a: Operand) -> Tensor:
     """Natural logarithm, −inf at 0 and NaN below; ONNX Log."""
-    a = as_tensor(a)
-
-    def backward(g: FloatArray) -> tuple[FloatArray]:
-        with np.errstate(all="ignore"):
-            return (g / a.data,)
-
-    with np.errstate(all="ignore"):
-        return record("Log", (a,), np.log(a.data), backward)
+    a = floating(a)
+    return record("Log", (a,), np.log(a.data), silent(lambda g: (g / a.data,)))
 
 
+@silent
 def sqrt(a: Operand) -> Tensor:
     """Square root, NaN below 0; the gradient at 0 is inf; ONNX Sqrt."""
-    a = as_tensor(a)
-    with np.errstate(invalid="ignore"):
-        y = np.sqrt(a.data)
-
-    def backward(g: FloatArray) -> tuple[FloatArray]:
-        with np.errstate(all="ignore"):
-            return (g / (2 * y),)
-
-    return record("Sqrt", (a,), y, backward)
+    a = floating(a)
+    y = np.sqrt(a.data)
+    return record("Sqrt", (a,), y, silent(lambda g: (g / (2 * y),)))
 
 
 def tanh(a: Operand) -> Tensor:
     """Hyperbolic tangent, in [−1, 1]; ONNX Tanh."""
-    a = as_tensor(a)
+    a = floating(a)
     y = np.tanh(a.data)
     return record("Tanh", (a,), y, lambda g: (g * (1 - y * y),))
 
 
+@silent
 def sigmoid(a: Operand) -> Tensor:
     """`1 / (1 + e⁻ᵃ)`, in [0, 1], computed so that nothing overflows; ONNX Sigmoid."""
-    a = as_tensor(a)
-    with np.errstate(under="ignore"):
-        small = np.exp(-np.abs(a.data))  # in (0, 1]
-        y = np.where(a.data >= 0, 1, small) / (1 + small)
+    a = floating(a)
+    small = np.exp(-np.abs(a.data))  # in (0, 1]
+    y = np.where(a.data >= 0, 1, small) / (1 + small)
     return record("Sigmoid", (a,), y, lambda g: (g * (y * (1 - y)),))
 
 
+@silent
 def erf(a: Operand) -> Tensor:
     """`2/√π · ∫₀ᵃ e^(−t²) dt`; ONNX Erf."""
-    a = as_tensor(a)
-    y = special.erf(a.data).astype(a.dtype)
+    a = floating(a)
+    scale = a.dtype.type(2 / math.sqrt(math.pi))
 
+    @silent
     def backward(g: FloatArray) -> tuple[FloatArray]:
-        with np.errstate(under="ignore", over="ignore"):
-            return (g * a.dtype.type(2 / math.sqrt(math.pi)) * np.exp(-a.data * a.data),)
+        return (g * scale * np.exp(-a.data * a.data),)
 
-    return record("Erf", (a,), y, backward)
+    return record("Erf", (a,), special.erf(a.data).astype(a.dtype), backward)
 
 
 def relu(a: Operand) -> Tensor:
-    """`max(a, 0)`; the gradient at 0 is 0, as in torch; ONNX Relu."""
+    """`max(a, 0)`; the gradient at 0 is 0, that of NaN passes, as in torch; ONNX Relu."""
     a = as_tensor(a)
-    return record("Relu", (a,), np.maximum(a.data, 0), lambda g: (np.where(a.data > 0, g, 0),))
+    return record("Relu", (a,), np.maximum(a.data, 0), lambda g: (np.where(a.data <= 0, 0, g),))
 
 
 def leaky_relu(a: Operand, alpha: float = 0.01) -> Tensor:
     """`a` above 0, `alpha·a` up to it; ONNX LeakyRelu."""
-    a = as_tensor(a)
+    a = floating(a)
     slope = np.where(a.data > 0, 1, alpha).astype(a.dtype)
     return record("LeakyRelu", (a,), a.data * slope, lambda g: (g * slope,), alpha=float(alpha))
 
@@ -95,22 +86,25 @@ class GeluForm(Enum):
     TANH = "tanh"
 
 
+@silent
 def gelu(a: Operand, form: GeluForm = GeluForm.ERF) -> Tensor:
     """`a·Φ(a)`, Φ the normal distribution, or its approximation by tanh; ONNX Gelu.
 
     Hendrycks and Gimpel 2016: `a/2·(1 + erf(a/√2))`, `a/2·(1 + tanh(√(2/π)·(a + 0.044715·a³)))`.
+    float16 is computed in float32, as its squares end at 256. At −inf it is NaN.
     """
-    a = as_tensor(a)
+    a = floating(a)
     check_type(form, GeluForm, "form")
-    y, slope = (_gelu_erf if form is GeluForm.ERF else _gelu_tanh)(a.data)
+    wide = a.data.astype(np.result_type(a.dtype, np.float32), copy=False)
+    y, slope = (_gelu_erf if form is GeluForm.ERF else _gelu_tanh)(wide)
+    y = y.astype(a.dtype, copy=False)
     return record("Gelu", (a,), y, lambda g: (g * slope,), approximate=form.value)
 
 
 def _gelu_erf(x: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Value and slope: x·Φ(x), Φ(x) + x·φ(x)."""
     cdf = ((1 + special.erf(x / math.sqrt(2))) / 2).astype(x.dtype)
-    with np.errstate(under="ignore", over="ignore"):
-        density = np.exp(-x * x / 2) * x.dtype.type(1 / math.sqrt(2 * math.pi))
+    density = np.exp(-x * x / 2) * x.dtype.type(1 / math.sqrt(2 * math.pi))
     return x * cdf, cdf + x * density
 
 
@@ -129,21 +123,31 @@ def absolute(a: Operand) -> Tensor:
 
 
 def maximum(a: Operand, b: Operand) -> Tensor:
-    """The larger of two; where they are equal each gets half of the gradient; ONNX Max."""
+    """The larger of two, NaN if one is; where they are equal each gets half of the gradient.
+
+    ONNX Max.
+    """
     a, b = pair(a, b)
-    return record("Max", (a, b), np.maximum(a.data, b.data), lambda g: _shares(g, a, b, 1))
+    data, lost = np.maximum(a.data, b.data), a.data < b.data
+    return record("Max", (a, b), data, lambda g: _shared(g, a, b, lost, a.data > b.data))
 
 
 def minimum(a: Operand, b: Operand) -> Tensor:
-    """The smaller of two; where they are equal each gets half of the gradient; ONNX Min."""
+    """The smaller of two, NaN if one is; where they are equal each gets half of the gradient.
+
+    ONNX Min.
+    """
     a, b = pair(a, b)
-    return record("Min", (a, b), np.minimum(a.data, b.data), lambda g: _shares(g, a, b, -1))
+    data, lost = np.minimum(a.data, b.data), a.data > b.data
+    return record("Min", (a, b), data, lambda g: _shared(g, a, b, lost, a.data < b.data))
 
 
-def _shares(g: FloatArray, a: Tensor, b: Tensor, sign: int) -> tuple[FloatArray, FloatArray]:
-    """1 to the winner, ½ each on a tie."""
-    won = (1 + sign * np.sign(a.data - b.data)) / 2
-    return unbroadcast(g * won, a), unbroadcast(g * (1 - won), b)
+def _shared(
+    g: FloatArray, a: Tensor, b: Tensor, a_lost: Array, b_lost: Array
+) -> tuple[FloatArray, FloatArray]:
+    """All to the winner, half to each on a tie; not by a − b, which is NaN for two infinities."""
+    share = np.where(a.data == b.data, g / 2, g)
+    return unbroadcast(np.where(a_lost, 0, share), a), unbroadcast(np.where(b_lost, 0, share), b)
 
 
 def clip(a: Operand, lo: float | None = None, hi: float | None = None) -> Tensor:
@@ -154,28 +158,39 @@ def clip(a: Operand, lo: float | None = None, hi: float | None = None) -> Tensor
 
     Args:
         a: the values.
-        lo: lower bound, or None.
+        lo: lower bound, or None; rounded to the dtype of `a`.
         hi: upper bound, or None.
 
     Raises:
-        ValueError: no bound, or lo > hi.
+        ValueError: no bound, NaN, or lo > hi.
+        TypeError: a broken bound for integers.
     """
     a = as_tensor(a)
-    if (lo is None and hi is None) or (lo is not None and hi is not None and lo > hi):
+    given = [bound for bound in (lo, hi) if bound is not None]
+    if not given or not given[0] <= given[-1]:
         raise ValueError(f"lo is {lo}, hi {hi}; needed is lo <= hi, or one of them")
-    low = -np.inf if lo is None else lo
-    high = np.inf if hi is None else hi
-    inside = (a.data >= low) & (a.data <= high)
-    y = np.clip(a.data, low, high).astype(a.dtype, copy=False)
-    return record("Clip", (a,), y, lambda g: (np.where(inside, g, 0),), min=lo, max=hi)
+    low = None if lo is None else constant(lo, a, "lo")
+    high = None if hi is None else constant(hi, a, "hi")
+
+    def backward(g: FloatArray) -> tuple[FloatArray]:
+        above = a.data >= (-np.inf if low is None else low)
+        return (np.where(above & (a.data <= (np.inf if high is None else high)), g, 0),)
+
+    return record("Clip", (a,), np.clip(a.data, low, high), backward, min=lo, max=hi)
 
 
 def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
-    """`a` where the condition holds, `b` elsewhere, all three broadcast; ONNX Where."""
+    """`a` where the condition holds, `b` elsewhere, all three broadcast; ONNX Where.
+
+    Raises:
+        TypeError: a condition that is not bool.
+        ValueError: shapes that do not broadcast.
+    """
     mask = as_tensor(condition)
     if mask.dtype != np.bool_:
         raise TypeError(f"condition has dtype {mask.dtype}; allowed is bool")
-    a, b = pair(a, b)
+    a, b = lift(a, b)
+    check_broadcast(condition=mask, a=a, b=b)
 
     def backward(g: FloatArray) -> tuple[None, FloatArray, FloatArray]:
         to_a, to_b = np.where(mask.data, g, 0), np.where(mask.data, 0, g)
@@ -187,10 +202,10 @@ def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
 def greater(a: Operand, b: Operand) -> Tensor:
     """`a > b`, a bool tensor, through which no gradient passes; ONNX Greater."""
     a, b = pair(a, b)
-    return record("Greater", (a, b), np.asarray(a.data > b.data), None)
+    return record("Greater", (a, b), a.data > b.data, None)
 
 
 def less(a: Operand, b: Operand) -> Tensor:
     """`a < b`, a bool tensor, through which no gradient passes; ONNX Less."""
     a, b = pair(a, b)
-    return record("Less", (a, b), np.asarray(a.data < b.data), None)
+    return record("Less", (a, b), a.data < b.data, None)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
-from numq.arrays import FloatArray, check_type
+from numq.arrays import Array, FloatArray, check_type
 from numq.autograd.tensor import Tensor, no_grad, parameter
+
+Function: TypeAlias = Callable[..., Tensor]
 
 STEP = 2.0**-17
 """h of the central difference: its error, h²·f'''/6, meets that of rounding, 2⁻⁵³·f/h, there."""
@@ -17,57 +20,95 @@ class GradientError(AssertionError):
     """A gradient that is not the slope of its function."""
 
 
-def gradcheck(
-    function: Callable[..., Tensor], *inputs: Tensor, tolerance: float = 2.0**-24
-) -> None:
+def gradcheck(function: Function, *inputs: Tensor, tolerance: float = 2.0**-24) -> None:
     """Compare every element of every gradient with a central difference in float64.
 
-    The function's result is weighted by fixed random numbers and summed; the gradient of that sum
+    The function's result is weighted by fixed random numbers and summed to F; the gradient of F
     with respect to each element of each floating input must be
-    `(f(x + h) − f(x − h))/2h` to within `tolerance·(1 + |slope|)`. With h = 2⁻¹⁷, sums of up to
-    about 2000 and third derivatives up to about 500 stay below the default. Keep away from kinks:
-    at max, relu or clip the slope is not defined.
+    `(F(x + h) − F(x − h)) / 2h` to within `tolerance·(1 + |slope|)`, with h = 2⁻¹⁷·max(1, |x|).
+
+    The default tolerance is derived for |x| up to 1 and slopes up to 1, half of it for each error:
+    the difference errs by h²/6·F''', which allows third derivatives up to 3000; two sums of n
+    terms, each wrong by n·2⁻⁵³·|F|, differ by n·2⁻³⁶·|F|, which allows n·|F| up to 2000. Give a
+    larger one for functions beyond, and keep away from kinks: at those of max, relu or clip there
+    is no slope.
 
     Args:
-        function: tensors in, one tensor out, without randomness.
+        function: tensors in, one float64 tensor out, without randomness.
         inputs: float64 tensors; integers and bools are passed on as they are.
-        tolerance: relative to 1 + |gradient|.
+        tolerance: relative to 1 + |slope|.
 
     Raises:
-        TypeError: an input that is no Tensor, or of another floating dtype.
-        GradientError: names the input, the element, the gradient and the slope.
+        TypeError: an input that is no Tensor, or of another floating dtype; a result of another.
+        ValueError: no input to differentiate by, or a result without a gradient.
+        GradientError: names the input, the element, the gradient and the slope; or a gradient of a
+            shape other than its input's.
+
+    >>> from numq.autograd import sigmoid
+    >>> gradcheck(lambda a: a * sigmoid(a), Tensor([-1.0, 0.0, 2.0]))
     """
+    _check_inputs(inputs)
+    arrays = [t.data for t in inputs]
+    leaves = [parameter(a) if a.dtype.kind == "f" else Tensor(a) for a in arrays]
+    y = _checked(function(*leaves))
+    weights = np.random.default_rng(0).uniform(0.5, 1.5, y.shape)
+    y.backward(weights)
+    for which, leaf in enumerate(leaves):
+        if leaf.requires_grad:
+            gradient = np.zeros(leaf.shape) if leaf.grad is None else leaf.grad
+            slopes = _slopes(function, arrays, which, weights)
+            _compare(gradient, leaf.shape, slopes, f"inputs[{which}]", tolerance)
+
+
+def _compare(
+    gradient: FloatArray,
+    shape: tuple[int, ...],
+    slopes: Iterator[tuple[tuple[int, ...], float]],
+    name: str,
+    tolerance: float,
+) -> None:
+    """Raise GradientError at the first element that differs."""
+    if gradient.shape != shape:
+        raise GradientError(f"{name} has shape {shape}, its gradient {gradient.shape}")
+    for place, slope in slopes:
+        if not abs(gradient[place] - slope) <= tolerance * (1 + abs(slope)):
+            raise GradientError(
+                f"{name}[{', '.join(map(str, place))}]: the gradient is {gradient[place]:.12g}, "
+                f"the slope {slope:.12g}"
+            )
+
+
+def _slopes(
+    function: Function, arrays: Sequence[Array], which: int, weights: FloatArray
+) -> Iterator[tuple[tuple[int, ...], float]]:
+    """(place, central difference) for every element of one input."""
+    x = arrays[which]
+    for place in np.ndindex(x.shape):
+        h = STEP * max(1.0, abs(float(x[place])))
+        low, high = x.copy(), x.copy()
+        low[place] -= h
+        high[place] += h
+        sums = []
+        for moved in (low, high):
+            given = [moved if i == which else a for i, a in enumerate(arrays)]
+            with no_grad():
+                sums.append((weights * function(*map(Tensor, given)).data).sum())
+        # Not 2h: x ± h was rounded.
+        yield place, float((sums[1] - sums[0]) / (high[place] - low[place]))
+
+
+def _check_inputs(inputs: Sequence[Tensor]) -> None:
     for i, tensor in enumerate(inputs):
         check_type(tensor, Tensor, f"inputs[{i}]")
         if tensor.dtype.kind == "f" and tensor.dtype != np.float64:
             raise TypeError(f"inputs[{i}] has dtype {tensor.dtype}; differences need float64")
-    arrays = [t.data for t in inputs]
-    leaves = [parameter(a) if a.dtype.kind == "f" else Tensor(a) for a in arrays]
-    y = function(*leaves)
-    weights = np.random.default_rng(0).uniform(0.5, 1.5, y.shape)
-    y.backward(weights)
-    for which, leaf in enumerate(leaves):
-        if not leaf.requires_grad:
-            continue
-        gradient = np.zeros(leaf.shape) if leaf.grad is None else leaf.grad
-        for place, slope in _slopes(function, arrays, which, weights):
-            if not abs(gradient[place] - slope) <= tolerance * (1 + abs(slope)):
-                raise GradientError(
-                    f"inputs[{which}]{list(place)}: the gradient is {gradient[place]:.12g}, "
-                    f"the slope {slope:.12g}"
-                )
+    if not any(t.dtype.kind == "f" for t in inputs):
+        raise ValueError("inputs has no float64 tensor; there is nothing to differentiate by")
 
 
-def _slopes(
-    function: Callable[..., Tensor], arrays: list[FloatArray], which: int, weights: FloatArray
-) -> Iterator[tuple[tuple[int, ...], float]]:
-    """(place, central difference) for every element of one input."""
-    for place in np.ndindex(arrays[which].shape):
-        sums = []
-        for h in (STEP, -STEP):
-            moved = arrays[which].copy()
-            moved[place] += h
-            given = [moved if i == which else a for i, a in enumerate(arrays)]
-            with no_grad():
-                sums.append((weights * function(*map(Tensor, given)).data).sum())
-        yield place, float((sums[0] - sums[1]) / (2 * STEP))
+def _checked(y: Tensor) -> Tensor:
+    """The function's result; TypeError unless it is a float64 tensor."""
+    check_type(y, Tensor, "the function's result")
+    if y.dtype != np.float64:
+        raise TypeError(f"the function's result has dtype {y.dtype}; differences need float64")
+    return y

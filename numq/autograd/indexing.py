@@ -2,75 +2,98 @@
 
 from __future__ import annotations
 
-from typing import Any
+import operator
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from numq.arrays import FloatArray
-from numq.autograd.shaping import squeeze, unsqueeze
+from numq.arrays import Array, FloatArray, IntArray
+from numq.autograd.shaping import broadcast_to, squeeze, stack, unsqueeze
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
+
+Key: TypeAlias = int | slice | Tensor | None
+Range: TypeAlias = tuple[int, int, int]
 
 
 def index(a: Operand, key: Any) -> Tensor:
-    """`a[key]`, NumPy's meaning: integers, slices, `...`, None, arrays of integers.
+    """`a[key]` as NumPy means it: integers, slices, `...`, None, arrays of integers.
 
-    Slices, integers and None become ONNX Slice, Squeeze and Unsqueeze; one array of integers (with
-    nothing but `:` beside it) becomes Gather; an array for each of the first axes, GatherND.
+    Slices, integers and None become ONNX Slice, Squeeze and Unsqueeze; one array of integers
+    becomes Gather, after the slices beside it; an array for each of the first axes, GatherND.
 
     Raises:
-        TypeError: a mask of bools, whose result has no fixed shape; `where` keeps the shape.
+        TypeError: a mask of bools, whose result has no fixed shape (`where` keeps the shape); a
+            number that is no integer; an integer beside an array.
         IndexError: an index out of range, or too many of them.
     """
     a = as_tensor(a)
-    keys = list(key) if isinstance(key, tuple) else [key]
-    if any(_is_array(k) for k in keys):
-        return _by_arrays(a, [k if isinstance(k, Tensor | slice) else _plain(k) for k in keys])
+    keys = _completed(a, list(key) if isinstance(key, tuple) else [key])
+    arrays = [k for k in keys if isinstance(k, Tensor)]
+    if len(arrays) > 1:
+        if keys[: len(arrays)] != arrays or any(k != slice(None) for k in keys[len(arrays) :]):
+            raise TypeError(f"key is {key!r}; several arrays must be first, with `:` behind them")
+        return gather_nd(a, arrays)
+    if arrays and any(isinstance(k, int) for k in keys):
+        raise TypeError(f"key is {key!r}; index with the integers first, a[0][:, ids]")
+    y = _by_slices(a, [slice(None) if isinstance(k, Tensor) else k for k in keys])
+    return gather(y, arrays[0], axis=keys.index(arrays[0])) if arrays else y
+
+
+def _completed(a: Tensor, keys: list[Any]) -> list[Key]:
+    """One key for every axis, and None for new ones; `...` written out."""
+    gaps = [i for i, k in enumerate(keys) if k is Ellipsis]
     given = sum(k is not None and k is not Ellipsis for k in keys)
     if given > a.ndim:
         raise IndexError(f"key has {given} indices; a tensor of shape {a.shape} has {a.ndim} axes")
-    whole: list[Any] = [slice(None)] * (a.ndim - given)
-    if not any(k is Ellipsis for k in keys):
-        keys.append(Ellipsis)
-    at = next(i for i, k in enumerate(keys) if k is Ellipsis)
-    keys[at : at + 1] = whole
-    return _by_slices(a, keys)
+    if len(gaps) > 1:
+        raise IndexError("key has more than one `...`")
+    at = gaps[0] if gaps else len(keys)
+    keys = [*keys[:at], *[slice(None)] * (a.ndim - given), *keys[at + 1 :]]
+    return [_checked(k) for k in keys]
 
 
-def _is_array(key: object) -> bool:
-    return (
-        isinstance(key, Tensor | np.ndarray | list)
-        and np.ndim(key.data if isinstance(key, Tensor) else key) > 0
-    )
+def _checked(key: Any) -> Key:
+    """An integer, a slice, None, or a tensor of integers; TypeError for the rest."""
+    if key is None or isinstance(key, slice):
+        return key
+    if isinstance(key, Tensor | np.ndarray | list):
+        key = as_tensor(key)
+    if isinstance(key, bool | np.bool_) or (isinstance(key, Tensor) and key.dtype == np.bool_):
+        raise TypeError(
+            "key is a mask of bools; its result has no fixed shape: use where(mask, a, b)"
+        )
+    if isinstance(key, Tensor):
+        return key
+    try:
+        return operator.index(key)
+    except TypeError:
+        raise TypeError(f"key has {key!r}; allowed are integers, slices, ..., None") from None
 
 
-def _plain(key: Any) -> Any:
-    return as_tensor(key) if isinstance(key, np.ndarray | list) else key
-
-
-def _by_slices(a: Tensor, keys: list[Any]) -> Tensor:
-    """One key for every axis of `a`, and None for new ones."""
+def _by_slices(a: Tensor, keys: list[int | slice | None]) -> Tensor:
+    """Slice, then drop the axes that have an integer, then add new ones."""
     own = [k for k in keys if k is not None]
-    ranges = []
-    for axis, (k, n) in enumerate(zip(own, a.shape, strict=True)):
-        if not isinstance(k, slice):
-            i = int(k)
-            if not -n <= i < n:
-                raise IndexError(f"index {i} is outside axis {axis} of shape {a.shape}")
-            k = slice(i % n, i % n + 1)
-        ranges.append(k.indices(n))
-    y = (
-        slice_axes(a, ranges)
-        if any(r != (0, n, 1) for r, n in zip(ranges, a.shape, strict=True))
-        else a
-    )
-    gone = tuple(i for i, k in enumerate(own) if not isinstance(k, slice))
+    whole = [(0, n, 1) for n in a.shape]
+    ranges = [_range(k, n, i) for i, (k, n) in enumerate(zip(own, a.shape, strict=True))]
+    y = a if ranges == whole else slice_axes(a, ranges)
+    gone = tuple(i for i, k in enumerate(own) if isinstance(k, int))
     y = squeeze(y, gone) if gone else y
-    left = [k for k in keys if k is None or isinstance(k, slice)]
-    new = tuple(i for i, k in enumerate(left) if k is None)
+    new = tuple(i for i, k in enumerate(k for k in keys if not isinstance(k, int)) if k is None)
     return unsqueeze(y, new) if new else y
 
 
-def slice_axes(a: Tensor, ranges: list[tuple[int, int, int]]) -> Tensor:
+def _range(key: int | slice, n: int, axis: int) -> Range:
+    """Start, end and step as of `range`; where it is empty, (0, 0, 1)."""
+    if isinstance(key, slice):
+        found = key.indices(n)
+        return found if len(range(*found)) else (0, 0, 1)
+    if not -n <= key < n:
+        raise IndexError(f"index {key} is outside axis {axis}, of length {n}")
+    return key % n, key % n + 1, 1
+
+
+def slice_axes(a: Tensor, ranges: list[Range]) -> Tensor:
     """Every axis from start to end by step, as `range` counts; ONNX Slice."""
     key = tuple(slice(start, None if end < 0 else end, step) for start, end, step in ranges)
 
@@ -89,21 +112,6 @@ def slice_axes(a: Tensor, ranges: list[tuple[int, int, int]]) -> Tensor:
     )
 
 
-def _by_arrays(a: Tensor, keys: list[Any]) -> Tensor:
-    arrays = [k for k in keys if isinstance(k, Tensor)]
-    if any(k.dtype == np.bool_ for k in arrays):
-        raise TypeError(
-            "key is a mask of bools; its result has no fixed shape: use where(mask, a, b)"
-        )
-    if len(arrays) == 1 and all(k == slice(None) for k in keys if not isinstance(k, Tensor)):
-        return gather(a, arrays[0], axis=next(i for i, k in enumerate(keys) if k is arrays[0]))
-    if len(arrays) != len(keys):
-        raise TypeError(
-            f"key is {keys}; beside arrays of integers only `:` is allowed, around one of them"
-        )
-    return gather_nd(a, arrays)
-
-
 def gather(a: Operand, indices: Operand, axis: int = 0) -> Tensor:
     """The slices of `a` with these numbers along an axis; ONNX Gather.
 
@@ -115,25 +123,22 @@ def gather(a: Operand, indices: Operand, axis: int = 0) -> Tensor:
 
     Raises:
         TypeError: indices that are not integers.
-        IndexError: one out of range.
+        ValueError: an axis that `a` lacks.
+        IndexError: an index out of range.
     """
     a, places = as_tensor(a), as_tensor(indices)
+    if not -a.ndim <= axis < a.ndim:
+        raise ValueError(f"axis is {axis}; a tensor of shape {a.shape} has {a.ndim} axes")
     _check_indices(places, a.shape[axis])
 
     def backward(g: FloatArray) -> tuple[FloatArray, None]:
-        n, axis_ = a.shape[axis], axis % a.ndim
-        rows = np.moveaxis(
-            g.reshape(*g.shape[:axis_], places.size, *g.shape[axis_ + places.ndim :]), axis_, 0
-        )
-        whole = np.zeros((n, *a.shape[:axis_], *a.shape[axis_ + 1 :]), g.dtype)
-        np.add.at(whole, places.data.reshape(-1), rows)
-        return np.moveaxis(whole, 0, axis_), None
+        return _collected(g, np.take(_numbers(a), places.data, axis=axis), a), None
 
     data = np.take(a.data, places.data, axis=axis)
     return record("Gather", (a, places), data, backward, axis=axis)
 
 
-def gather_nd(a: Tensor, arrays: list[Tensor]) -> Tensor:
+def gather_nd(a: Tensor, arrays: Sequence[Tensor]) -> Tensor:
     """Elements (or slices) by one array of integers for each of the first axes; ONNX GatherND."""
     if len(arrays) > a.ndim:
         raise IndexError(
@@ -141,15 +146,30 @@ def gather_nd(a: Tensor, arrays: list[Tensor]) -> Tensor:
         )
     for axis, places in enumerate(arrays):
         _check_indices(places, a.shape[axis])
-    stacked = as_tensor(np.stack(np.broadcast_arrays(*(p.data for p in arrays)), axis=-1))
-    key = tuple(np.moveaxis(stacked.data, -1, 0))
+    try:
+        shape = np.broadcast_shapes(*(p.shape for p in arrays))
+    except ValueError:
+        shapes = ", ".join(str(p.shape) for p in arrays)
+        raise IndexError(f"key has arrays of shapes {shapes}; they do not broadcast") from None
+    # By operations, so that a recorded network computes its indices anew.
+    places = stack([p if p.shape == shape else broadcast_to(p, shape) for p in arrays], axis=-1)
+    key = tuple(np.moveaxis(places.data, -1, 0))
 
     def backward(g: FloatArray) -> tuple[FloatArray, None]:
-        whole = np.zeros(a.shape, g.dtype)
-        np.add.at(whole, key, g)
-        return whole, None
+        return _collected(g, _numbers(a)[key], a), None
 
-    return record("GatherND", (a, stacked), a.data[key], backward)
+    return record("GatherND", (a, places), a.data[key], backward)
+
+
+def _numbers(a: Tensor) -> IntArray:
+    """Every element's place in memory order."""
+    return np.arange(a.size).reshape(a.shape)
+
+
+def _collected(g: FloatArray, came_from: IntArray, a: Tensor) -> FloatArray:
+    """For each element of `a` the sum, in float64, of the gradients of its copies."""
+    sums: Array = np.bincount(came_from.reshape(-1), g.reshape(-1), minlength=a.size)
+    return sums.reshape(a.shape)
 
 
 def _check_indices(indices: Tensor, n: int) -> None:

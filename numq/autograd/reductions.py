@@ -8,56 +8,72 @@ from typing import TypeAlias
 import numpy as np
 
 from numq.arrays import Array, FloatArray
+from numq.autograd.arithmetic import floating, silent
+from numq.autograd.broadcasting import total
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
 
 Axis: TypeAlias = int | tuple[int, ...] | None
 
 
 def sum(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Sum over the axes, all of them by default; ONNX ReduceSum."""
+    """Sum over the axes, all of them by default; bools are counted in int64; ONNX ReduceSum."""
     a, axes = _reduced(a, axis)
 
     def backward(g: FloatArray) -> tuple[FloatArray]:
         return (np.broadcast_to(_restored(g, a, axes), a.shape),)
 
-    data = np.asarray(a.data.sum(axis=axes, keepdims=keepdims, dtype=a.dtype))
+    data = total(a.data, axes, keepdims)
     return record("ReduceSum", (a,), data, backward, axes=axes, keepdims=int(keepdims))
 
 
 def mean(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Mean over the axes, all of them by default; ONNX ReduceMean. ValueError if of nothing."""
-    a, axes = _reduced(a, axis)
-    count = math.prod(a.shape[i] for i in axes)
-    if count == 0:
-        raise ValueError(f"a has shape {a.shape}; the mean of no elements is undefined")
+    """Mean over the axes, all of them by default; ONNX ReduceMean.
+
+    Raises:
+        ValueError: no elements.
+        TypeError: integers.
+    """
+    a, axes = _reduced(floating(a), axis)
+    count = _count(a, axes, "mean")
+    wide = np.result_type(a.dtype, np.float32).type  # float16 has no numbers above 65504
 
     def backward(g: FloatArray) -> tuple[FloatArray]:
-        return (np.broadcast_to(_restored(g, a, axes) / a.dtype.type(count), a.shape),)
+        return (np.broadcast_to(_restored(g, a, axes) / wide(count), a.shape),)
 
-    data = np.asarray(a.data.mean(axis=axes, keepdims=keepdims, dtype=a.dtype))
+    data = np.asarray(a.data.mean(axis=axes, keepdims=keepdims))
     return record("ReduceMean", (a,), data, backward, axes=axes, keepdims=int(keepdims))
 
 
 def max(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Largest over the axes; equal ones share the gradient evenly; ONNX ReduceMax."""
-    return _extreme("ReduceMax", a, axis, keepdims)
+    """Largest over the axes, NaN if one is; equal ones share the gradient; ONNX ReduceMax."""
+    a, axes = _reduced(a, axis)
+    _count(a, axes, "maximum")
+    return _extreme("ReduceMax", a, a.data.max(axis=axes, keepdims=True), axes, keepdims)
 
 
 def min(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Smallest over the axes; equal ones share the gradient evenly; ONNX ReduceMin."""
-    return _extreme("ReduceMin", a, axis, keepdims)
-
-
-def _extreme(op: str, a: Operand, axis: Axis, keepdims: bool) -> Tensor:
+    """Smallest over the axes, NaN if one is; equal ones share the gradient; ONNX ReduceMin."""
     a, axes = _reduced(a, axis)
-    if math.prod(a.shape[i] for i in axes) == 0:
-        raise ValueError(f"a has shape {a.shape}; there is no extreme of no elements")
-    reduce = np.max if op == "ReduceMax" else np.min
-    kept = np.asarray(reduce(a.data, axis=axes, keepdims=True))
+    _count(a, axes, "minimum")
+    return _extreme("ReduceMin", a, a.data.min(axis=axes, keepdims=True), axes, keepdims)
 
+
+def _extreme(op: str, a: Tensor, kept: Array, axes: tuple[int, ...], keepdims: bool) -> Tensor:
+    """Of `k` equal extremes each gets 1/k of the gradient; a NaN, equal to nothing, makes it NaN.
+
+    Args:
+        op: ONNX name.
+        a: the values.
+        kept: the extremes, the reduced axes still there.
+        axes: that were reduced.
+        keepdims: whether they stay.
+    """
+
+    @silent
     def backward(g: FloatArray) -> tuple[FloatArray]:
-        ties = (a.data == kept).astype(a.dtype)
-        return (_restored(g, a, axes) * ties / ties.sum(axis=axes, keepdims=True),)
+        ties = a.data == kept
+        count = ties.sum(axis=axes, keepdims=True).astype(np.result_type(g, np.float32))
+        return (np.where(ties, _restored(g, a, axes), 0) / count,)
 
     data = kept if keepdims else kept.squeeze(axes)
     return record(op, (a,), data, backward, axes=axes, keepdims=int(keepdims))
@@ -65,19 +81,33 @@ def _extreme(op: str, a: Operand, axis: Axis, keepdims: bool) -> Tensor:
 
 def argmax(a: Operand, axis: int = -1) -> Tensor:
     """Index of the first largest along an axis, int64; no gradient; ONNX ArgMax."""
-    a, (axis,) = _reduced(a, axis)
-    data = np.asarray(a.data.argmax(axis=axis))
-    return record("ArgMax", (a,), data, None, axis=axis, keepdims=0)
+    a, axes = _reduced(a, axis)
+    _count(a, axes, "maximum")
+    data = np.asarray(a.data.argmax(axis=axes[0]))
+    return record("ArgMax", (a,), data, None, axis=axes[0], keepdims=0)
 
 
 def _reduced(a: Operand, axis: Axis) -> tuple[Tensor, tuple[int, ...]]:
-    """The tensor, and the axes as non-negative numbers; ValueError names one that it lacks."""
+    """The tensor, and the axes as rising numbers from 0; ValueError names one that it lacks."""
     a = as_tensor(a)
-    given = range(a.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    axes = tuple(sorted({i % a.ndim for i in given if -a.ndim <= i < a.ndim}))
-    if len(axes) != len(tuple(given)):
-        raise ValueError(f"axis is {axis}; a tensor of shape {a.shape} has {a.ndim} axes")
-    return a, axes
+    if axis is None:
+        return a, tuple(range(a.ndim))
+    given = axis if isinstance(axis, tuple) else (axis,)
+    axes = {i % a.ndim for i in given if -a.ndim <= i < a.ndim}
+    if len(axes) != len(given):
+        raise ValueError(
+            f"axis is {axis}; of shape {a.shape} these are to be different axes, "
+            f"each from {-a.ndim} to {a.ndim - 1}"
+        )
+    return a, tuple(sorted(axes))
+
+
+def _count(a: Tensor, axes: tuple[int, ...], name: str) -> int:
+    """How many elements are reduced to one; ValueError if none."""
+    count = math.prod(a.shape[i] for i in axes)
+    if count == 0:
+        raise ValueError(f"a has shape {a.shape}; the {name} of no elements is undefined")
+    return count
 
 
 def _restored(g: Array, a: Tensor, axes: tuple[int, ...]) -> Array:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from numq.arrays import FloatArray
+from numq.autograd.arithmetic import constant
 from numq.autograd.broadcasting import unbroadcast
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
 
@@ -36,19 +37,22 @@ def flatten(a: Operand, axis: int = 1) -> Tensor:
     a = as_tensor(a)
     if not 0 <= axis <= a.ndim:
         raise ValueError(f"axis is {axis}; a tensor of shape {a.shape} allows 0 to {a.ndim}")
-    rows = math.prod(a.shape[:axis])
-    data = a.data.reshape(rows, math.prod(a.shape[axis:]))
+    data = a.data.reshape(math.prod(a.shape[:axis]), math.prod(a.shape[axis:]))
     return record("Flatten", (a,), data, lambda g: (g.reshape(a.shape),), axis=axis)
 
 
 def transpose(a: Operand, axes: Sequence[int] | None = None) -> Tensor:
-    """Axes in another order, by default the last two exchanged; ONNX Transpose."""
+    """Axes in another order, by default the last two exchanged; ONNX Transpose.
+
+    Raises:
+        ValueError: axes that are not all of `a`, each once, from 0; fewer than two by default.
+    """
     a = as_tensor(a)
     if axes is None:
         axes = (*range(a.ndim - 2), a.ndim - 1, a.ndim - 2)
     perm = tuple(axes)
     if sorted(perm) != list(range(a.ndim)):
-        raise ValueError(f"axes is {perm}; needed are all of 0 to {a.ndim - 1}")
+        raise ValueError(f"axes is {perm}; a tensor of shape {a.shape} needs each of its axes once")
     back = tuple(int(i) for i in np.argsort(perm))
     data = a.data.transpose(perm)
     return record("Transpose", (a,), data, lambda g: (g.transpose(back),), perm=perm)
@@ -57,6 +61,7 @@ def transpose(a: Operand, axes: Sequence[int] | None = None) -> Tensor:
 def unsqueeze(a: Operand, axes: Sequence[int]) -> Tensor:
     """New axes of length 1 at these places of the result; ONNX Unsqueeze."""
     a, axes = as_tensor(a), tuple(axes)
+    _check_axes(axes, a.ndim + len(axes), "the result")
     data = np.expand_dims(a.data, axes)
     return record("Unsqueeze", (a,), data, lambda g: (g.reshape(a.shape),), axes=axes)
 
@@ -64,16 +69,26 @@ def unsqueeze(a: Operand, axes: Sequence[int]) -> Tensor:
 def squeeze(a: Operand, axes: Sequence[int]) -> Tensor:
     """Without these axes, which have length 1; ONNX Squeeze."""
     a, axes = as_tensor(a), tuple(axes)
+    _check_axes(axes, a.ndim, f"a tensor of shape {a.shape}")
     if any(a.shape[i] != 1 for i in axes):
         raise ValueError(f"axes is {axes}; in shape {a.shape} not all of them have length 1")
     data = a.data.squeeze(axes)
     return record("Squeeze", (a,), data, lambda g: (g.reshape(a.shape),), axes=axes)
 
 
+def _check_axes(axes: Shape, ndim: int, what: str) -> None:
+    """Raise ValueError for an axis that is not there, or comes twice."""
+    if len({i % ndim for i in axes if -ndim <= i < ndim}) != len(axes):
+        raise ValueError(f"axes is {axes}; {what} has axes {-ndim} to {ndim - 1}, each once")
+
+
 def broadcast_to(a: Operand, shape: Sequence[int]) -> Tensor:
     """Repeated along axes of length 1; ONNX Expand. ValueError if the shapes do not fit."""
     a, shape = as_tensor(a), tuple(shape)
-    data = np.broadcast_to(a.data, shape)
+    try:
+        data = np.broadcast_to(a.data, shape)
+    except ValueError:
+        raise ValueError(f"shape is {shape}; a has {a.shape}, which does not broadcast") from None
     return record("Expand", (a,), data, lambda g: (unbroadcast(g, a),), shape=shape)
 
 
@@ -81,16 +96,19 @@ def concat(tensors: Sequence[Operand], axis: int) -> Tensor:
     """One after the other along an axis; ONNX Concat.
 
     Raises:
-        ValueError: no tensors, or shapes that differ elsewhere.
+        ValueError: no tensors, no such axis, or shapes that differ elsewhere.
     """
     parts = tuple(as_tensor(t) for t in tensors)
-    shapes = [p.shape for p in parts]
     if not parts:
         raise ValueError("tensors is empty; at least one is needed")
     try:
         data = np.concatenate([p.data for p in parts], axis=axis)
     except ValueError:
-        raise ValueError(f"tensors have shapes {shapes}; they differ outside {axis=}") from None
+        shapes = ", ".join(str(p.shape) for p in parts)
+        raise ValueError(
+            f"tensors have shapes {shapes}; along axis {axis} they do not join, "
+            "as it is missing or other axes differ"
+        ) from None
     ends = np.cumsum([p.shape[axis] for p in parts])[:-1]
     return record("Concat", parts, data, lambda g: np.split(g, ends, axis), axis=axis)
 
@@ -104,6 +122,10 @@ def pad(a: Operand, pads: Sequence[tuple[int, int]], value: float = 0.0) -> Tens
     """More elements around: (before, after) for each axis, all of them `value`; ONNX Pad.
 
     The attribute `pads` has ONNX's order, all the numbers before and then all those after.
+
+    Raises:
+        ValueError: not one pair for each axis, or a negative number.
+        TypeError: a value that the dtype of `a` cannot hold.
     """
     a = as_tensor(a)
     if len(pads) != a.ndim or any(n < 0 for p in pads for n in p):
@@ -111,7 +133,9 @@ def pad(a: Operand, pads: Sequence[tuple[int, int]], value: float = 0.0) -> Tens
             f"pads is {pads}; a tensor of shape {a.shape} needs {a.ndim} pairs, none negative"
         )
     inner = tuple(slice(p, p + n) for (p, _), n in zip(pads, a.shape, strict=True))
-    data = np.pad(a.data, pads, constant_values=value)
+    shape = [n + sum(p) for n, p in zip(a.shape, pads, strict=True)]
+    data = np.full(shape, constant(value, a, "value"))
+    data[inner] = a.data
     order = (*(p for p, _ in pads), *(p for _, p in pads))
 
     def backward(g: FloatArray) -> tuple[FloatArray]:

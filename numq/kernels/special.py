@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
-from numq.kernels.jit import jit_enabled, njit
-
-Array = NDArray[Any]
+from numq.kernels.jit import compiled, jit_enabled, njit
 
 
-@njit
-def _erf_into(x: Array, out: Array) -> None:
+def erf(x: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """`2/√π · ∫₀ˣ e^(−t²) dt` in float64, the shape of `x`; NaN stays NaN."""
+    flat = np.ascontiguousarray(x, np.float64).reshape(-1)
+    out = np.empty_like(flat)
+    (_kernel() if jit_enabled() else _erf_into)(flat, out)
+    return out.reshape(x.shape)
+
+
+def _erf_into(x: NDArray[np.float64], out: NDArray[np.float64]) -> None:
     for i in range(x.size):
         out[i] = math.erf(x[i])
 
 
-def erf(x: Array) -> NDArray[np.float64]:
-    """`2/√π · ∫₀ˣ e^(−t²) dt` in float64, the shape of `x`; NaN stays NaN."""
-    flat = np.ascontiguousarray(x, np.float64).reshape(-1)
-    if jit_enabled():
-        out = np.empty_like(flat)
-        _erf_into(flat, out)
-    else:
-        out = np.array([math.erf(v) for v in flat], np.float64)
-    return out.reshape(x.shape)
+@cache
+def _kernel() -> Any:
+    lane = types.float64
+    arguments = types.Array(lane, 1, "C", readonly=True), types.Array(lane, 1, "C")
+    return compiled(njit(_erf_into), *arguments)
