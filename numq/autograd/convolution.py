@@ -1,4 +1,4 @@
-"""Two-dimensional convolution as a product: patches become columns, BLAS does the rest.
+"""Two-dimensional convolution as a product: what a window sees becomes a row, BLAS does the rest.
 
     y[n, o, i, j] = Σ_{c,p,q} x[n, c, i·s + p·d − t, j·s + q·d − l] · w[o, c, p, q] + b[o]
 
@@ -7,77 +7,15 @@ with stride s, dilation d and a border of t rows above and l columns to the left
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 
 from numq.arrays import FloatArray
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
+from numq.autograd.windows import NO_PADDING, Padding, Pair, Window, channels_last
 
-Pair = tuple[int, int]
-Padding = tuple[Pair, Pair]
-NO_PADDING: Padding = ((0, 0), (0, 0))
-
-
-@dataclass(frozen=True)
-class Window:
-    """How a window moves over a picture.
-
-    Attributes:
-        size: rows and columns of the window.
-        stride: of its moves.
-        padding: ((top, bottom), (left, right)) around the picture.
-        dilation: distance between its elements.
-    """
-
-    size: Pair
-    stride: Pair
-    padding: Padding
-    dilation: Pair = (1, 1)
-
-    def out_size(self, height: int, width: int) -> Pair:
-        """Rows and columns of the result; ValueError if no window fits or a step is below 1."""
-        for name, steps in (("stride", self.stride), ("dilation", self.dilation)):
-            if min(steps) < 1:
-                raise ValueError(f"{name} is {steps}; both are at least 1")
-        if min(min(p) for p in self.padding) < 0:
-            raise ValueError(f"padding is {self.padding}; none may be negative")
-        lengths = []
-        for n, k, s, p, d in zip(
-            (height, width), self.size, self.stride, self.padding, self.dilation, strict=True
-        ):
-            room = n + sum(p) - d * (k - 1) - 1
-            if room < 0 or k < 1:
-                raise ValueError(
-                    f"a window of {self.size} with dilation {self.dilation} does not fit a "
-                    f"picture of {(height, width)} padded by {self.padding}"
-                )
-            lengths.append(room // s + 1)
-        return lengths[0], lengths[1]
-
-    def taps(self, out: Pair) -> Iterator[tuple[slice, slice]]:
-        """For every element of the window, the pixels of the padded picture that it meets."""
-        (oh, ow), (sh, sw), (dh, dw) = out, self.stride, self.dilation
-        for p in range(self.size[0]):
-            for q in range(self.size[1]):
-                rows = slice(p * dh, p * dh + (oh - 1) * sh + 1, sh)
-                yield rows, slice(q * dw, q * dw + (ow - 1) * sw + 1, sw)
-
-    def padded(self, x: FloatArray, value: float = 0.0) -> FloatArray:
-        """The pictures (..., H, W) with their border."""
-        (t, b), (left, r) = self.padding
-        if not (t or b or left or r):
-            return x
-        shape = (*x.shape[:-2], x.shape[-2] + t + b, x.shape[-1] + left + r)
-        out = np.full(shape, value, x.dtype) if value else np.zeros(shape, x.dtype)
-        out[..., t : t + x.shape[-2], left : left + x.shape[-1]] = x
-        return out
-
-    def unpadded(self, g: FloatArray) -> FloatArray:
-        """The same without it."""
-        (t, b), (left, r) = self.padding
-        return g[..., t : g.shape[-2] - b, left : g.shape[-1] - r]
+BLOCK = 2**17
+"""Elements of the rows laid out at a time: half a mebibyte of float32 stays in the cache, and in
+the process; much larger arrays come from the system anew each time, page by page."""
 
 
 def conv2d(
@@ -102,7 +40,7 @@ def conv2d(
         groups: parts that the channels are split into; C of them is a depthwise convolution.
 
     Returns:
-        (N, O, out_h, out_w).
+        (N, O, out_h, out_w), channels side by side in memory; float16 is summed in float32.
 
     Raises:
         ValueError: shapes that do not fit, steps below 1, a window larger than the picture.
@@ -112,23 +50,27 @@ def conv2d(
     _check(x, w, bias, groups)
     window = Window((w.shape[2], w.shape[3]), stride, padding, dilation)
     out = window.out_size(x.shape[2], x.shape[3])
-    columns = _columns(x.data, window, out, groups)  # (G, C/G·kh·kw, N·oh·ow)
-    kernel = w.data.reshape(groups, -1, columns.shape[1])  # (G, O/G, C/G·kh·kw)
-    y = _pictures(kernel @ columns, x.shape[0], out)
+    inputs = (x, w) if bias is None else (x, w, bias)
+    dtype = np.result_type(*(t.dtype for t in inputs))
+    wide = np.result_type(dtype, np.float32)
+    pictures = window.padded(channels_last(x.data, wide))
+    kernel = w.data.astype(wide, copy=False)
+    each = kernel.shape[:2] == (groups, 1)  # one filter for each channel: nothing to multiply
+    y = (_each if each else _product)(pictures, kernel, window, out)
     if bias is not None:
-        y = y + bias.data[:, None, None]
+        y += bias.data[:, None, None]
 
     def backward(g: FloatArray) -> tuple[FloatArray | None, ...]:
-        rows = _rows(g, groups)  # (G, O/G, N·oh·ow)
-        to_w = (rows @ columns.swapaxes(1, 2)).reshape(w.shape) if w.requires_grad else None
-        to_x = None
+        g, to_x, to_w = channels_last(g, wide), None, None
         if x.requires_grad:
-            to_x = _scattered(kernel.swapaxes(1, 2) @ rows, x, window, out)
+            to_x = window.unpadded((_each_to_x if each else _to_x)(g, pictures, kernel, window))
+        if w.requires_grad:
+            to_w = (_each_to_w if each else _to_w)(g, pictures, kernel, window)
         return (to_x, to_w) if bias is None else (to_x, to_w, g.sum(axis=(0, 2, 3)))
 
     (t, bottom), (left, r) = padding
     return record(
-        "Conv", (x, w) if bias is None else (x, w, bias), y, backward,
+        "Conv", inputs, y.astype(dtype, copy=False), backward,
         strides=tuple(stride), pads=(t, left, bottom, r), dilations=tuple(dilation), group=groups,
     )  # fmt: skip
 
@@ -138,44 +80,114 @@ def _check(x: Tensor, w: Tensor, bias: Tensor | None, groups: int) -> None:
         raise ValueError(
             f"x has shape {x.shape}, w {w.shape}; needed are (N, C, H, W) and (O, C/groups, kh, kw)"
         )
-    if groups < 1 or x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
+    if groups < 1 or not 0 < x.shape[1] == w.shape[1] * groups or w.shape[0] % groups:
         raise ValueError(
             f"x has {x.shape[1]} channels, w has shape {w.shape}, groups is {groups}; needed are "
-            "x.shape[1] = w.shape[1] · groups, and filters that groups divides"
+            "x.shape[1] = w.shape[1] · groups ≥ 1, and filters that groups divides"
         )
     if bias is not None and bias.shape != w.shape[:1]:
         raise ValueError(f"b has shape {bias.shape}; w of shape {w.shape} needs {w.shape[:1]}")
 
 
-def _columns(x: FloatArray, window: Window, out: Pair, groups: int) -> FloatArray:
-    """(N, C, H, W) to (G, C/G·kh·kw, N·oh·ow): each column is what one window sees."""
-    n, c = x.shape[:2]
-    channels_first = window.padded(x.transpose(1, 0, 2, 3))  # (C, N, H', W')
-    taps = window.size[0] * window.size[1]
-    columns = np.empty((c, taps, n, *out), x.dtype)
-    for i, (rows, cols) in enumerate(window.taps(out)):
-        columns[:, i] = channels_first[:, :, rows, cols]
-    return columns.reshape(groups, c // groups * taps, n * out[0] * out[1])
+def _product(pictures: FloatArray, w: FloatArray, window: Window, out: Pair) -> FloatArray:
+    """`rows · matrix`, for each group."""
+    groups = _groups(pictures, w)
+    x, matrix = _grouped(pictures, groups), _matrix(w, groups)
+    y = np.empty((len(pictures), *out, len(w)), w.dtype).transpose(0, 3, 1, 2)
+    for block in _blocks(pictures, w, out):
+        part = _grouped(y, groups)[:, block]
+        part[...] = (_rows(x[:, block], window, out) @ matrix).reshape(part.shape)
+    return y
 
 
-def _scattered(columns: FloatArray, x: Tensor, window: Window, out: Pair) -> FloatArray:
-    """The way back: every pixel collects the gradients of the windows that saw it."""
+def _to_x(g: FloatArray, pictures: FloatArray, w: FloatArray, window: Window) -> FloatArray:
+    """`∂rows = g · matrixᵀ`; every pixel collects those of the windows that saw it."""
+    groups, out = _groups(pictures, w), (g.shape[2], g.shape[3])
+    slopes, transposed = _grouped(g, groups), _matrix(w, groups).swapaxes(1, 2)
+    to_x = np.zeros_like(pictures)
+    whole = _grouped(to_x, groups)
+    for block in _blocks(pictures, w, out):
+        rows = _flat(slopes[:, block]) @ transposed
+        part = whole[:, block]
+        taps = rows.reshape(*part.shape[:2], *out, -1, part.shape[-1])
+        for i, (down, across) in enumerate(window.taps(out)):
+            part[:, :, down, across] += taps[..., i, :]
+    return to_x
+
+
+def _to_w(g: FloatArray, pictures: FloatArray, w: FloatArray, window: Window) -> FloatArray:
+    """`∂matrix = rowsᵀ · g`; the rows are laid out again, as kept they are kh·kw pictures."""
+    groups, out = _groups(pictures, w), (g.shape[2], g.shape[3])
+    x, slopes = _grouped(pictures, groups), _grouped(g, groups)
+    total = np.zeros_like(_matrix(w, groups))
+    for block in _blocks(pictures, w, out):
+        total += _rows(x[:, block], window, out).swapaxes(1, 2) @ _flat(slopes[:, block])
+    filters, c, height, width = w.shape
+    parts = total.reshape(groups, height, width, c, filters // groups)
+    return parts.transpose(0, 4, 3, 1, 2).reshape(w.shape)
+
+
+def _groups(pictures: FloatArray, w: FloatArray) -> int:
+    return pictures.shape[1] // w.shape[1]
+
+
+def _grouped(x: FloatArray, groups: int) -> FloatArray:
+    """(N, C, H, W) as (G, N, H, W, C/G), a view."""
     n, c, height, width = x.shape
-    (t, b), (left, r) = window.padding
-    parts = columns.reshape(c, window.size[0] * window.size[1], n, *out)
-    whole = np.zeros((c, n, height + t + b, width + left + r), columns.dtype)
-    for i, (rows, cols) in enumerate(window.taps(out)):
-        whole[:, :, rows, cols] += parts[:, i]
-    return window.unpadded(whole).transpose(1, 0, 2, 3)
+    return x.reshape(n, groups, c // groups, height, width).transpose(1, 0, 3, 4, 2)
 
 
-def _pictures(product: FloatArray, n: int, out: Pair) -> FloatArray:
-    """(G, O/G, N·oh·ow) to (N, O, oh, ow)."""
-    filters = product.shape[0] * product.shape[1]
-    return np.ascontiguousarray(product.reshape(filters, n, *out).transpose(1, 0, 2, 3))
+def _matrix(w: FloatArray, groups: int) -> FloatArray:
+    """(O, C/G, kh, kw) to (G, kh·kw·C/G, O/G)."""
+    filters, c, height, width = w.shape
+    parts = w.reshape(groups, filters // groups, c, height, width)
+    return parts.transpose(0, 3, 4, 2, 1).reshape(groups, height * width * c, filters // groups)
 
 
-def _rows(g: FloatArray, groups: int) -> FloatArray:
-    """(N, O, oh, ow) to (G, O/G, N·oh·ow)."""
-    n, filters, height, width = g.shape
-    return g.transpose(1, 0, 2, 3).reshape(groups, filters // groups, n * height * width)
+def _blocks(pictures: FloatArray, w: FloatArray, out: Pair) -> list[slice]:
+    """The pictures in parts whose rows have at most BLOCK elements, or of one picture."""
+    elements = pictures.shape[1] * w.shape[2] * w.shape[3] * out[0] * out[1]
+    step = max(1, BLOCK // max(1, elements))
+    return [slice(i, i + step) for i in range(0, len(pictures), step)]
+
+
+def _rows(x: FloatArray, window: Window, out: Pair) -> FloatArray:
+    """(G, N, H', W', C/G) to (G, N·oh·ow, kh·kw·C/G): each row is what one window sees."""
+    groups, n, _, _, c = x.shape
+    taps = window.size[0] * window.size[1]
+    rows = np.empty((groups, n, *out, taps, c), x.dtype)
+    for i, (down, across) in enumerate(window.taps(out)):
+        rows[..., i, :] = x[:, :, down, across]
+    return rows.reshape(groups, n * out[0] * out[1], taps * c)
+
+
+def _flat(g: FloatArray) -> FloatArray:
+    """(G, N, oh, ow, O/G) to (G, N·oh·ow, O/G)."""
+    groups, n, height, width, c = g.shape
+    return g.reshape(groups, n * height * width, c)
+
+
+def _each(pictures: FloatArray, w: FloatArray, window: Window, out: Pair) -> FloatArray:
+    """Depthwise: the pixels that an element of the window meets, times it, summed over elements."""
+    y = np.zeros((len(pictures), *out, len(w)), w.dtype).transpose(0, 3, 1, 2)
+    for (down, across), tap in zip(window.taps(out), _taps(w), strict=True):
+        y += pictures[:, :, down, across] * tap
+    return y
+
+
+def _each_to_x(g: FloatArray, pictures: FloatArray, w: FloatArray, window: Window) -> FloatArray:
+    to_x = np.zeros_like(pictures)
+    for (down, across), tap in zip(window.taps((g.shape[2], g.shape[3])), _taps(w), strict=True):
+        to_x[:, :, down, across] += g * tap
+    return to_x
+
+
+def _each_to_w(g: FloatArray, pictures: FloatArray, w: FloatArray, window: Window) -> FloatArray:
+    taps = window.taps((g.shape[2], g.shape[3]))
+    sums = [np.einsum("nchw,nchw->c", pictures[:, :, down, across], g) for down, across in taps]
+    return np.stack(sums, axis=1).reshape(w.shape)
+
+
+def _taps(w: FloatArray) -> FloatArray:
+    """(C, 1, kh, kw) to (kh·kw, C, 1, 1)."""
+    return w.reshape(len(w), -1).T[:, :, None, None]

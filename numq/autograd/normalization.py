@@ -35,14 +35,17 @@ def batch_norm(
     """
     x, gamma, beta, mean, var = (as_tensor(t) for t in (x, gamma, beta, mean, var))
     _check(x, gamma=gamma, beta=beta, mean=mean, var=var)
-    inverse = (1 / np.sqrt(var.data + var.dtype.type(epsilon))).astype(x.dtype)
-    hat = (x.data - _column(mean.data.astype(x.dtype), x)) * _column(inverse, x)
+    wide = np.result_type(x.dtype, np.float32)
+    inverse = (1 / np.sqrt(var.data + var.dtype.type(epsilon))).astype(wide)
+    hat = x.data - _column(mean.data.astype(wide), x)
+    hat *= _column(inverse, x)
 
     def backward(g: FloatArray) -> tuple[FloatArray | None, ...]:
+        g = g.astype(wide, copy=False)
         to_x = g * _column(gamma.data * inverse, x)
         return to_x, _per_channel(g * hat), _per_channel(g), None, None
 
-    y = hat * _column(gamma.data, x) + _column(beta.data, x)
+    y = _scaled(hat, _column(gamma.data, x), _column(beta.data, x), x)
     inputs = (x, gamma, beta, mean, var)
     return record("BatchNormalization", inputs, y, backward, epsilon=float(epsilon))
 
@@ -70,20 +73,23 @@ def batch_norm_train(
         raise ValueError(f"x has shape {x.shape}; statistics need two values for each channel")
     wide = np.result_type(x.dtype, np.float32)
     mean = x.data.mean(axis=axes, dtype=wide)
-    centred = x.data - _column(mean, x)
-    var = (centred * centred).sum(axis=axes) / wide.type(count)
+    hat = x.data - _column(mean, x)
+    var = _per_channel(hat * hat) / wide.type(count)
     inverse = 1 / np.sqrt(var + wide.type(epsilon))
-    hat = (centred * _column(inverse, x)).astype(x.dtype, copy=False)
+    hat *= _column(inverse, x)
 
     def backward(g: FloatArray) -> tuple[FloatArray, ...]:
+        g = g.astype(wide, copy=False)
         to_gamma, to_beta = _per_channel(g * hat), _per_channel(g)
-        inner = g - hat * _column(to_gamma / wide.type(count), x)
-        inner -= _column(to_beta / wide.type(count), x)
-        return inner * _column(gamma.data * inverse, x), to_gamma, to_beta
+        to_x = hat * _column(to_gamma / wide.type(-count), x)
+        to_x += g
+        to_x -= _column(to_beta / wide.type(count), x)
+        to_x *= _column(gamma.data * inverse, x)
+        return to_x, to_gamma, to_beta
 
-    y = hat * _column(gamma.data, x) + _column(beta.data, x)
+    y = _scaled(hat, _column(gamma.data, x), _column(beta.data, x), x)
     made = record(
-        "BatchNormalization", (x, gamma, beta), y.astype(x.dtype, copy=False), backward,
+        "BatchNormalization", (x, gamma, beta), y, backward,
         epsilon=float(epsilon), training_mode=1,
     )  # fmt: skip
     return made, mean, var
@@ -104,6 +110,7 @@ def layer_norm(
         axis: the first normalized axis.
     """
     x, gamma, beta = (as_tensor(t) for t in (x, gamma, beta))
+    _check_floats(x)
     if not -x.ndim <= axis < x.ndim or 0 in x.shape[axis:]:
         raise ValueError(f"axis is {axis}; x of shape {x.shape} has nothing to normalize there")
     inner = x.shape[axis:]
@@ -111,24 +118,33 @@ def layer_norm(
         raise ValueError(f"gamma has shape {gamma.shape}, beta {beta.shape}; needed is {inner}")
     axes = tuple(range(axis % x.ndim, x.ndim))
     wide = np.result_type(x.dtype, np.float32)
-    centred = x.data - x.data.mean(axis=axes, keepdims=True, dtype=wide)
-    var = (centred * centred).mean(axis=axes, keepdims=True)
-    inverse = 1 / np.sqrt(var + wide.type(epsilon))
-    hat = (centred * inverse).astype(x.dtype, copy=False)
+    hat = x.data - x.data.mean(axis=axes, keepdims=True, dtype=wide)
+    inverse = 1 / np.sqrt((hat * hat).mean(axis=axes, keepdims=True) + wide.type(epsilon))
+    hat *= inverse
 
     def backward(g: FloatArray) -> tuple[FloatArray, ...]:
         outer = tuple(range(axes[0]))
-        inside = g * gamma.data
-        slope = (inside * hat).mean(axis=axes, keepdims=True)
-        to_x = (inside - inside.mean(axis=axes, keepdims=True) - hat * slope) * inverse
-        return to_x, (g * hat).sum(axis=outer), g.sum(axis=outer)
+        g = g.astype(wide, copy=False)
+        inside, weighted = g * gamma.data, g * hat
+        to_gamma, to_beta = weighted.sum(axis=outer), g.sum(axis=outer)
+        weighted *= gamma.data
+        inside -= inside.mean(axis=axes, keepdims=True)
+        inside -= hat * weighted.mean(axis=axes, keepdims=True)
+        inside *= inverse
+        return inside, to_gamma, to_beta
 
-    y = hat * gamma.data + beta.data
+    y = _scaled(hat, gamma.data, beta.data, x)
     inputs = (x, gamma, beta)
     return record("LayerNormalization", inputs, y, backward, axis=axes[0], epsilon=float(epsilon))
 
 
+def _check_floats(x: Tensor) -> None:
+    if x.dtype.kind != "f":
+        raise TypeError(f"x has dtype {x.dtype}; allowed are float16, float32 and float64")
+
+
 def _check(x: Tensor, **params: Tensor) -> None:
+    _check_floats(x)
     for name, t in params.items():
         if x.ndim < 2 or t.shape != x.shape[1:2]:
             raise ValueError(
@@ -142,7 +158,14 @@ def _others(x: FloatArray) -> tuple[int, ...]:
 
 
 def _per_channel(g: FloatArray) -> FloatArray:
-    return g.sum(axis=_others(g), dtype=np.result_type(g.dtype, np.float32))
+    return g.sum(axis=_others(g))
+
+
+def _scaled(hat: FloatArray, gamma: FloatArray, beta: FloatArray, x: Tensor) -> FloatArray:
+    """`γ·x̂ + β` in the dtype of x."""
+    y = hat * gamma
+    y += beta
+    return y.astype(x.dtype, copy=False)
 
 
 def _column(values: FloatArray, x: Tensor) -> FloatArray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 
 from numq.arrays import FloatArray
-from numq.autograd.convolution import NO_PADDING, Padding, Pair, Window
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
+from numq.autograd.windows import NO_PADDING, Padding, Pair, Window
 
 
 def max_pool2d(
@@ -19,21 +21,24 @@ def max_pool2d(
         size: (rows, columns) of the window.
         stride: of its moves; None: the size, so that windows touch.
         padding: ((top, bottom), (left, right)), which never wins; less than the window.
+
+    A window with a NaN in it gives NaN, and passes no gradient.
+
+    Raises:
+        TypeError: no floats.
+        ValueError: not four axes, a window larger than the picture, padding as large as it.
     """
     x, window, out = _prepared(x, size, stride, padding)
     pictures = window.padded(x.data, -np.inf)
-    best = np.full((*x.shape[:2], *out), -np.inf, x.dtype)
-    winner = np.zeros(best.shape, np.int16)
-    for i, (rows, cols) in enumerate(window.taps(out)):
-        seen = pictures[:, :, rows, cols]
-        wins = (seen > best) | np.isnan(seen)
-        np.copyto(best, seen, where=wins)
-        np.copyto(winner, np.int16(i), where=wins)
+    best = reduce(np.maximum, (pictures[:, :, rows, cols] for rows, cols in window.taps(out)))
 
     def backward(g: FloatArray) -> tuple[FloatArray]:
-        whole = np.zeros(pictures.shape, g.dtype)
-        for i, (rows, cols) in enumerate(window.taps(out)):
-            whole[:, :, rows, cols] += np.where(winner == i, g, 0)
+        whole = np.zeros_like(pictures)
+        waiting = np.ones_like(best, bool)  # for the first that is as large as the largest
+        for rows, cols in window.taps(out):
+            wins = (pictures[:, :, rows, cols] == best) & waiting
+            waiting ^= wins
+            whole[:, :, rows, cols] += np.where(wins, g, 0)
         return (window.unpadded(whole),)
 
     return record("MaxPool", (x,), best, backward, **_attributes(window))
@@ -56,36 +61,37 @@ def avg_pool2d(
         padding: ((top, bottom), (left, right)) of zeros; less than the window.
         count_include_pad: whether zeros of the border count as elements (torch's default) or the
             mean is of the pixels alone (ONNX's default).
+
+    Raises:
+        TypeError, ValueError: as `max_pool2d`.
     """
     x, window, out = _prepared(x, size, stride, padding)
-    pictures = window.padded(x.data)
+    wide = np.result_type(x.dtype, np.float32)  # float16 is summed in float32
+    pictures = window.padded(x.data.astype(wide, copy=False))
     count = _counts(x, window, out, count_include_pad)
-    total = np.zeros((*x.shape[:2], *out), x.dtype)
-    for rows, cols in window.taps(out):
-        total += pictures[:, :, rows, cols]
+    y = reduce(np.add, (pictures[:, :, rows, cols] for rows, cols in window.taps(out))) / count
 
     def backward(g: FloatArray) -> tuple[FloatArray]:
-        share, whole = g / count, np.zeros(pictures.shape, g.dtype)
+        share, whole = g / count, np.zeros_like(pictures)
         for rows, cols in window.taps(out):
             whole[:, :, rows, cols] += share
         return (window.unpadded(whole),)
 
     include = int(count_include_pad)
     attributes = _attributes(window) | {"count_include_pad": include}
-    return record("AveragePool", (x,), total / count, backward, **attributes)
+    return record("AveragePool", (x,), y.astype(x.dtype, copy=False), backward, **attributes)
 
 
 def global_avg_pool2d(x: Operand) -> Tensor:
     """The mean of each picture, (N, C, H, W) → (N, C, 1, 1); ONNX GlobalAveragePool."""
     x = as_tensor(x)
-    if x.ndim != 4 or x.shape[2] * x.shape[3] == 0:
-        raise ValueError(f"x has shape {x.shape}; needed is (N, C, H, W) with pixels in it")
+    _check(x)
     pixels = x.dtype.type(x.shape[2] * x.shape[3])
 
     def backward(g: FloatArray) -> tuple[FloatArray]:
         return (np.broadcast_to(g / pixels, x.shape),)
 
-    y = x.data.mean(axis=(2, 3), keepdims=True, dtype=x.dtype)
+    y = x.data.mean(axis=(2, 3), keepdims=True)  # float16 is summed in float32
     return record("GlobalAveragePool", (x,), y, backward)
 
 
@@ -93,19 +99,27 @@ def _prepared(
     x: Operand, size: Pair, stride: Pair | None, padding: Padding
 ) -> tuple[Tensor, Window, Pair]:
     x, window = as_tensor(x), Window(size, size if stride is None else stride, padding)
-    if x.ndim != 4:
-        raise ValueError(f"x has shape {x.shape}; needed is (N, C, H, W)")
+    _check(x)
+    out = window.out_size(x.shape[2], x.shape[3])
     if any(max(p) >= k for p, k in zip(padding, size, strict=True)):
         raise ValueError(f"padding is {padding}; a window of {size} would see nothing else")
-    return x, window, window.out_size(x.shape[2], x.shape[3])
+    return x, window, out
+
+
+def _check(x: Tensor) -> None:
+    if x.dtype.kind != "f":
+        raise TypeError(f"x has dtype {x.dtype}; allowed are float16, float32 and float64")
+    if x.ndim != 4 or x.shape[2] * x.shape[3] == 0:
+        raise ValueError(f"x has shape {x.shape}; needed is (N, C, H, W) with pixels in it")
 
 
 def _counts(x: Tensor, window: Window, out: Pair, include: bool) -> FloatArray:
-    """(oh, ow): how many elements each window has."""
+    """(oh, ow), or a number for all: how many elements each window has."""
+    wide = np.result_type(x.dtype, np.float32)
     if include:
-        return np.full(out, window.size[0] * window.size[1], x.dtype)
-    ones = window.padded(np.ones(x.shape[2:], x.dtype))
-    return np.asarray(sum(ones[rows, cols] for rows, cols in window.taps(out)), x.dtype)
+        return np.asarray(window.size[0] * window.size[1], wide)
+    ones = window.padded(np.ones((1, 1, *x.shape[2:]), wide))[0, 0]
+    return np.asarray(sum(ones[rows, cols] for rows, cols in window.taps(out)))
 
 
 def _attributes(window: Window) -> dict[str, tuple[int, ...]]:

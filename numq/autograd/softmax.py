@@ -5,36 +5,47 @@ from __future__ import annotations
 import numpy as np
 
 from numq.arrays import Array, FloatArray
-from numq.autograd.arithmetic import mul, sub
+from numq.autograd.arithmetic import floating, mul, sub
 from numq.autograd.reductions import mean
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
 
 
 def softmax(a: Operand, axis: int = -1) -> Tensor:
-    """`eᵃ / Σ eᵃ` along an axis, in [0, 1]; ONNX Softmax. ∂a = y·(g − Σ g·y)."""
-    a = as_tensor(a)
-    y = np.exp(_log_softmax(a.data, axis))
+    """`eᵃ / Σ eᵃ` along an axis, in [0, 1]; ONNX Softmax. ∂a = y·(g − Σ g·y).
+
+    float16 is summed in float32; integers raise TypeError.
+    """
+    a = floating(a)
+    with np.errstate(under="ignore"):
+        y = np.exp(_log_softmax(a.data, axis))
 
     def backward(g: FloatArray) -> tuple[FloatArray]:
-        return (y * (g - (g * y).sum(axis=axis, keepdims=True)),)
+        weighted = g * y
+        return (weighted - y * weighted.sum(axis=axis, keepdims=True),)
 
-    return record("Softmax", (a,), y, backward, axis=axis)
+    return record("Softmax", (a,), y.astype(a.dtype, copy=False), backward, axis=axis)
 
 
 def log_softmax(a: Operand, axis: int = -1) -> Tensor:
-    """`a − log Σ eᵃ` along an axis; ONNX LogSoftmax. ∂a = g − softmax(a)·Σ g."""
-    a = as_tensor(a)
+    """`a − log Σ eᵃ` along an axis; ONNX LogSoftmax. ∂a = g − softmax(a)·Σ g.
+
+    float16 is summed in float32; integers raise TypeError.
+    """
+    a = floating(a)
     y = _log_softmax(a.data, axis)
 
     def backward(g: FloatArray) -> tuple[FloatArray]:
+        total = g.sum(axis=axis, keepdims=True, dtype=y.dtype)
         with np.errstate(under="ignore"):
-            return (g - np.exp(y) * g.sum(axis=axis, keepdims=True),)
+            return (g - np.exp(y) * total,)
 
-    return record("LogSoftmax", (a,), y, backward, axis=axis)
+    return record("LogSoftmax", (a,), y.astype(a.dtype, copy=False), backward, axis=axis)
 
 
 def _log_softmax(x: FloatArray, axis: int) -> FloatArray:
-    with np.errstate(under="ignore", over="ignore", invalid="ignore"):
+    """In float32 at least."""
+    x = x.astype(np.result_type(x.dtype, np.float32), copy=False)
+    with np.errstate(all="ignore"):  # a line of nothing, or of −∞ alone
         shifted = x - x.max(axis=axis, keepdims=True, initial=-np.inf)  # exp cannot overflow
         return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
 
@@ -43,10 +54,14 @@ def cross_entropy(logits: Operand, labels: Operand) -> Tensor:
     """Mean of `−log softmax(logits)[label]`; ONNX SoftmaxCrossEntropyLoss.
 
     Args:
-        logits: (N, classes), N at least 1.
+        logits: (N, classes) floats, N at least 1.
         labels: (N,) integers in [0, classes).
 
-    The gradient of the logits is `(softmax − one_hot) / N`.
+    The gradient of the logits is `(softmax − one_hot) / N`; float16 is summed in float32.
+
+    Raises:
+        TypeError: logits that are no floats, labels that are no integers.
+        ValueError: shapes that do not fit, labels out of range.
     """
     logits, targets = as_tensor(logits), as_tensor(labels)
     _check_labels(logits, targets)
@@ -57,13 +72,17 @@ def cross_entropy(logits: Operand, labels: Operand) -> Tensor:
         with np.errstate(under="ignore"):
             grad = np.exp(log_probabilities)
         grad[rows, targets.data] -= 1
-        return grad * (g / grad.dtype.type(targets.size)), None
+        return grad * (g.astype(grad.dtype) / grad.dtype.type(targets.size)), None
 
-    loss: Array = np.asarray(-log_probabilities[rows, targets.data].mean(dtype=logits.dtype))
+    loss: Array = np.asarray(-log_probabilities[rows, targets.data].mean(), logits.dtype)
     return record("SoftmaxCrossEntropyLoss", (logits, targets), loss, backward)
 
 
 def _check_labels(logits: Tensor, targets: Tensor) -> None:
+    if logits.dtype.kind != "f":
+        raise TypeError(
+            f"logits has dtype {logits.dtype}; allowed are float16, float32 and float64"
+        )
     if targets.dtype.kind not in "iu":
         raise TypeError(f"labels has dtype {targets.dtype}; allowed are integers")
     if logits.ndim != 2 or targets.shape != logits.shape[:1] or not targets.size:
