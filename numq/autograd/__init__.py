@@ -1,8 +1,8 @@
 """Reverse-mode automatic differentiation over NumPy: each backward beside its forward.
 
 Reading order: `tensor` (the tape), `broadcasting`, `arithmetic`, `elementwise`, `reductions`,
-`shaping`, `indexing`, `softmax`, `convolution`, `pooling`, `normalization`; `operators` gives the
-functions their signs.
+`shaping`, `indexing`, `softmax`, `windows`, `convolution`, `pooling`, `normalization`; `operators`
+gives the functions their signs.
 """
 
 from numq.autograd import operators as operators
