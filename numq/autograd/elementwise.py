@@ -53,7 +53,6 @@ def sigmoid(a: Operand) -> Tensor:
     return record("Sigmoid", (a,), y, lambda g: (g * (y * (1 - y)),))
 
 
-@silent
 def erf(a: Operand) -> Tensor:
     """`2/√π · ∫₀ᵃ e^(−t²) dt`; ONNX Erf."""
     a = floating(a)

@@ -28,8 +28,8 @@ def gradcheck(function: Function, *inputs: Tensor, tolerance: float = 2.0**-24) 
     `(F(x + h) − F(x − h)) / 2h` to within `tolerance·(1 + |slope|)`, with h = 2⁻¹⁷·max(1, |x|).
 
     The default tolerance is derived for |x| up to 1 and slopes up to 1, half of it for each error:
-    the difference errs by h²/6·F''', which allows third derivatives up to 3000; two sums of n
-    terms, each wrong by n·2⁻⁵³·|F|, differ by n·2⁻³⁶·|F|, which allows n·|F| up to 2000. Give a
+    the difference errs by h²/6·F''', which allows third derivatives up to 3000; n results that
+    depend on x, each wrong by 2⁻⁵³·|f|, make n·2⁻³⁶·|f|, which allows n·|f| up to 2000. Give a
     larger one for functions beyond, and keep away from kinks: at those of max, relu or clip there
     is no slope.
 
@@ -88,13 +88,15 @@ def _slopes(
         low, high = x.copy(), x.copy()
         low[place] -= h
         high[place] += h
-        sums = []
+        results = []
         for moved in (low, high):
             given = [moved if i == which else a for i, a in enumerate(arrays)]
             with no_grad():
-                sums.append((weights * function(*map(Tensor, given)).data).sum())
-        # Not 2h: x ± h was rounded.
-        yield place, float((sums[1] - sums[0]) / (high[place] - low[place]))
+                results.append(function(*map(Tensor, given)).data)
+        # Subtracted before they are summed, so that what does not depend on x adds no rounding;
+        # and not divided by 2h, as x ± h was rounded.
+        rise = (weights * (results[1] - results[0])).sum()
+        yield place, float(rise / (high[place] - low[place]))
 
 
 def _check_inputs(inputs: Sequence[Tensor]) -> None:

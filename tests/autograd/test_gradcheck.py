@@ -156,11 +156,12 @@ def test_torch(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_float32_stays(name):
-    inputs = [parameter(a) for a in drawn(name, np.float32)]
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_precision_stays(name, dtype):
+    inputs = [parameter(a) for a in drawn(name, dtype)]
     y = CASES[name][0](*inputs)
     y.backward(np.ones(y.shape))
-    assert {y.dtype, *(p.grad.dtype for p in inputs)} == {np.dtype(np.float32)}
+    assert {y.dtype, *(p.grad.dtype for p in inputs)} == {np.dtype(dtype)}
 
 
 @pytest.mark.parametrize(
@@ -204,15 +205,66 @@ def test_nothing_in_nothing_out(function):
     assert x.grad.shape == (0, 2, 3, 3)
 
 
-def test_gradcheck_sees_wrong_gradients():
-    def doubled(a):
-        return record("Double", (a,), 2 * a.data, lambda g: (np.where(a.data > 5, 3 * g, 2 * g),))
+def made(forward, backward):
+    """An operation of one's own."""
+    return lambda a: record("Own", (a,), forward(a.data), lambda g: (backward(a.data, g),))
 
+
+def test_gradcheck_sees_wrong_gradients():
+    doubled = made(lambda x: 2 * x, lambda x, g: np.where(x > 5, 3 * g, 2 * g))
     gradcheck(doubled, Tensor([1.0, 2.0]))
     with pytest.raises(GradientError, match=r"inputs\[0\]\[1\]: the gradient is \S+, the slope"):
         gradcheck(doubled, Tensor([1.0, 6.0]))
-    with pytest.raises(TypeError, match=r"inputs\[0\] has dtype float32"):
-        gradcheck(doubled, Tensor(np.ones(2, np.float32)))
+    with pytest.raises(AssertionError, match=r"inputs\[1\]\[0, 1\]: the gradient is nan"):
+        gradcheck(lambda a, b: a + ag.sqrt(b) * 0.0, Tensor(1.0), Tensor([[1.0, 0]]))
+
+
+def test_gradcheck_sees_what_equal_weights_would_hide():
+    """The slope of softmax's plain sum is 0, and so is that of its exchanged outputs."""
+    softmax = made(
+        lambda x: np.exp(x) / np.exp(x).sum(), lambda x, g: (g - g.mean())[::-1] * np.exp(x)
+    )
+    with pytest.raises(GradientError):
+        gradcheck(softmax, Tensor([0.0, 0.0]))
+
+
+def test_gradcheck_sees_small_errors_and_forgives_rounding():
+    off = 1 + 2.0**-20
+    with pytest.raises(GradientError):
+        gradcheck(made(lambda x: x * x, lambda x, g: 2 * x * g * off), Tensor([1.0]))
+    gradcheck(made(lambda x: x * x, lambda x, g: 2 * x * g * (1 + 2.0**-28)), Tensor([1.0]))
+    loose = made(lambda x: x * x, lambda x, g: 2 * x * g * off)
+    gradcheck(loose, Tensor([1.0]), tolerance=2.0**-18)
+
+
+def test_gradcheck_steps_as_large_as_its_input():
+    gradcheck(ag.mul, Tensor([1e12, 1e-12]), Tensor([3.0, -1e-3]))
+    gradcheck(ag.neg, Tensor([1e300, -3.0]))
+
+
+def test_gradcheck_passes_integers_on():
+    gradcheck(lambda i, a: a[i], Tensor([1, 1]), Tensor([2.0, 3.0]))
+    gradcheck(lambda mask, a: ag.where(mask, a, 0.0), Tensor([True, False]), Tensor([2.0, 3.0]))
+    gradcheck(lambda a, b: a * 2.0, Tensor([1.0]), Tensor([5.0]))  # b has none, and slope 0
+
+
+@pytest.mark.parametrize(
+    ("function", "inputs", "error", "message"),
+    [
+        (ag.neg, [Tensor(np.ones(2, np.float32))], TypeError, r"inputs\[0\] has dtype float32"),
+        (ag.neg, [np.ones(2)], TypeError, r"inputs\[0\] is ndarray; allowed: Tensor"),
+        (ag.neg, [Tensor([1])], ValueError, "no float64 tensor"),
+        (lambda a: a.data, [Tensor([1.0])], TypeError, "the function's result is ndarray"),
+        (made(lambda x: x.astype(np.float32), lambda x, g: g), [Tensor([1.0])], TypeError,
+         "the function's result has dtype float32"),
+        (lambda a: Tensor(2 * a.data), [Tensor([1.0])], ValueError, "nothing was recorded"),
+        (made(lambda x: x + np.ones(2), lambda x, g: g), [Tensor(1.0)], GradientError,
+         r"inputs\[0\] has shape \(\), its gradient \(2,\)"),
+    ],
+)  # fmt: skip
+def test_gradcheck_errors(function, inputs, error, message):
+    with pytest.raises(error, match=message):
+        gradcheck(function, *inputs)
 
 
 def test_values_are_never_changed_in_place():
