@@ -1,0 +1,156 @@
+"""Comparisons: curves, accuracy against bits, bars, the roofline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+
+from numq.plot.style import BLUE, COLOURS, FAINT, INK, MARKS, axes, legend, remark
+
+
+def lines(
+    x: ArrayLike,
+    curves: Mapping[str, ArrayLike],
+    *,
+    xlabel: str,
+    ylabel: str,
+    ax: Axes | None = None,
+) -> Axes:
+    """Curves over the same x, each with a colour and a mark of its own.
+
+    Args:
+        x: (n,) positions.
+        curves: name → (n,) heights; NaN leaves a gap.
+        xlabel: what x is, with its unit.
+        ylabel: what the heights are, with their unit.
+        ax: where to draw; None makes a new figure.
+    """
+    ax = ax or axes(height=3.0)
+    places = np.asarray(x)
+    for number, (name, heights) in enumerate(curves.items()):
+        mark = MARKS[number % len(MARKS)] if places.size <= 32 else ""
+        ax.plot(places, np.asarray(heights), marker=mark, label=name,
+                color=COLOURS[number % len(COLOURS)],
+                linestyle="-" if number < len(COLOURS) else "--")  # fmt: skip
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if len(curves) > 1:
+        legend(ax)
+    return ax
+
+
+def accuracy_against_bits(
+    curves: Mapping[str, Mapping[int, float]], reference: float, *, ax: Axes | None = None
+) -> Axes:
+    """Accuracy of each approach over the bits of its weights, most bits left; float as a line.
+
+    Args:
+        curves: approach → bits → accuracy, a share in 0…1.
+        reference: accuracy of the float network, a share in 0…1.
+        ax: where to draw; None makes a new figure.
+    """
+    ax = ax or axes(height=3.4)
+    every = sorted({bits for curve in curves.values() for bits in curve})
+    for number, (name, curve) in enumerate(curves.items()):
+        bits = sorted(curve)
+        ax.plot(bits, [100 * curve[b] for b in bits], marker=MARKS[number % len(MARKS)],
+                color=COLOURS[number % len(COLOURS)], label=name)  # fmt: skip
+    ax.axhline(100 * reference, color=FAINT, linestyle="--", linewidth=1, zorder=0,
+               label=f"float, {reference:.1%}")  # fmt: skip
+    ax.set_xticks(every)
+    ax.invert_xaxis()
+    ax.set(xlabel="bits", ylabel="accuracy / %")
+    legend(ax, loc="lower left")
+    return ax
+
+
+def bars(
+    values: Mapping[str, float], *, xlabel: str, digits: int = 1, ax: Axes | None = None
+) -> Axes:
+    """One bar a name, from above, with its value written at its end: layers, approaches.
+
+    Args:
+        values: name → length; infinite ones have no bar, only their name and `inf`.
+        xlabel: what the length is, with its unit.
+        digits: decimals of the values written.
+        ax: where to draw; None makes a new figure.
+    """
+    ax = ax or axes(height=0.3 * len(values) + 0.8)
+    lengths = np.array(list(values.values()), float)
+    drawn = ax.barh(range(len(values)), np.where(np.isfinite(lengths), lengths, 0), color=BLUE)
+    ax.bar_label(drawn, [f"{v:.{digits}f}" for v in lengths], padding=3, fontsize=8)
+    ax.set_yticks(range(len(values)), list(values))
+    ax.invert_yaxis()
+    ax.margins(x=0.12)
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlabel(xlabel)
+    return ax
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Something that multiplies and moves bytes.
+
+    Attributes:
+        macs: multiplications with addition.
+        nbytes: bytes that have to be moved at least once.
+        seconds: that it took.
+    """
+
+    macs: float
+    nbytes: float
+    seconds: float
+
+    @property
+    def intensity(self) -> float:
+        """Multiplications for each byte moved."""
+        return self.macs / self.nbytes
+
+    @property
+    def rate(self) -> float:
+        """10⁹ multiplications a second."""
+        return self.macs / self.seconds / 1e9
+
+
+def roofline(
+    peak: float,
+    bandwidths: Mapping[str, float],
+    workloads: Mapping[str, Workload | Sequence[Workload]],
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """How fast workloads run under what the machine allows (Williams, Waterman, Patterson 2009).
+
+    `rate ≤ min(peak, intensity · bandwidth)`: left of the bend memory is the limit, right of it the
+    multipliers are.
+
+    Args:
+        peak: 10⁹ multiplications a second; 0 if not known.
+        bandwidths: name → 10⁹ bytes a second, a slope each.
+        workloads: name → what was measured, one or several.
+        ax: where to draw; None makes a new figure.
+    """
+    ax = ax or axes(height=3.6)
+    found = {n: [w] if isinstance(w, Workload) else list(w) for n, w in workloads.items()}
+    reach = [w.intensity for group in found.values() for w in group]
+    intensity = np.geomspace(min([0.3, *reach]) / 1.5, max([1000.0, *reach]) * 1.5, 200)
+    for name, bandwidth in bandwidths.items():
+        roof = np.minimum(peak or np.inf, intensity * bandwidth)
+        ax.plot(intensity, roof, color=FAINT, linewidth=1)
+        remark(ax, f"{name}: {bandwidth:.0f} GB/s", intensity[0], intensity[0] * bandwidth,
+               xytext=(6, 8), textcoords="offset points", rotation=32,
+               rotation_mode="anchor")  # fmt: skip
+    if peak:
+        remark(ax, f"multipliers: {peak:.0f} GMAC/s", intensity[-1], peak, ha="right",
+               xytext=(0, 4), textcoords="offset points", color=INK)  # fmt: skip
+    for number, (name, group) in enumerate(found.items()):
+        ax.plot([w.intensity for w in group], [w.rate for w in group], label=name,
+                marker=MARKS[number % len(MARKS)], color=COLOURS[number % len(COLOURS)],
+                linestyle="", zorder=3)  # fmt: skip
+    ax.set(xscale="log", yscale="log", xlim=(intensity[0], intensity[-1]),
+           xlabel="intensity / MAC per byte", ylabel="rate / GMAC/s")  # fmt: skip
+    legend(ax, loc="lower right")
+    return ax

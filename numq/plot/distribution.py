@@ -1,0 +1,74 @@
+"""What the data look like, and how the codes lie under them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+
+from numq.arrays import as_float, check_finite
+from numq.bits import decode_float
+from numq.formats import FloatFormat
+from numq.plot.grid import levels
+from numq.plot.style import BLUE, FAINT, VERMILLION, axes, title
+from numq.qparams import QParams
+
+_BINS = 120
+_MOST_LINES = 64  #: more codes than this would paint the area solid
+
+
+def histogram(x: ArrayLike, qparams: QParams | None = None, *, ax: Axes | None = None) -> Axes:
+    """How often values occur; with `qparams`, a line at every number that a code stands for.
+
+    Formats of more than 64 codes show only the ends of their range.
+
+    Args:
+        x: finite values of any shape.
+        qparams: one scale and zero point.
+        ax: where to draw; None makes a new figure.
+    """
+    ax = ax or axes()
+    values = as_float(x, "x").ravel().astype(np.float64)
+    check_finite(values, "x")
+    ax.hist(values, bins=_BINS, color=BLUE, alpha=0.55, linewidth=0)
+    ax.set(xlabel="value", ylabel="count")
+    if qparams is None:
+        return ax
+    real = levels(qparams)
+    drawn = real if len(real) <= _MOST_LINES else real[[0, -1]]
+    ax.vlines(drawn, 0, 1, transform=ax.get_xaxis_transform(), color=VERMILLION, linewidth=0.8)
+    half = abs(float(qparams.scale)) / 2
+    outside = np.mean((values < real.min() - half) | (values > real.max() + half))
+    title(ax, f"{qparams.format.name}, step {float(qparams.scale):.4g}, {outside:.2%} saturate")
+    return ax
+
+
+def float_values(formats: Mapping[str, FloatFormat | QParams], *, ax: Axes | None = None) -> Axes:
+    """Every finite number of each format as a tick, a row a format: where precision is.
+
+    Args:
+        formats: name of the row → a float format of at most 8 bits, or the parameters of integers.
+        ax: where to draw; None makes a new figure.
+
+    Raises:
+        ValueError: a format of more than 8 bits, whose ticks would run together.
+    """
+    ax = ax or axes(height=0.55 * len(formats) + 0.7)
+    for row, (name, fmt) in enumerate(formats.items()):
+        numbers = levels(fmt) if isinstance(fmt, QParams) else _numbers(fmt, name)
+        ax.plot(numbers, np.full(len(numbers), row), "|", color=BLUE, markersize=14)
+    ax.axvline(0, color=FAINT, linewidth=0.8, zorder=0)
+    ax.set_yticks(range(len(formats)), list(formats))
+    ax.set(xlabel="value", ylim=(len(formats) - 0.5, -0.5))
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    return ax
+
+
+def _numbers(fmt: FloatFormat, name: str) -> list[float]:
+    if fmt.bits > 8:
+        raise ValueError(f"formats has {name!r} of {fmt.bits} bits; allowed are at most 8")
+    decoded = (decode_float(code, fmt) for code in range(2**fmt.bits))
+    return [v for v in decoded if np.isfinite(v)]

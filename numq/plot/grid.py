@@ -1,0 +1,134 @@
+"""One scale and one zero point: the number line, the staircase and the error.
+
+    q = clip(round(x / s) + z, qmin, qmax),   x̂ = s · (q − z)
+
+All take `QParams` with a single scale, per tensor.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+
+from numq.arrays import FloatArray, as_float
+from numq.plot.style import BLUE, FAINT, INK, VERMILLION, axes, legend, remark
+from numq.qparams import QParams
+from numq.qtensor import fake_quantize, quantize
+
+_MOST_TICKS = 64  #: more codes than this are drawn as a bar
+
+
+def levels(qparams: QParams) -> FloatArray:
+    """The real numbers that the codes qmin … qmax stand for, in that order, float64."""
+    if qparams.scale.ndim:
+        raise ValueError(
+            f"qparams has scales of shape {qparams.scale.shape}; a picture shows one scale: "
+            "allowed is per tensor"
+        )
+    codes = np.arange(qparams.format.qmin, qparams.format.qmax + 1)
+    return float(qparams.scale) * (codes - int(qparams.zero_point))
+
+
+def number_line(qparams: QParams, x: ArrayLike = (), *, ax: Axes | None = None) -> Axes:
+    """Real numbers above, codes below, joined at both ends and at zero.
+
+    Args:
+        qparams: one scale and zero point.
+        x: values to follow down to their codes; what lies outside the range meets an end.
+        ax: where to draw; None makes a new figure.
+    """
+    ax = ax or axes(height=2.0)
+    real, fmt = levels(qparams), qparams.format
+    low, high = float(real.min()), float(real.max())
+    values = as_float(x, "x").ravel().astype(np.float64)
+    for y in (0, 1):
+        ax.plot([low, high], [y, y], color=INK, linewidth=1.2, zorder=2)
+    if len(real) <= _MOST_TICKS:
+        for y in (0, 1):
+            ax.plot(real, np.full(len(real), y), "|", color=INK, markersize=7, zorder=2)
+    zero = int(qparams.zero_point)
+    marks = {fmt.qmin: real[0], fmt.qmax: real[-1], zero: 0.0}
+    for code, place in marks.items():
+        colour = VERMILLION if code == zero else FAINT
+        ax.plot([place, place], [0, 1], color=colour, linewidth=1.2, zorder=1)
+        ax.annotate(f"{place:.4g}", (place, 1), (0, 8), textcoords="offset points", ha="center",
+                    fontsize=9, color=colour if code == zero else INK)  # fmt: skip
+        name = f"{code}\nzero point" if code == zero else f"{code}"
+        ax.annotate(name, (place, 0), (0, -8), textcoords="offset points", ha="center", va="top",
+                    fontsize=9, color=colour if code == zero else INK)  # fmt: skip
+    _follow(ax, values, qparams)
+    reach = [low, high, *values]
+    margin = 0.06 * (max(reach) - min(reach) or 1.0)
+    ax.set(xlim=(min(reach) - margin, max(reach) + margin), ylim=(-0.75, 1.55))
+    ax.set_yticks([0, 1], [f"{fmt.name} codes", "real numbers"])
+    ax.set_xticks([])
+    ax.tick_params(axis="y", length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return ax
+
+
+def _follow(ax: Axes, values: FloatArray, qparams: QParams) -> None:
+    """Arrows from real values to the codes that they get."""
+    if not values.size:
+        return
+    places = levels(qparams)[quantize(values, qparams).codes.astype(int) - qparams.format.qmin]
+    arrow = {"arrowstyle": "->", "color": BLUE, "shrinkA": 2, "shrinkB": 0}
+    ax.plot(values, np.ones(len(values)), "o", color=BLUE, markersize=5, zorder=4)
+    for value, place in zip(values, places, strict=True):
+        ax.annotate("", (place, 0), (value, 1), arrowprops=arrow, zorder=3)
+
+
+def _walk(qparams: QParams) -> tuple[FloatArray, FloatArray]:
+    """Real numbers densely from beyond one end to beyond the other, and what they come back as."""
+    real = levels(qparams)
+    step = abs(float(qparams.scale))
+    beyond = max(2 * step, 0.15 * float(np.ptp(real)))
+    x = np.linspace(real.min() - beyond, real.max() + beyond, 4001)
+    return x, fake_quantize(x, qparams).astype(np.float64)
+
+
+def staircase(qparams: QParams, *, ax: Axes | None = None) -> Axes:
+    """What each real number comes back as; codes on the right, the ends of the range shaded."""
+    ax = ax or axes(height=3.2)
+    x, y = _walk(qparams)
+    real, fmt = levels(qparams), qparams.format
+    scale, zero = float(qparams.scale), int(qparams.zero_point)
+    ax.plot(x, x, "--", color=FAINT, linewidth=1, label="unquantized")
+    ax.plot(x, y, color=BLUE, label="quantized and back")
+    for start, end in ((x[0], real.min() - abs(scale) / 2), (real.max() + abs(scale) / 2, x[-1])):
+        ax.axvspan(start, end, color=VERMILLION, alpha=0.10, linewidth=0, zorder=0)
+    ax.plot(0, 0, "o", color=VERMILLION, markersize=5, label=f"zero, code {zero}")
+    codes = ax.secondary_yaxis(
+        "right", functions=(lambda v: v / scale + zero, lambda q: (q - zero) * scale)
+    )
+    codes.set_ylabel(f"{fmt.name} code", fontsize=9, color=INK)
+    codes.tick_params(labelsize=8, colors=INK)
+    codes.set_yticks(_few_codes(fmt.qmin, fmt.qmax, zero))
+    codes.spines["right"].set_visible(True)
+    ax.set(xlabel="real value x", ylabel="dequantized value", xlim=(x[0], x[-1]))
+    legend(ax, loc="upper left", title="saturates where shaded", title_fontsize=8)
+    return ax
+
+
+def _few_codes(qmin: int, qmax: int, zero: int) -> list[int]:
+    """Both ends, zero, and what lies whole steps away from zero, some eight in all."""
+    step = max(1, (qmax - qmin + 1) // 8)
+    around = range(zero - 16 * step, zero + 16 * step, step)
+    inside = [q for q in around if qmin + step / 2 < q < qmax - step / 2]
+    return sorted({qmin, zero, qmax, *inside})
+
+
+def error(qparams: QParams, *, ax: Axes | None = None) -> Axes:
+    """Dequantized value minus real value: at most half a step inside the range, anything beyond."""
+    ax = ax or axes(height=2.2)
+    x, y = _walk(qparams)
+    half = abs(float(qparams.scale)) / 2
+    ax.plot(x, y - x, color=BLUE)
+    for bound in (-half, half):
+        ax.axhline(bound, color=VERMILLION, linestyle="--", linewidth=1)
+    remark(ax, f"half a step, {half:.3g}", x[0], half, color=VERMILLION, xytext=(2, 3),
+           textcoords="offset points")  # fmt: skip
+    ax.set(xlabel="real value x", ylabel="error", xlim=(x[0], x[-1]), ylim=(-3 * half, 3 * half))
+    return ax

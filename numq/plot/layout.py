@@ -1,0 +1,124 @@
+"""Where bits go: the fields of a number, codes in bytes, elements that share a scale."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from numq.bits import FloatBits, IntBits
+from numq.formats import IntFormat
+from numq.granularity import Granularity, Shape, expand, param_shape
+from numq.packing import PackOrder, pack
+from numq.plot.style import INK, axes, bare, shade, title
+
+
+def bit_field(bits: FloatBits | IntBits, *, ax: Axes | None = None) -> Axes:
+    """The bits of one number, most significant first, each field in its colour.
+
+    Args:
+        bits: what `inspect_float` or `inspect_int` found.
+        ax: where to draw; None makes a new figure.
+    """
+    ax = ax or axes(height=1.25)
+    width = bits.format.bits
+    shown = f"{bits.code:0{width}b}"
+    start = 0
+    for number, (name, count) in enumerate(_fields(bits)):
+        for place in range(start, start + count):
+            _box(ax, place, 0, shown[place], number)
+        ax.text(start + count / 2, -0.25, name, ha="center", va="top", fontsize=8)
+        start += count
+    ax.set(xlim=(-0.1, max(width, 16) + 0.1), ylim=(-0.9, 1.35))
+    title(ax, _title(bits))
+    bare(ax)
+    return ax
+
+
+def _fields(bits: FloatBits | IntBits) -> list[tuple[str, int]]:
+    """Name and width of each field, from the most significant bit on."""
+    fmt = bits.format
+    if isinstance(fmt, IntFormat):
+        top = f"−2^{fmt.bits - 1}" if fmt.signed else f"2^{fmt.bits - 1}"
+        return [(top, 1), (f"2^{fmt.bits - 2} … 2^0", fmt.bits - 1)]
+    exponent = f"exponent {bits.exponent}" if isinstance(bits, FloatBits) else ""
+    fields = [("±", 1), (exponent, fmt.exponent_bits)]
+    if fmt.mantissa_bits and isinstance(bits, FloatBits):
+        fields.append((f"mantissa {bits.mantissa}", fmt.mantissa_bits))
+    return fields
+
+
+def _title(bits: FloatBits | IntBits) -> str:
+    if isinstance(bits, FloatBits):
+        return f"{bits.format.name}: {bits.value!r}"
+    return f"{bits.format.name}: {bits.value}"
+
+
+def packed_layout(
+    fmt: IntFormat, count: int, order: PackOrder = PackOrder.LOW_FIRST, *, ax: Axes | None = None
+) -> Axes:
+    """Which bit of which element each bit of a packed run holds; a row a byte, or a word.
+
+    Found by packing one bit at a time, so the picture shows what `pack` does.
+
+    Args:
+        fmt: unsigned codes (signed ones lie as their two's complement).
+        count: how many elements to pack.
+        order: where each goes.
+        ax: where to draw; None makes a new figure.
+    """
+    places = [_bit_place(fmt, count, order, e, b) for e in range(count) for b in range(fmt.bits)]
+    packed = pack(np.zeros(count, int), fmt, order)
+    width = 8 * packed.itemsize
+    ax = ax or axes(height=0.34 * packed.size + 0.7)
+    for number, place in enumerate(places):
+        element, bit = divmod(number, fmt.bits)
+        row, column = divmod(place, width)
+        _box(
+            ax, width - 1 - column, -row, f"{element}" if width > 8 else f"{element}.{bit}", element
+        )
+    unit = "byte" if width == 8 else "word"
+    for row in range(packed.size):
+        ax.text(-0.15, 0.5 - row, f"{unit} {row}", ha="right", va="center", fontsize=8)
+    ax.set(xlim=(-0.1 * width, width + 0.1), ylim=(0.9 - packed.size, 1.1))
+    what = "element.bit" if width == 8 else "element"
+    title(ax, f"{count} × {fmt.name}, {order.name}: {what}, the highest bit of a {unit} left")
+    bare(ax)
+    return ax
+
+
+def _bit_place(fmt: IntFormat, count: int, order: PackOrder, element: int, bit: int) -> int:
+    """Which bit of the packed run is set when one bit of one element is."""
+    codes = np.zeros(count, int)
+    codes[element] = 1 << bit
+    stream = np.unpackbits(pack(codes, fmt, order).view(np.uint8), bitorder="little")
+    return int(np.flatnonzero(stream)[0])
+
+
+def _box(ax: Axes, x: float, y: float, text: str, colour: int) -> None:
+    ax.add_patch(Rectangle((x + 0.03, y + 0.03), 0.94, 0.94, facecolor=shade(colour), linewidth=0))
+    ax.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=8, color=INK)
+
+
+def blocks(shape: Shape, granularity: Granularity, *, ax: Axes | None = None) -> Axes:
+    """A matrix whose elements have the same colour and number if they share a scale.
+
+    Args:
+        shape: (rows, columns), some tens of elements.
+        granularity: which elements share a scale.
+        ax: where to draw; None makes a new figure.
+    """
+    if len(shape) != 2:
+        raise ValueError(f"shape is {shape}; allowed are two axes, as a picture has")
+    ax = ax or axes()
+    scales = param_shape(granularity, shape)
+    count = int(np.prod(scales))
+    numbers = np.broadcast_to(
+        expand(np.arange(count).reshape(scales), granularity, shape), shape
+    )  # fmt: skip
+    for (i, j), number in np.ndenumerate(numbers):
+        _box(ax, j, shape[0] - 1 - i, str(number), int(number))
+    ax.set(xlim=(-0.1, shape[1] + 0.1), ylim=(-0.1, shape[0] + 0.1), aspect="equal")
+    title(ax, f"{granularity!r}: {count} scale{'s' if count != 1 else ''}")
+    bare(ax)
+    return ax

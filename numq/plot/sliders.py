@@ -1,0 +1,80 @@
+"""A picture with sliders, which is also a picture without them."""
+
+from __future__ import annotations
+
+import inspect
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from numq.plot.style import figure_of
+
+_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def slide(draw: Callable[..., Axes], **choices: Sequence[Any]) -> None:
+    """Draw with sliders: one for each argument of `draw` named in `choices`.
+
+    The picture for the default arguments is part of the output, for pages that show a notebook
+    without running it. Where ipywidgets is missing, that picture is all there is.
+
+    Args:
+        draw: makes a new figure and returns its axes; every argument has a default.
+        choices: argument → the values that its slider goes through.
+
+    Raises:
+        ValueError: a choice that `draw` has no argument for, or whose default is not among them.
+    """
+    from IPython.display import display
+
+    starts = {name: _start(draw, name, values) for name, values in choices.items()}
+    shown = ", ".join(f"{name} = {starts[name]} of {_ends(v)}" for name, v in choices.items())
+    bundle: dict[str, Any] = {"text/plain": f"slider: {shown}", "image/png": _png(draw())}
+    bundle |= _widget(draw, starts, choices)
+    display(bundle, raw=True)
+
+
+def _start(draw: Callable[..., Axes], name: str, values: Sequence[Any]) -> Any:
+    """The argument's default, which has to be one of the values."""
+    parameters = inspect.signature(draw).parameters
+    if name not in parameters:
+        allowed = ", ".join(parameters) or "none"
+        raise ValueError(f"choices has {name!r}; the arguments of draw are: {allowed}")
+    if parameters[name].default not in values:
+        raise ValueError(f"{name} is {parameters[name].default!r} by default, not one of {values}")
+    return parameters[name].default
+
+
+def _ends(values: Sequence[Any]) -> str:
+    return f"{values[0]} … {values[-1]}"
+
+
+def _png(ax: Axes) -> str:
+    """The figure as base64, closed, so that the notebook does not show it a second time."""
+    figure, buffer = figure_of(ax), BytesIO()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    return b64encode(buffer.getvalue()).decode()
+
+
+def _widget(
+    draw: Callable[..., Axes], starts: dict[str, Any], choices: dict[str, Sequence[Any]]
+) -> dict[str, Any]:
+    """The sliders as a display bundle; empty without ipywidgets."""
+    try:
+        from ipywidgets import SelectionSlider, interactive
+    except ImportError:
+        return {}
+    sliders = {
+        name: SelectionSlider(
+            options=list(values), value=starts[name], description=name, continuous_update=False
+        )
+        for name, values in choices.items()
+    }
+    widget = interactive(draw, **sliders)
+    widget.update()
+    return {_VIEW: widget._repr_mimebundle_()[_VIEW]}

@@ -1,0 +1,82 @@
+"""How every figure looks: one paper, one ink, colours that any eye can tell apart.
+
+The paper is opaque, so that a figure reads the same on a light and on a dark page. The colours are
+Okabe and Ito's (2008); curves differ in their marks as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+PAPER = "#fcfcfa"
+INK = "#22262c"
+FAINT = "#6b717b"  #: helping lines and remarks
+BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#008060", "#b0568c"
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE)
+MARKS = ("o", "s", "^", "D", "v", "P")
+
+WIDTH = 7.2  #: inches; a notebook's column
+DPI = 100
+
+
+def panels(columns: int, *, height: float = 2.6) -> list[Axes]:
+    """Empty axes side by side in a new figure, `height` in inches."""
+    figure = plt.figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor=PAPER)
+    return [_dressed(figure.add_subplot(1, columns, i + 1)) for i in range(columns)]
+
+
+def _dressed(ax: Axes) -> Axes:
+    """Paper, ink and sizes; set on the axes, so that no other figure of the session changes."""
+    ax.set_facecolor(PAPER)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(FAINT)
+    ax.tick_params(which="both", labelsize=8, color=FAINT, labelcolor=INK)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.label.set(size=9, color=INK)
+    return ax
+
+
+def axes(*, height: float = 2.6) -> Axes:
+    """Empty axes in a new figure, `height` in inches."""
+    return panels(1, height=height)[0]
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The figure that the axes belong to."""
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise ValueError("ax belongs to no figure any more; make new axes with `plot.axes()`")
+    return figure
+
+
+def remark(ax: Axes, text: str, x: float, y: float, **how: Any) -> None:
+    """A small note beside the data, in the colour of helping lines unless `how` says otherwise."""
+    ax.annotate(text, (x, y), **({"fontsize": 8, "color": FAINT} | how))
+
+
+def title(ax: Axes, text: str) -> None:
+    """A line above the axes, at their left end."""
+    ax.set_title(text, loc="left", fontsize=9, color=INK)
+
+
+def legend(ax: Axes, **how: Any) -> None:
+    """The names of the curves, without a box."""
+    ax.legend(**({"fontsize": 8, "frameon": False, "labelcolor": INK} | how))
+
+
+def bare(ax: Axes) -> None:
+    """No frame and no ticks: for drawings whose positions have no unit."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def shade(index: int) -> str:
+    """A pale tone for area number `index`; neighbours differ, and ink is readable on all."""
+    tones = ("#cfe3f2", "#fbdcc6", "#cdeadf", "#ecd5e4", "#f7ebc0", "#dde1e7")
+    return tones[index % len(tones)]

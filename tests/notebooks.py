@@ -1,0 +1,94 @@
+"""Run the notebooks from a clean kernel; `python -m tests.notebooks` writes fresh outputs.
+
+    python tests/notebooks.py notebooks/*.ipynb
+
+The test compares with `fresh`, the command writes what `fresh` gives: there is no third way.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+VARIES = "varies"  # tag of a cell whose numbers depend on the machine: timings, trained networks
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def paths() -> list[Path]:
+    """The notebooks in reading order."""
+    return sorted(FOLDER.glob("*.ipynb"))
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """The cells that run."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """What the cell is marked with."""
+    return list(cell.metadata.get("tags", []))
+
+
+def fresh(path: Path) -> NotebookNode:
+    """The notebook as a clean kernel leaves it, all cells in order; the first error is raised."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in code_cells(notebook):
+        cell.outputs, cell.execution_count = [], None
+    client = NotebookClient(
+        notebook,
+        timeout=120,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    client.execute()
+    return _bare(notebook)
+
+
+def _bare(notebook: NotebookNode) -> NotebookNode:
+    """Without what belongs to the machine or to a kernel that is gone."""
+    notebook.metadata = NotebookNode(
+        kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
+        language_info={"name": "python"},
+    )
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            output.get("data", {}).pop(_WIDGET, None)
+    return notebook
+
+
+def shown(cell: NotebookNode) -> list[tuple[str, str]]:
+    """What a cell printed and displayed, as text: (kind, text); pictures by their kind alone.
+
+    In a cell tagged `varies` each number reads `#`, so that words and layout still compare.
+    """
+    found = [part for output in cell.outputs for part in _parts(output)]
+    if VARIES not in tags(cell):
+        return found
+    return [(kind, _without_numbers(text)) for kind, text in found]
+
+
+def _parts(output: NotebookNode) -> list[tuple[str, str]]:
+    if output.output_type == "stream":
+        return [(output.name, output.text)]
+    pictures = ("image/png",)
+    return [(kind, "" if kind in pictures else text) for kind, text in sorted(output.data.items())]
+
+
+def _without_numbers(text: str) -> str:
+    numbers = re.sub(r"[-−+]?\d[\d.,]*(?:e[-+]?\d+)?", "#", text)
+    return re.sub(r"\s+", " ", numbers)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        nbformat.write(fresh(Path(name)), name)
+        print(name)
