@@ -4,6 +4,7 @@
 `prepare_qat` gives a module to train, which `convert` takes too.
 """
 
+from numq.flows.compare import LayerError, compare
 from numq.flows.convert import convert, dynamic, static, weight_only
 from numq.flows.fuse import fuse
 from numq.flows.network import Network
@@ -13,12 +14,14 @@ from numq.flows.qat_weights import Estimator, QATRecipe
 
 __all__ = [
     "Estimator",
+    "LayerError",
     "Network",
     "Prepared",
     "QATNetwork",
     "QATRecipe",
     "Recipe",
     "calibrate",
+    "compare",
     "convert",
     "dynamic",
     "fuse",

@@ -1,0 +1,61 @@
+"""A row a layer: which rows there are, and what their numbers mean."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from numq import INT4, AffineQuantizer, flows, nn
+
+X = np.random.default_rng(1).normal(size=(64, 6)).astype(np.float32)
+
+
+def model() -> nn.Module:
+    rng = np.random.default_rng(0)
+    return nn.Sequential(nn.Linear(6, 8, rng=rng), nn.ReLU(), nn.Linear(8, 3, rng=rng))
+
+
+def test_a_row_for_each_node_and_the_numbers_of_the_edges() -> None:
+    net = model()
+    network = flows.static(net, [X])
+    rows = flows.compare(net, network, X)
+    assert [(r.layer, r.operator) for r in rows] == [
+        ("x:quantize", "QuantizeLinear"),
+        ("0", "QGemm"),
+        ("2", "QGemm"),
+    ]
+    qparams = network.graph.qparams["2:codes"]
+    codes = network.edges(X)["2:codes"].astype(np.float64)
+    wanted = net(X).data / float(qparams.scale) + int(qparams.zero_point)
+    assert rows[-1].worst_steps == pytest.approx(np.abs(codes - wanted).max(), rel=1e-5)
+    assert rows[0].worst_steps <= 0.5 + 1e-6  # nothing but rounding has happened yet
+    assert rows[0].sqnr_db > rows[-1].sqnr_db > 30
+
+
+def test_saturation_is_seen_where_it_is() -> None:
+    net = model()
+    clipped = AffineQuantizer(clip=(-0.5, 0.5))
+    rows = flows.compare(net, flows.static(net, [X], activations=clipped), X)
+    assert rows[0].saturated == pytest.approx((np.abs(X) > 0.5).mean(), abs=0.01)
+    assert rows[0].saturated > 0.5 > rows[-1].saturated
+
+
+def test_float_edges_have_no_steps() -> None:
+    net = model()
+    for flow in (flows.weight_only, flows.dynamic):
+        rows = flows.compare(net, flow(net, X), X)
+        assert {(r.worst_steps, r.saturated) for r in rows} == {(0.0, 0.0)}
+        assert all(25 < r.sqnr_db < 80 for r in rows)
+    fewer = flows.compare(net, flows.static(net, [X], activations=AffineQuantizer(INT4)), X)
+    assert fewer[-1].sqnr_db < flows.compare(net, flows.static(net, [X]), X)[-1].sqnr_db - 12
+
+
+def test_what_is_refused() -> None:
+    net = model()
+    with pytest.raises(TypeError, match="network"):
+        flows.compare(net, net, X)  # type: ignore[arg-type]
+
+
+def test_a_row_reads() -> None:
+    row = flows.LayerError("conv", "QLinearConv", 41.25, 2.5, 0.0125)
+    assert repr(row).split() == "conv QLinearConv 41.2 dB worst 2.5 steps saturated 1.25%".split()
