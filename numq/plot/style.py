@@ -16,7 +16,7 @@ PAPER = "#fcfcfa"
 INK = "#22262c"
 FAINT = "#6b717b"  #: helping lines and remarks
 BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#008060", "#b0568c"
-COLOURS = (BLUE, VERMILLION, GREEN, PURPLE)
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, INK)
 MARKS = ("o", "s", "^", "D", "v", "P")
 
 WIDTH = 7.2  #: inches; a notebook's column
