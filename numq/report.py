@@ -66,36 +66,23 @@ def _cells(row: Row, reference: Row) -> tuple[str, ...]:
     )
 
 
-# Okabe and Ito's palette: distinguishable with any colour vision.
-_COLOURS = {"float": "#666666", "weight-only": "#E69F00", "dynamic": "#56B4E9", "static": "#009E73"}
-
-
 def picture(rows: list[Row], pictures: int, path: Path) -> None:
     """Size on disk, accuracy with its 95 % interval, and SQNR, a row an approach; one PNG."""
-    from matplotlib.figure import Figure
+    from numq import plot
+    from numq.plot.style import BLUE, FAINT, figure_of
 
-    figure = Figure(figsize=(11, 0.42 * len(rows) + 1.2), layout="constrained")
-    size, accuracy, ratio = figure.subplots(1, 3, sharey=True)
-    names = [_name(row) for row in rows]
-    colours = [_COLOURS[row.name] for row in rows]
-    sizes = size.barh(names, [row.nbytes / 1024 for row in rows], color=colours)
-    size.bar_label(sizes, fmt="%.1f", padding=3)
-    size.set(xlabel="size on disk / KiB", xlim=(0, 1.2 * rows[0].nbytes / 1024))
-    for name, row, colour in zip(names, rows, colours, strict=True):
-        half = 1.96 * np.sqrt(row.accuracy * (1 - row.accuracy) / pictures)
-        accuracy.errorbar(
-            100 * row.accuracy, name, xerr=100 * half, fmt="o", color=colour, capsize=3
-        )
-    accuracy.axvline(100 * rows[0].accuracy, color=_COLOURS["float"], linewidth=0.8, zorder=0)
-    accuracy.set(xlabel=f"accuracy on {pictures} pictures / %, 95 % interval")
-    ratios = ratio.barh(names[1:], [row.sqnr for row in rows[1:]], color=colours[1:])
-    ratio.bar_label(ratios, fmt="%.1f", padding=3)
-    ratio.set(xlabel="SQNR of the logits / dB")
-    ratio.margins(x=0.15)
-    size.invert_yaxis()
-    for axes in (size, accuracy, ratio):
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
+    size, accuracy, ratio = plot.panels(3, height=0.34 * len(rows) + 1.0, width=11)
+    plot.bars({_name(r): r.nbytes / 1024 for r in rows}, xlabel="size on disk / KiB", ax=size)
+    plot.bars({_name(r): r.sqnr for r in rows}, xlabel="SQNR of the logits / dB", ax=ratio)
+    shares = np.array([row.accuracy for row in rows])
+    half = 1.96 * np.sqrt(shares * (1 - shares) / pictures)
+    places = np.arange(len(rows))
+    accuracy.errorbar(100 * shares, places, xerr=100 * half, fmt="o", color=BLUE, capsize=3)
+    accuracy.axvline(100 * shares[0], color=FAINT, linewidth=0.8, zorder=0)
+    accuracy.set(xlabel=f"accuracy on {pictures} pictures / %, 95 % interval", ylim=size.get_ylim())
+    for ax in (accuracy, ratio):
+        ax.set_yticks(places, [""] * len(rows))
+    figure_of(size).savefig(path)
 
 
 def _name(row: Row) -> str:

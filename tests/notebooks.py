@@ -1,8 +1,8 @@
-"""Run the notebooks from a clean kernel; `python -m tests.notebooks` writes fresh outputs.
+"""Run the notebooks from a clean kernel; as a command, write the fresh outputs into them.
 
     python tests/notebooks.py notebooks/*.ipynb
 
-The test compares with `fresh`, the command writes what `fresh` gives: there is no third way.
+The tests compare with what `fresh` gives, and the command writes it.
 """
 
 from __future__ import annotations

@@ -58,4 +58,5 @@ def test_what_is_refused() -> None:
 
 def test_a_row_reads() -> None:
     row = flows.LayerError("conv", "QLinearConv", 41.25, 2.5, 0.0125)
-    assert repr(row).split() == "conv QLinearConv 41.2 dB worst 2.5 steps saturated 1.25%".split()
+    words = "conv QLinearConv 41.2 dB worst 2.5 steps saturated 1.25%"
+    assert repr(row).split() == words.split()

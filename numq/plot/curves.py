@@ -98,11 +98,13 @@ class Workload:
         macs: multiplications with addition.
         nbytes: bytes that have to be moved at least once.
         seconds: that it took.
+        peer_seconds: that the fastest other program took for the same, if one was measured.
     """
 
     macs: float
     nbytes: float
     seconds: float
+    peer_seconds: float | None = None
 
     @property
     def intensity(self) -> float:
@@ -113,6 +115,11 @@ class Workload:
     def rate(self) -> float:
         """10⁹ multiplications a second."""
         return self.macs / self.seconds / 1e9
+
+    @property
+    def peer_rate(self) -> float:
+        """10⁹ multiplications a second of the peer; NaN without one."""
+        return self.macs / self.peer_seconds / 1e9 if self.peer_seconds else np.nan
 
 
 def roofline(
@@ -140,17 +147,28 @@ def roofline(
     for name, bandwidth in bandwidths.items():
         roof = np.minimum(peak or np.inf, intensity * bandwidth)
         ax.plot(intensity, roof, color=FAINT, linewidth=1)
-        remark(ax, f"{name}: {bandwidth:.0f} GB/s", intensity[0], intensity[0] * bandwidth,
-               xytext=(6, 8), textcoords="offset points", rotation=32,
+        start = 1.15 * intensity[0]
+        remark(ax, f"{name}: {bandwidth:.0f} GB/s", start, 1.35 * start * bandwidth,
+               rotation=np.degrees(np.arctan(bandwidth)), transform_rotates_text=True,
                rotation_mode="anchor")  # fmt: skip
     if peak:
         remark(ax, f"multipliers: {peak:.0f} GMAC/s", intensity[-1], peak, ha="right",
                xytext=(0, 4), textcoords="offset points", color=INK)  # fmt: skip
     for number, (name, group) in enumerate(found.items()):
-        ax.plot([w.intensity for w in group], [w.rate for w in group], label=name,
-                marker=MARKS[number % len(MARKS)], color=COLOURS[number % len(COLOURS)],
-                linestyle="", zorder=3)  # fmt: skip
+        _points(ax, name, group, MARKS[number % len(MARKS)], COLOURS[number % len(COLOURS)])
+    if any(w.peer_seconds for group in found.values() for w in group):
+        ax.plot([], [], "o", color=FAINT, fillstyle="none", label="fastest peer")
     ax.set(xscale="log", yscale="log", xlim=(intensity[0], intensity[-1]),
            xlabel="intensity / MAC per byte", ylabel="rate / GMAC/s")  # fmt: skip
     legend(ax, loc="lower right")
     return ax
+
+
+def _points(ax: Axes, name: str, group: Sequence[Workload], mark: str, colour: str) -> None:
+    """Rates, filled; those of the peers, hollow; a line between the two."""
+    x = [w.intensity for w in group]
+    rates, others = [w.rate for w in group], [w.peer_rate for w in group]
+    ax.plot(x, rates, mark, color=colour, label=name, zorder=3)
+    if any(w.peer_seconds for w in group):
+        ax.plot(x, others, mark, color=colour, fillstyle="none", zorder=2)
+        ax.vlines(x, rates, others, color=colour, linewidth=0.8, zorder=1)

@@ -23,9 +23,9 @@ WIDTH = 7.2  #: inches; a notebook's column
 DPI = 100
 
 
-def panels(columns: int, *, height: float = 2.6) -> list[Axes]:
-    """Empty axes side by side in a new figure, `height` in inches."""
-    figure = plt.figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor=PAPER)
+def panels(columns: int, *, height: float = 2.6, width: float = WIDTH) -> list[Axes]:
+    """Empty axes side by side in a new figure of this height and width in inches."""
+    figure = plt.figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor=PAPER)
     return [_dressed(figure.add_subplot(1, columns, i + 1)) for i in range(columns)]
 
 

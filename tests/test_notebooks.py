@@ -1,0 +1,167 @@
+"""The notebooks run from a clean kernel, show what is committed, and keep their craft."""
+
+import copy
+import re
+import time
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from tests.notebooks import FOLDER, VARIES, code_cells, fresh, paths, shown, tags
+
+LONGEST_CELL = 8  # lines, blank ones not counted
+TOTAL_SECONDS = 300
+PLACES = ("/home/", "/root/", "/tmp/", "/Users/", "/usr/", "C:\\", str(FOLDER.parent))
+CITATION = r"\((\d\.[1-9]\d?)\)"  # (7.3)
+
+every_notebook = pytest.mark.parametrize("path", paths(), ids=lambda path: path.stem)
+
+
+@cache
+def _committed(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+@cache
+def _fresh(path: Path) -> tuple[NotebookNode, float]:
+    """A fresh run and its seconds, made once for all tests."""
+    start = time.perf_counter()
+    return fresh(path), time.perf_counter() - start
+
+
+def _prose(path: Path) -> str:
+    return "\n".join(c.source for c in _committed(path).cells if c.cell_type == "markdown")
+
+
+def _code(path: Path) -> str:
+    return "\n".join(cell.source for cell in code_cells(_committed(path)))
+
+
+def _equations(path: Path) -> list[str]:
+    return re.findall(r"\\tag\{(\d+\.\d+)\}", _prose(path))
+
+
+def _tagged(path: Path, tag: str) -> list[NotebookNode]:
+    return [cell for cell in code_cells(_committed(path)) if tag in tags(cell)]
+
+
+def test_the_course_is_numbered_without_gaps():
+    assert [path.stem[:2] for path in paths()] == [f"{n:02d}" for n in range(9)]
+
+
+@every_notebook
+def test_a_fresh_run_shows_what_is_committed(path):
+    again, _ = _fresh(path)
+    for cell, new in zip(code_cells(_committed(path)), code_cells(again), strict=True):
+        assert shown(new) == shown(cell), cell.source
+
+
+@every_notebook
+def test_nothing_complains(path):
+    streams = [
+        output.name
+        for notebook in (_committed(path), _fresh(path)[0])
+        for cell in code_cells(notebook)
+        for output in cell.outputs
+        if output.output_type == "stream"
+    ]
+    assert set(streams) == {"stdout"}
+
+
+def test_all_of_them_take_less_than_five_minutes():
+    assert sum(_fresh(path)[1] for path in paths()) < TOTAL_SECONDS
+
+
+@every_notebook
+def test_the_committed_run_was_from_a_clean_kernel_in_order(path):
+    cells = code_cells(_committed(path))
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+
+
+@every_notebook
+def test_cells_are_short_and_each_shows_something(path):
+    for cell in code_cells(_committed(path)):
+        lines = [line for line in cell.source.splitlines() if line.strip()]
+        assert len(lines) <= LONGEST_CELL, cell.source
+        assert shown(cell), cell.source
+
+
+@every_notebook
+def test_it_ends_with_an_exercise_a_folded_solution_and_its_claims(path):
+    cells = code_cells(_committed(path))
+    exercise, solution = (_tagged(path, tag) for tag in ("exercise", "solution"))
+    assert len(exercise) == len(solution) == 1
+    assert solution[0].metadata.jupyter.source_hidden
+    assert cells.index(exercise[0]) < cells.index(solution[0]) < len(cells) - 1
+    assert tags(cells[-1]) == ["claims"]
+    assert shown(cells[-1]) == [("stdout", "all claims hold\n")]
+
+
+@every_notebook
+def test_each_section_asks(path):
+    titles = re.findall(r"^## (.*)$", _prose(path), flags=re.M)
+    *sections, exercise, claims = titles
+    assert (exercise, claims) == ("Exercise", "What this notebook claimed")
+    assert [title for title in sections if not title.endswith("?")] == []
+    assert _prose(path).count("**Question.**") >= len(sections)
+
+
+@every_notebook
+def test_equations_are_numbered_in_order_and_cited_by_the_code(path):
+    chapter = int(path.stem[:2])
+    numbers = _equations(path)
+    assert numbers == [f"{chapter}.{k + 1}" for k in range(len(numbers))]
+    assert set(numbers) & set(re.findall(r"#.*?" + CITATION, _code(path)))
+    known = {number for other in paths() for number in _equations(other)}
+    assert set(re.findall(CITATION, _code(path) + _prose(path))) <= known
+
+
+@every_notebook
+def test_links_resolve(path):
+    links = re.findall(r"\]\(([^)\s]+)\)", _prose(path))
+    missing = [
+        link
+        for link in links
+        if not link.startswith("https://") and not (path.parent / link.partition("#")[0]).exists()
+    ]
+    assert missing == []
+
+
+@every_notebook
+def test_neighbours_are_linked_and_reading_time_is_told(path):
+    number = int(path.stem[:2])
+    neighbours = [p.name for p in paths() if abs(int(p.stem[:2]) - number) == 1]
+    first = _committed(path).cells[0].source
+    assert first.startswith(f"# {path.stem[:2]} · ")
+    assert all(f"({name})" in first for name in neighbours)
+    assert re.search(r"^\*(1[5-9]|2[0-5]) minutes", first, flags=re.M)
+
+
+@every_notebook
+def test_no_path_of_a_machine(path):
+    text = path.read_text()
+    assert [place for place in PLACES if place in text] == []
+
+
+def _example() -> Path:
+    return next(path for path in paths() if _tagged(path, VARIES))
+
+
+def test_a_changed_output_would_be_seen():
+    cell = copy.deepcopy(code_cells(_committed(_example()))[-1])
+    before = shown(cell)
+    cell.outputs[0].text += "and one more\n"
+    assert shown(cell) != before
+
+
+def test_numbers_may_vary_only_where_the_cell_says_so():
+    def printed(text: str, *marks: str) -> list[tuple[str, str]]:
+        output = nbformat.v4.new_output("stream", name="stdout", text=text)
+        return shown(nbformat.v4.new_code_cell("", outputs=[output], metadata={"tags": marks}))
+
+    assert printed("took 1.5 ms", VARIES) == printed("took 20.25 ms", VARIES)
+    assert printed("took 1.5 ms", VARIES) != printed("took 1.5 s", VARIES)
+    assert printed("took 1.5 ms") != printed("took 20.25 ms")
