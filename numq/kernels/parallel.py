@@ -40,7 +40,7 @@ def _invoke(_context, address, arguments, task):
     return types.void(address, arguments, task), generate
 
 
-def _launch(address, tasks, *arguments):
+def _launch(address, tasks, arguments):
     for task in prange(tasks):
         _invoke(address, arguments, task)
 
@@ -57,7 +57,7 @@ class Task:
     def _many(self) -> tuple[Any, int]:
         overload = next(iter(self.run.overloads.values()))
         address = overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name)
-        arguments = types.StarArgTuple(self._signature[:-1])
+        arguments = types.BaseTuple.from_types(self._signature[:-1])
         return compiled(njit(_launch, parallel=True), types.int64, types.int64, arguments), address
 
     def run_all(self, tasks: int, *arguments: Any) -> None:
@@ -72,7 +72,7 @@ class Task:
             return False
         try:
             launch, address = self._many
-            launch(address, tasks, *arguments)
+            launch(address, tasks, arguments)
             _pool.started()
         except (ValueError, ImportError) as error:
             if "threading layer" not in str(error).lower():

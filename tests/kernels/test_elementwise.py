@@ -191,6 +191,22 @@ def test_large_arrays_by_row_and_by_column_are_cut_between_threads():
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("writeable", [False, True])
+def test_threads_take_read_only_arrays_and_others(writeable):
+    x = np.random.default_rng(3).normal(0, 20, (1001, 1030)).astype(np.float32)
+    scale, zero_point = np.linspace(0.1, 0.5, len(x), dtype=np.float32), np.arange(len(x)) % 7
+    zero_point = zero_point.astype(np.int32)
+    codes = literal(x, scale[:, None], zero_point[:, None], -128, 127, np.int8)
+    for array in (x, codes, scale, zero_point):
+        array.setflags(write=writeable)
+    back = (codes - zero_point[:, None]) * scale[:, None].astype(np.float64)
+    made, _ = quantize(x, scale, zero_point, qmin=-128, qmax=127, axis=0)
+    assert_same(made, codes)
+    assert_same(dequantize(codes, scale, zero_point, axis=0), back.astype(np.float32))
+    there, _ = fake_quantize(x, scale, zero_point, qmin=-128, qmax=127, axis=0)
+    assert_same(there, back.astype(np.float32))
+
+
 def test_out_is_written_and_checked():
     x, out = np.ones(5, np.float32), np.zeros(5, np.int8)
     for isa in (FAST, Isa.NUMPY):
