@@ -94,8 +94,10 @@ def test_it_ends_with_an_exercise_a_folded_solution_and_its_claims(path):
     cells = code_cells(_committed(path))
     exercise, solution = (_tagged(path, tag) for tag in ("exercise", "solution"))
     assert len(exercise) == len(solution) == 1
-    assert solution[0].metadata.jupyter.source_hidden
-    assert cells.index(exercise[0]) < cells.index(solution[0]) < len(cells) - 1
+    assert solution[0].metadata.jupyter == {"source_hidden": True, "outputs_hidden": True}
+    assert solution[0].source.startswith("# The answer\n")  # the line that a folded cell shows
+    assert "<details><summary><b>Solution</b>" in _prose(path)
+    assert cells.index(exercise[0]) < cells.index(solution[0]) == len(cells) - 2
     assert tags(cells[-1]) == ["claims"]
     assert shown(cells[-1]) == [("stdout", "all claims hold\n")]
 

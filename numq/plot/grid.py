@@ -128,7 +128,7 @@ def error(qparams: QParams, *, ax: Axes | None = None) -> Axes:
     ax.plot(x, y - x, color=BLUE)
     for bound in (-half, half):
         ax.axhline(bound, color=VERMILLION, linestyle="--", linewidth=1)
-    remark(ax, f"half a step, {half:.3g}", x[0], half, color=VERMILLION, xytext=(2, 3),
-           textcoords="offset points")  # fmt: skip
+    remark(ax, f"half a step, {half:.3g}", (x[0] + x[-1]) / 2, half, color=VERMILLION,
+           ha="center", xytext=(0, 3), textcoords="offset points")  # fmt: skip
     ax.set(xlabel="real value x", ylabel="error", xlim=(x[0], x[-1]), ylim=(-3 * half, 3 * half))
     return ax
