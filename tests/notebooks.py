@@ -2,11 +2,13 @@
 
     python tests/notebooks.py notebooks/*.ipynb
 
-The tests compare with what `fresh` gives, and the command writes it.
+The tests compare with what `fresh` gives, and the command writes it; and, as a file of its own, the
+picture that the README shows.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
+README_PICTURE = FOLDER / "number_line.png"  # of the cell tagged `readme`
 VARIES = "varies"  # tag of a cell whose numbers depend on the machine: timings, trained networks
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -76,6 +79,12 @@ def shown(cell: NotebookNode) -> list[tuple[str, str]]:
     return [(kind, _without_numbers(text)) for kind, text in found]
 
 
+def readme_picture(notebook: NotebookNode) -> bytes | None:
+    """The PNG that the cell tagged `readme` shows, if the notebook has one."""
+    found = [o for cell in code_cells(notebook) if "readme" in tags(cell) for o in cell.outputs]
+    return base64.b64decode(found[0].data["image/png"]) if found else None
+
+
 def _parts(output: NotebookNode) -> list[tuple[str, str]]:
     if output.output_type == "stream":
         return [(output.name, output.text)]
@@ -90,5 +99,8 @@ def _without_numbers(text: str) -> str:
 
 if __name__ == "__main__":
     for name in sys.argv[1:]:
-        nbformat.write(fresh(Path(name)), name)
+        again = fresh(Path(name))
+        nbformat.write(again, name)
+        if picture := readme_picture(again):
+            README_PICTURE.write_bytes(picture)
         print(name)

@@ -10,7 +10,17 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from tests.notebooks import FOLDER, VARIES, code_cells, fresh, paths, shown, tags
+from tests.notebooks import (
+    FOLDER,
+    README_PICTURE,
+    VARIES,
+    code_cells,
+    fresh,
+    paths,
+    readme_picture,
+    shown,
+    tags,
+)
 
 LONGEST_CELL = 8  # lines, blank ones not counted
 TOTAL_SECONDS = 300
@@ -146,6 +156,15 @@ def test_neighbours_are_linked_and_reading_time_is_told(path):
 def test_no_path_of_a_machine(path):
     text = path.read_text()
     assert [place for place in PLACES if place in text] == []
+
+
+def test_the_readme_shows_a_picture_of_a_notebook_and_leads_to_all():
+    pictures = [readme_picture(_committed(path)) for path in paths()]
+    assert [p for p in pictures if p] == [README_PICTURE.read_bytes()]
+    readme = (FOLDER.parent / "README.md").read_text()
+    links = re.findall(r"\]\(([^)\s]+)\)", readme)
+    assert {f"notebooks/{path.name}" for path in (*paths(), README_PICTURE)} <= set(links)
+    assert [link for link in links if not (FOLDER.parent / link).exists()] == []
 
 
 def _example() -> Path:

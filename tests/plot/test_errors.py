@@ -1,0 +1,175 @@
+"""Bad input of every function: the error names the argument, what came and what is allowed."""
+
+from functools import partial
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+import numq as nq
+from numq import plot
+from numq.formats import FLOAT16, FLOAT64, UINT2, UINT4, UINT8
+from numq.granularity import PerBlock, PerChannel, PerGroup, PerTensor
+from numq.packing import PackOrder
+from numq.plot.style import figure_of
+
+SCALAR = nq.QParams(0.5, 3, UINT8)
+CHANNELS = nq.QParams(np.array([0.1, 0.2]), 0, nq.INT8, PerChannel(0))
+ONE_SCALE = r"qparams has scales of shape \(2,\); a picture shows one scale: allowed is per tensor"
+
+MISTAKES = {
+    "levels of channels": (partial(plot.levels, CHANNELS), ValueError, ONE_SCALE),
+    "number_line of channels": (partial(plot.number_line, CHANNELS), ValueError, ONE_SCALE),
+    "number_line of NaN": (
+        partial(plot.number_line, SCALAR, [0.0, float("nan")]),
+        ValueError,
+        r"x must be finite: x\[1\] is nan",
+    ),
+    "number_line of infinity": (
+        partial(plot.number_line, SCALAR, float("-inf")),
+        ValueError,
+        "x must be finite: .* is -inf",
+    ),
+    "number_line of text": (
+        partial(plot.number_line, SCALAR, "1.5"),
+        TypeError,
+        "x has dtype <U3; allowed are real numbers",
+    ),
+    "staircase of channels": (partial(plot.staircase, CHANNELS), ValueError, ONE_SCALE),
+    "error of channels": (partial(plot.error, CHANNELS), ValueError, ONE_SCALE),
+    "histogram of channels": (partial(plot.histogram, [1.0], CHANNELS), ValueError, ONE_SCALE),
+    "histogram of NaN": (
+        partial(plot.histogram, [1.0, 2.0, np.nan, 3.0]),
+        ValueError,
+        r"x must be finite: x\[2\] is nan",
+    ),
+    "histogram of infinity": (
+        partial(plot.histogram, [np.inf]),
+        ValueError,
+        r"x must be finite: x\[0\] is inf",
+    ),
+    "histogram of text": (
+        partial(plot.histogram, ["a"]),
+        TypeError,
+        "x has dtype <U1; allowed are real numbers",
+    ),
+    "histogram of complex numbers": (
+        partial(plot.histogram, [1j]),
+        TypeError,
+        "x has dtype complex128; allowed are float16",
+    ),
+    "float_values of 16 bits": (
+        partial(plot.float_values, {"half": FLOAT16}),
+        ValueError,
+        "formats has 'half' of 16 bits; allowed are at most 8",
+    ),
+    "float_values of 64 bits": (
+        partial(plot.float_values, {"double": FLOAT64}),
+        ValueError,
+        "formats has 'double' of 64 bits; allowed are at most 8",
+    ),
+    "float_values of channels": (
+        partial(plot.float_values, {"rows": CHANNELS}),
+        ValueError,
+        ONE_SCALE,
+    ),
+    "packed_layout of floats": (
+        partial(plot.packed_layout, FLOAT16, 2),
+        TypeError,
+        "fmt is float16 .*; allowed: IntFormat",
+    ),
+    "packed_layout in no order": (
+        partial(plot.packed_layout, UINT4, 2, "low first"),
+        TypeError,
+        "order is 'low first'; allowed: PackOrder.LOW_FIRST, PackOrder.GPTQ",
+    ),
+    "packed_layout of a width without that order": (
+        partial(plot.packed_layout, UINT2, 8, PackOrder.AWQ),
+        ValueError,
+        "uint2.*AWQ|AWQ.*uint2|2 bits",
+    ),
+    "blocks of three axes": (
+        partial(plot.blocks, (2, 3, 4), PerTensor()),
+        ValueError,
+        r"shape is \(2, 3, 4\); allowed are two axes",
+    ),
+    "blocks of one axis": (
+        partial(plot.blocks, (2,), PerTensor()),
+        ValueError,
+        r"shape is \(2,\); allowed are two axes",
+    ),
+    "blocks along no axis": (
+        partial(plot.blocks, (2, 3), PerChannel(2)),
+        ValueError,
+        r"PerChannel\(axis=2\) needs axis 2, but the tensor has 2",
+    ),
+    "blocks of groups along no axis": (
+        partial(plot.blocks, (2, 3), PerGroup(5, 2)),
+        ValueError,
+        r"PerGroup\(axis=5, size=2\) needs axis 5, but the tensor has 2",
+    ),
+    "blocks of other dimensions": (
+        partial(plot.blocks, (2, 3), PerBlock((2, 3, 1))),
+        ValueError,
+        r"PerBlock\(shape=\(2, 3, 1\)\)",
+    ),
+    "matrix of one axis": (
+        partial(plot.matrix, [1, 2]),
+        ValueError,
+        r"values has shape \(2,\); allowed are two axes",
+    ),
+    "matrix of a number": (
+        partial(plot.matrix, 3),
+        ValueError,
+        r"values has shape \(\); allowed are two axes",
+    ),
+    "lines of another length": (
+        partial(plot.lines, [1, 2, 3], {"a": [1, 2]}, xlabel="x", ylabel="y"),
+        ValueError,
+        r"\(3,\) and \(2,\)",
+    ),
+    "lines without names of the axes": (
+        partial(plot.lines, [1, 2], {"a": [1, 2]}),
+        TypeError,
+        "'xlabel' and 'ylabel'",
+    ),
+    "bars without a name of the axis": (partial(plot.bars, {"a": 1.0}), TypeError, "'xlabel'"),
+    "axes of no height": (partial(plot.axes, height=-1), ValueError, r"positive.*-1"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_is_explained(mistake):
+    call, kind, message = MISTAKES[mistake]
+    with pytest.raises(kind, match=message):
+        call()
+
+
+# These make their figure first and check afterwards, so a notebook shows an empty one.
+LATE = ("number_line", "staircase", "error", "histogram", "float_values", "lines of another")
+LATE += ("blocks along", "blocks of groups", "blocks of other")
+
+
+def when_fixed(mistake):
+    late = pytest.mark.xfail(reason="makes its figure before it checks")
+    return pytest.param(mistake, marks=late if mistake.startswith(LATE) else ())
+
+
+@pytest.mark.parametrize("mistake", [when_fixed(m) for m in MISTAKES])
+def test_mistake_leaves_no_empty_figure(mistake):
+    call, kind, _ = MISTAKES[mistake]
+    with pytest.raises(kind):
+        call()
+    assert not plt.get_fignums()
+
+
+def test_axes_without_a_figure_are_explained():
+    ax = plot.axes()
+    ax.remove()
+    with pytest.raises(ValueError, match="ax belongs to no figure any more"):
+        figure_of(ax)
+
+
+def test_positional_axes_are_not_taken_for_values():
+    with pytest.raises(TypeError, match="positional argument"):
+        plot.matrix([[1, 2]], plot.axes())
