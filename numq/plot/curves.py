@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from numq.plot.style import BLUE, COLOURS, FAINT, INK, MARKS, axes, legend, remark
+from numq.arrays import check_type
+from numq.plot.style import BLUE, COLOURS, FAINT, INK, MARKS, axes, legend, minus, remark
+
+_STROKES = ("-", "--", ":", "-.")
 
 
 def lines(
@@ -29,13 +32,20 @@ def lines(
         ylabel: what the heights are, with their unit.
         ax: where to draw; None makes a new figure.
     """
-    ax = ax or axes(height=3.0)
+    check_type(curves, Mapping, "curves")
     places = np.asarray(x)
+    for name, heights in curves.items():
+        if np.shape(heights) != places.shape:
+            raise ValueError(
+                f"curves[{name!r}] has shape {np.shape(heights)}; allowed is that of x, "
+                f"{places.shape}"
+            )
+    ax = ax or axes(height=3.0)
     for number, (name, heights) in enumerate(curves.items()):
         mark = MARKS[number % len(MARKS)] if places.size <= 32 else ""
         ax.plot(places, np.asarray(heights), marker=mark, label=name,
                 color=COLOURS[number % len(COLOURS)],
-                linestyle="-" if number < len(COLOURS) else "--")  # fmt: skip
+                linestyle=_STROKES[number // len(COLOURS) % len(_STROKES)])  # fmt: skip
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if len(curves) > 1:
         legend(ax)
@@ -52,6 +62,12 @@ def accuracy_against_bits(
         reference: accuracy of the float network, a share in 0…1.
         ax: where to draw; None makes a new figure.
     """
+    check_type(curves, Mapping, "curves")
+    for name, curve in curves.items():
+        check_type(curve, Mapping, f"curves[{name!r}]")
+    shares = [reference, *(share for curve in curves.values() for share in curve.values())]
+    if wrong := [share for share in shares if not 0 <= share <= 1]:
+        raise ValueError(f"an accuracy is {wrong[0]}; allowed are shares, 0 to 1")
     ax = ax or axes(height=3.4)
     every = sorted({bits for curve in curves.values() for bits in curve})
     for number, (name, curve) in enumerate(curves.items()):
@@ -78,10 +94,14 @@ def bars(
         digits: decimals of the values written.
         ax: where to draw; None makes a new figure.
     """
+    check_type(values, Mapping, "values")
+    if digits < 0:
+        raise ValueError(f"digits is {digits}; allowed are 0 and more")
     ax = ax or axes(height=0.3 * len(values) + 0.8)
     lengths = np.array(list(values.values()), float)
     drawn = ax.barh(range(len(values)), np.where(np.isfinite(lengths), lengths, 0), color=BLUE)
-    ax.bar_label(drawn, [f"{v:.{digits}f}" for v in lengths], padding=3, fontsize=8)
+    written = [minus(f"{v:.{digits}f}") for v in lengths]
+    ax.bar_label(drawn, written, padding=3, fontsize=8, color=INK)
     ax.set_yticks(range(len(values)), list(values))
     ax.invert_yaxis()
     ax.margins(x=0.12)
@@ -105,6 +125,12 @@ class Workload:
     nbytes: float
     seconds: float
     peer_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{field.name} is {value}; allowed are positive numbers")
 
     @property
     def intensity(self) -> float:
@@ -140,6 +166,7 @@ def roofline(
         workloads: name → what was measured, one or several.
         ax: where to draw; None makes a new figure.
     """
+    _check_machine(peak, bandwidths)
     ax = ax or axes(height=3.6)
     found = {n: [w] if isinstance(w, Workload) else list(w) for n, w in workloads.items()}
     reach = [w.intensity for group in found.values() for w in group]
@@ -147,9 +174,9 @@ def roofline(
     for name, bandwidth in bandwidths.items():
         roof = np.minimum(peak or np.inf, intensity * bandwidth)
         ax.plot(intensity, roof, color=FAINT, linewidth=1)
-        start = 1.15 * intensity[0]
-        remark(ax, f"{name}: {bandwidth:.0f} GB/s", start, 1.35 * start * bandwidth,
-               rotation=np.degrees(np.arctan(bandwidth)), transform_rotates_text=True,
+        start, above = 1.15 * intensity[0], 1.35 * bandwidth
+        remark(ax, f"{name}: {bandwidth:.0f} GB/s", start, above * start,
+               rotation=np.degrees(np.arctan(above)), transform_rotates_text=True,
                rotation_mode="anchor")  # fmt: skip
     if peak:
         remark(ax, f"multipliers: {peak:.0f} GMAC/s", intensity[-1], peak, ha="right",
@@ -162,6 +189,17 @@ def roofline(
            xlabel="intensity / MAC per byte", ylabel="rate / GMAC/s")  # fmt: skip
     legend(ax, loc="lower right")
     return ax
+
+
+def _check_machine(peak: float, bandwidths: Mapping[str, float]) -> None:
+    check_type(bandwidths, Mapping, "bandwidths")
+    if not peak >= 0:
+        raise ValueError(f"peak is {peak}; allowed are positive numbers, or 0 if it is not known")
+    if not bandwidths:
+        raise ValueError("bandwidths is empty; allowed are one and more")
+    for name, bandwidth in bandwidths.items():
+        if not bandwidth > 0:
+            raise ValueError(f"bandwidths[{name!r}] is {bandwidth}; allowed are positive numbers")
 
 
 def _points(ax: Axes, name: str, group: Sequence[Workload], mark: str, colour: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from numq.arrays import as_float, check_finite
+from numq.arrays import as_float, check_finite, check_type
 from numq.bits import decode_float
 from numq.formats import FloatFormat
 from numq.plot.grid import levels
@@ -25,18 +25,20 @@ def histogram(x: ArrayLike, qparams: QParams | None = None, *, ax: Axes | None =
     Formats of more than 64 codes show only the ends of their range.
 
     Args:
-        x: finite values of any shape.
+        x: finite values of any shape, one or more.
         qparams: one scale and zero point.
         ax: where to draw; None makes a new figure.
     """
-    ax = ax or axes()
+    check_finite(as_float(x, "x"), "x")
     values = as_float(x, "x").ravel().astype(np.float64)
-    check_finite(values, "x")
+    if not values.size:
+        raise ValueError("x has no values; allowed are one and more")
+    real = None if qparams is None else levels(qparams)
+    ax = ax or axes()
     ax.hist(values, bins=_BINS, color=BLUE, alpha=0.55, linewidth=0)
     ax.set(xlabel="value", ylabel="count")
-    if qparams is None:
+    if qparams is None or real is None:
         return ax
-    real = levels(qparams)
     drawn = real if len(real) <= _MOST_LINES else real[[0, -1]]
     ax.vlines(drawn, 0, 1, transform=ax.get_xaxis_transform(), color=VERMILLION, linewidth=0.8)
     half = abs(float(qparams.scale)) / 2
@@ -53,11 +55,17 @@ def float_values(formats: Mapping[str, FloatFormat | QParams], *, ax: Axes | Non
         ax: where to draw; None makes a new figure.
 
     Raises:
-        ValueError: a format of more than 8 bits, whose ticks would run together.
+        ValueError: no format, or one of more than 8 bits, whose ticks would run together.
     """
+    check_type(formats, Mapping, "formats")
+    if not formats:
+        raise ValueError("formats is empty; allowed are one and more")
+    rows = [
+        levels(fmt) if isinstance(fmt, QParams) else _numbers(fmt, name)
+        for name, fmt in formats.items()
+    ]
     ax = ax or axes(height=0.55 * len(formats) + 0.7)
-    for row, (name, fmt) in enumerate(formats.items()):
-        numbers = levels(fmt) if isinstance(fmt, QParams) else _numbers(fmt, name)
+    for row, numbers in enumerate(rows):
         ax.plot(numbers, np.full(len(numbers), row), "|", color=BLUE, markersize=14)
     ax.axvline(0, color=FAINT, linewidth=0.8, zorder=0)
     ax.set_yticks(range(len(formats)), list(formats))
@@ -68,6 +76,7 @@ def float_values(formats: Mapping[str, FloatFormat | QParams], *, ax: Axes | Non
 
 
 def _numbers(fmt: FloatFormat, name: str) -> list[float]:
+    check_type(fmt, FloatFormat | QParams, f"formats[{name!r}]")
     if fmt.bits > 8:
         raise ValueError(f"formats has {name!r} of {fmt.bits} bits; allowed are at most 8")
     decoded = (decode_float(code, fmt) for code in range(2**fmt.bits))

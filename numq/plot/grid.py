@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from numq.arrays import FloatArray, as_float
-from numq.plot.style import BLUE, FAINT, INK, VERMILLION, axes, legend, remark
+from numq.arrays import FloatArray, as_float, check_finite, check_type
+from numq.plot.style import BLUE, FAINT, INK, RUST, VERMILLION, axes, legend, minus, remark
 from numq.qparams import QParams
 from numq.qtensor import fake_quantize, quantize
 
@@ -21,6 +21,7 @@ _MOST_TICKS = 64  #: more codes than this are drawn as a bar
 
 def levels(qparams: QParams) -> FloatArray:
     """The real numbers that the codes qmin … qmax stand for, in that order, float64."""
+    check_type(qparams, QParams, "qparams")
     if qparams.scale.ndim:
         raise ValueError(
             f"qparams has scales of shape {qparams.scale.shape}; a picture shows one scale: "
@@ -35,13 +36,14 @@ def number_line(qparams: QParams, x: ArrayLike = (), *, ax: Axes | None = None) 
 
     Args:
         qparams: one scale and zero point.
-        x: values to follow down to their codes; what lies outside the range meets an end.
+        x: finite values to follow down to their codes; what lies outside the range meets an end.
         ax: where to draw; None makes a new figure.
     """
-    ax = ax or axes(height=2.0)
     real, fmt = levels(qparams), qparams.format
     low, high = float(real.min()), float(real.max())
+    check_finite(as_float(x, "x"), "x")
     values = as_float(x, "x").ravel().astype(np.float64)
+    ax = ax or axes(height=2.0)
     for y in (0, 1):
         ax.plot([low, high], [y, y], color=INK, linewidth=1.2, zorder=2)
     if len(real) <= _MOST_TICKS:
@@ -50,13 +52,13 @@ def number_line(qparams: QParams, x: ArrayLike = (), *, ax: Axes | None = None) 
     zero = int(qparams.zero_point)
     marks = {fmt.qmin: real[0], fmt.qmax: real[-1], zero: 0.0}
     for code, place in marks.items():
-        colour = VERMILLION if code == zero else FAINT
+        colour, words = (VERMILLION, RUST) if code == zero else (FAINT, INK)
         ax.plot([place, place], [0, 1], color=colour, linewidth=1.2, zorder=1)
-        ax.annotate(f"{place:.4g}", (place, 1), (0, 8), textcoords="offset points", ha="center",
-                    fontsize=9, color=colour if code == zero else INK)  # fmt: skip
-        name = f"{code}\nzero point" if code == zero else f"{code}"
+        ax.annotate(minus(f"{place:.4g}"), (place, 1), (0, 8), textcoords="offset points",
+                    ha="center", fontsize=9, color=words)  # fmt: skip
+        name = minus(f"{code}\nzero point" if code == zero else f"{code}")
         ax.annotate(name, (place, 0), (0, -8), textcoords="offset points", ha="center", va="top",
-                    fontsize=9, color=colour if code == zero else INK)  # fmt: skip
+                    fontsize=9, color=words)  # fmt: skip
     _follow(ax, values, qparams)
     reach = [low, high, *values]
     margin = 0.06 * (max(reach) - min(reach) or 1.0)
@@ -91,22 +93,22 @@ def _walk(qparams: QParams) -> tuple[FloatArray, FloatArray]:
 
 def staircase(qparams: QParams, *, ax: Axes | None = None) -> Axes:
     """What each real number comes back as; codes on the right, the ends of the range shaded."""
-    ax = ax or axes(height=3.2)
     x, y = _walk(qparams)
+    ax = ax or axes(height=3.2)
     real, fmt = levels(qparams), qparams.format
     scale, zero = float(qparams.scale), int(qparams.zero_point)
     ax.plot(x, x, "--", color=FAINT, linewidth=1, label="unquantized")
     ax.plot(x, y, color=BLUE, label="quantized and back")
     for start, end in ((x[0], real.min() - abs(scale) / 2), (real.max() + abs(scale) / 2, x[-1])):
         ax.axvspan(start, end, color=VERMILLION, alpha=0.10, linewidth=0, zorder=0)
-    ax.plot(0, 0, "o", color=VERMILLION, markersize=5, label=f"zero, code {zero}")
+    ax.plot(0, 0, "o", color=VERMILLION, markersize=5, label=minus(f"zero, code {zero}"))
     codes = ax.secondary_yaxis(
         "right", functions=(lambda v: v / scale + zero, lambda q: (q - zero) * scale)
     )
     codes.set_ylabel(f"{fmt.name} code", fontsize=9, color=INK)
     codes.tick_params(labelsize=8, colors=INK)
     codes.set_yticks(_few_codes(fmt.qmin, fmt.qmax, zero))
-    codes.spines["right"].set_visible(True)
+    codes.spines["right"].set(visible=True, color=FAINT)
     ax.set(xlabel="real value x", ylabel="dequantized value", xlim=(x[0], x[-1]))
     legend(ax, loc="upper left", title="saturates where shaded", title_fontsize=8)
     return ax
@@ -121,14 +123,22 @@ def _few_codes(qmin: int, qmax: int, zero: int) -> list[int]:
 
 
 def error(qparams: QParams, *, ax: Axes | None = None) -> Axes:
-    """Dequantized value minus real value: at most half a step inside the range, anything beyond."""
+    """Dequantized value minus real value: at most half a step inside the range, anything beyond.
+
+    Formats of more than 64 codes show a band in place of their teeth.
+    """
+    real, (x, y) = levels(qparams), _walk(qparams)
     ax = ax or axes(height=2.2)
-    x, y = _walk(qparams)
     half = abs(float(qparams.scale)) / 2
-    ax.plot(x, y - x, color=BLUE)
+    teeth = y - x
+    if len(real) > _MOST_TICKS:
+        inside = (x > real.min()) & (x < real.max())
+        ax.fill_between(x, -half, half, where=inside, color=BLUE, alpha=0.4, linewidth=0)
+        teeth[inside] = np.nan
+    ax.plot(x, teeth, color=BLUE)
     for bound in (-half, half):
         ax.axhline(bound, color=VERMILLION, linestyle="--", linewidth=1)
-    remark(ax, f"half a step, {half:.3g}", (x[0] + x[-1]) / 2, half, color=VERMILLION,
+    remark(ax, f"half a step, {half:.3g}", (x[0] + x[-1]) / 2, half, color=RUST,
            ha="center", xytext=(0, 3), textcoords="offset points")  # fmt: skip
     ax.set(xlabel="real value x", ylabel="error", xlim=(x[0], x[-1]), ylim=(-3 * half, 3 * half))
     return ax

@@ -6,11 +6,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from numq.arrays import check_type
 from numq.bits import FloatBits, IntBits
 from numq.formats import IntFormat
 from numq.granularity import Granularity, Shape, expand, param_shape
 from numq.packing import PackOrder, pack
-from numq.plot.style import INK, axes, bare, shade, title
+from numq.plot.style import INK, axes, bare, minus, shade, title
 
 
 def bit_field(bits: FloatBits | IntBits, *, ax: Axes | None = None) -> Axes:
@@ -20,16 +21,17 @@ def bit_field(bits: FloatBits | IntBits, *, ax: Axes | None = None) -> Axes:
         bits: what `inspect_float` or `inspect_int` found.
         ax: where to draw; None makes a new figure.
     """
-    ax = ax or axes(height=1.25)
+    check_type(bits, FloatBits | IntBits, "bits")
+    ax = ax or axes(height=1.35)
     width = bits.format.bits
     shown = f"{bits.code:0{width}b}"
     start = 0
     for number, (name, count) in enumerate(_fields(bits)):
         for place in range(start, start + count):
             _box(ax, place, 0, shown[place], number)
-        ax.text(start + count / 2, -0.25, name, ha="center", va="top", fontsize=8)
+        ax.text(start + count / 2, -0.25, name, ha="center", va="top", fontsize=8, color=INK)
         start += count
-    ax.set(xlim=(-0.1, max(width, 16) + 0.1), ylim=(-0.9, 1.35))
+    ax.set(xlim=(-0.1, max(width, 16) + 0.1), ylim=(-1.2, 1.35))
     title(ax, _title(bits))
     bare(ax)
     return ax
@@ -39,19 +41,20 @@ def _fields(bits: FloatBits | IntBits) -> list[tuple[str, int]]:
     """Name and width of each field, from the most significant bit on."""
     fmt = bits.format
     if isinstance(fmt, IntFormat):
-        top = f"−2^{fmt.bits - 1}" if fmt.signed else f"2^{fmt.bits - 1}"
-        return [(top, 1), (f"2^{fmt.bits - 2} … 2^0", fmt.bits - 1)]
-    exponent = f"exponent {bits.exponent}" if isinstance(bits, FloatBits) else ""
+        sign = "−" if fmt.signed else ""
+        return [
+            (f"${sign}2^{{{fmt.bits - 1}}}$", 1),
+            (f"$2^{{{fmt.bits - 2}}}$ … $2^0$", fmt.bits - 1),
+        ]
+    exponent = f"exponent\n{bits.exponent}" if isinstance(bits, FloatBits) else ""
     fields = [("±", 1), (exponent, fmt.exponent_bits)]
     if fmt.mantissa_bits and isinstance(bits, FloatBits):
-        fields.append((f"mantissa {bits.mantissa}", fmt.mantissa_bits))
+        fields.append((f"mantissa\n{bits.mantissa}", fmt.mantissa_bits))
     return fields
 
 
 def _title(bits: FloatBits | IntBits) -> str:
-    if isinstance(bits, FloatBits):
-        return f"{bits.format.name}: {bits.value!r}"
-    return f"{bits.format.name}: {bits.value}"
+    return minus(f"{bits.format.name}: {bits.value!r}")
 
 
 def packed_layout(
@@ -62,11 +65,15 @@ def packed_layout(
     Found by packing one bit at a time, so the picture shows what `pack` does.
 
     Args:
-        fmt: unsigned codes (signed ones lie as their two's complement).
-        count: how many elements to pack.
+        fmt: the codes; signed ones lie as their two's complement.
+        count: how many elements to pack, one or more.
         order: where each goes.
         ax: where to draw; None makes a new figure.
     """
+    check_type(fmt, IntFormat, "fmt")
+    if count < 1:
+        raise ValueError(f"count is {count}; allowed are 1 and more")
+    name, fmt = fmt.name, IntFormat(fmt.bits, signed=False)
     places = [_bit_place(fmt, count, order, e, b) for e in range(count) for b in range(fmt.bits)]
     packed = pack(np.zeros(count, int), fmt, order)
     width = 8 * packed.itemsize
@@ -79,10 +86,10 @@ def packed_layout(
         )
     unit = "byte" if width == 8 else "word"
     for row in range(packed.size):
-        ax.text(-0.15, 0.5 - row, f"{unit} {row}", ha="right", va="center", fontsize=8)
+        ax.text(-0.15, 0.5 - row, f"{unit} {row}", ha="right", va="center", fontsize=8, color=INK)
     ax.set(xlim=(-0.1 * width, width + 0.1), ylim=(0.9 - packed.size, 1.1))
     what = "element.bit" if width == 8 else "element"
-    title(ax, f"{count} × {fmt.name}, {order.name}: {what}, the highest bit of a {unit} left")
+    title(ax, f"{count} × {name}, {order.name}: {what}, the highest bit of a {unit} left")
     bare(ax)
     return ax
 
@@ -108,16 +115,17 @@ def blocks(shape: Shape, granularity: Granularity, *, ax: Axes | None = None) ->
         granularity: which elements share a scale.
         ax: where to draw; None makes a new figure.
     """
-    if len(shape) != 2:
+    check_type(granularity, Granularity, "granularity")
+    if not (isinstance(shape, tuple) and len(shape) == 2):
         raise ValueError(f"shape is {shape}; allowed are two axes, as a picture has")
-    ax = ax or axes()
+    high, wide = granularity.block_shape(shape)
     scales = param_shape(granularity, shape)
     count = int(np.prod(scales))
-    numbers = np.broadcast_to(
-        expand(np.arange(count).reshape(scales), granularity, shape), shape
-    )  # fmt: skip
-    for (i, j), number in np.ndenumerate(numbers):
-        _box(ax, j, shape[0] - 1 - i, str(number), int(number))
+    numbers = expand(np.arange(count).reshape(scales), granularity, shape)
+    ax = ax or axes()
+    for (i, j), number in np.ndenumerate(np.broadcast_to(numbers, shape)):
+        colour = 2 * (i // high) + j // wide  # differs from those of all neighbours
+        _box(ax, j, shape[0] - 1 - i, str(number), colour)
     ax.set(xlim=(-0.1, shape[1] + 0.1), ylim=(-0.1, shape[0] + 0.1), aspect="equal")
     title(ax, f"{granularity!r}: {count} scale{'s' if count != 1 else ''}")
     bare(ax)

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from numq.plot.style import INK, PAPER, axes, bare
+from numq.arrays import as_float, check_finite
+from numq.plot.style import INK, axes, bare, minus
 
 _MOST_WRITTEN = 160  #: more cells than this are too small for their numbers
 
@@ -21,13 +22,16 @@ def matrix(values: ArrayLike, *, ax: Axes | None = None) -> Axes:
     table = np.asarray(values)
     if table.ndim != 2:
         raise ValueError(f"values has shape {table.shape}; allowed are two axes")
+    if not table.size:
+        raise ValueError(f"values has shape {table.shape}; allowed are one value and more")
+    check_finite(as_float(table, "values"), "values")
     ax = ax or axes(height=3.0)
+    written = table.dtype.kind in "iu" and table.size <= _MOST_WRITTEN
     low, high = float(table.min()), float(table.max())
-    ax.imshow(table, cmap="Greys", vmin=low, vmax=high + 0.15 * (high - low or 1.0))
-    if table.dtype.kind in "iu" and table.size <= _MOST_WRITTEN:
+    beyond = 1.5 if written else 0.15  # numbers stand on the paler half of the shades
+    ax.imshow(table, cmap="Greys", vmin=low, vmax=high + beyond * (high - low or 1.0))
+    if written:
         for (i, j), value in np.ndenumerate(table):
-            dark = value > low + 0.6 * (high - low)
-            ax.text(j, i, str(value), ha="center", va="center", fontsize=7,
-                    color=PAPER if dark else INK)  # fmt: skip
+            ax.text(j, i, minus(str(value)), ha="center", va="center", fontsize=7, color=INK)
     bare(ax)
     return ax

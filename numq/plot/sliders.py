@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from numq.arrays import check_type
 from numq.plot.style import figure_of
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
@@ -28,6 +29,7 @@ def slide(draw: Callable[..., Axes], **choices: Sequence[Any]) -> None:
 
     Raises:
         ValueError: a choice that `draw` has no argument for, or whose default is not among them.
+        TypeError: `draw` returns something else than axes.
     """
     from IPython.display import display
 
@@ -41,9 +43,12 @@ def slide(draw: Callable[..., Axes], **choices: Sequence[Any]) -> None:
 def _start(draw: Callable[..., Axes], name: str, values: Sequence[Any]) -> Any:
     """The argument's default, which has to be one of the values."""
     parameters = inspect.signature(draw).parameters
-    if name not in parameters:
-        allowed = ", ".join(parameters) or "none"
+    named = [p.name for p in parameters.values() if p.kind is not p.VAR_KEYWORD]
+    if name not in named:
+        allowed = ", ".join(named) or "none"
         raise ValueError(f"choices has {name!r}; the arguments of draw are: {allowed}")
+    if parameters[name].default is inspect.Parameter.empty:
+        raise ValueError(f"{name} has no default in draw; each argument needs one")
     if parameters[name].default not in values:
         raise ValueError(f"{name} is {parameters[name].default!r} by default, not one of {values}")
     return parameters[name].default
@@ -55,6 +60,7 @@ def _ends(values: Sequence[Any]) -> str:
 
 def _png(ax: Axes) -> str:
     """The figure as base64, closed, so that the notebook does not show it a second time."""
+    check_type(ax, Axes, "what draw returns")
     figure, buffer = figure_of(ax), BytesIO()
     figure.savefig(buffer, format="png")
     plt.close(figure)
@@ -66,6 +72,7 @@ def _widget(
 ) -> dict[str, Any]:
     """The sliders as a display bundle; empty without ipywidgets."""
     try:
+        from IPython.display import display
         from ipywidgets import SelectionSlider, interactive
     except ImportError:
         return {}
@@ -75,6 +82,9 @@ def _widget(
         )
         for name, values in choices.items()
     }
-    widget = interactive(draw, **sliders)
-    widget.update()
+
+    def again(**values: Any) -> None:
+        display({"image/png": _png(draw(**values))}, raw=True)
+
+    widget = interactive(again, **sliders)
     return {_VIEW: widget._repr_mimebundle_()[_VIEW]}

@@ -16,6 +16,7 @@ PAPER = "#fcfcfa"
 INK = "#22262c"
 FAINT = "#6b717b"  #: helping lines and remarks
 BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#008060", "#b0568c"
+RUST = "#a84a00"  #: vermillion for words, which need more contrast than lines
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, INK)
 MARKS = ("o", "s", "^", "D", "v", "P")
 
@@ -25,6 +26,11 @@ DPI = 100
 
 def panels(columns: int, *, height: float = 2.6, width: float = WIDTH) -> list[Axes]:
     """Empty axes side by side in a new figure of this height and width in inches."""
+    if columns < 1:
+        raise ValueError(f"columns is {columns}; allowed are 1 and more")
+    for name, inches in (("height", height), ("width", width)):
+        if not inches > 0:
+            raise ValueError(f"{name} is {inches}; allowed are positive inches")
     figure = plt.figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor=PAPER)
     return [_dressed(figure.add_subplot(1, columns, i + 1)) for i in range(columns)]
 
@@ -53,6 +59,11 @@ def figure_of(ax: Axes) -> Figure:
     return figure
 
 
+def minus(text: str) -> str:
+    """With the sign that matplotlib writes at its axes."""
+    return text.replace("-", "−")
+
+
 def remark(ax: Axes, text: str, x: float, y: float, **how: Any) -> None:
     """A small note beside the data, in the colour of helping lines unless `how` says otherwise."""
     ax.annotate(text, (x, y), **({"fontsize": 8, "color": FAINT} | how))
@@ -65,7 +76,8 @@ def title(ax: Axes, text: str) -> None:
 
 def legend(ax: Axes, **how: Any) -> None:
     """The names of the curves, without a box."""
-    ax.legend(**({"fontsize": 8, "frameon": False, "labelcolor": INK} | how))
+    made = ax.legend(**({"fontsize": 8, "frameon": False, "labelcolor": INK} | how))
+    made.get_title().set_color(INK)
 
 
 def bare(ax: Axes) -> None:
@@ -77,6 +89,6 @@ def bare(ax: Axes) -> None:
 
 
 def shade(index: int) -> str:
-    """A pale tone for area number `index`; neighbours differ, and ink is readable on all."""
+    """A pale tone for area number `index`; the next five differ, and ink is readable on all."""
     tones = ("#cfe3f2", "#fbdcc6", "#cdeadf", "#ecd5e4", "#f7ebc0", "#dde1e7")
     return tones[index % len(tones)]

@@ -17,9 +17,14 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What goes to the notebook: a list of (bundle, options)."""
+    """What goes to the notebook: a list of (bundle, options), without what the widget holds."""
     displayed = []
-    monkeypatch.setattr("IPython.display.display", lambda b, **how: displayed.append((b, how)))
+
+    def display(bundle, **how):
+        if "text/plain" in bundle:
+            displayed.append((bundle, how))
+
+    monkeypatch.setattr("IPython.display.display", display)
     return displayed
 
 

@@ -173,32 +173,11 @@ def word_contrast(word, pixels):
     return contrast(word.colour, tuple(np.median(under(word, pixels), axis=0) / 255))
 
 
-def flawed(names, flaws):
-    """Parameters with what is known to be wrong; a fix shows as XPASS, then drop it here."""
-    return [
-        pytest.param(n, marks=pytest.mark.xfail(reason=flaws[n])) if n in flaws else n
-        for n in names
-    ]
-
-
 def pictures_of(function):
     return [name for name in PICTURES if function_name(name) == function]
 
 
-FAINT_WORDS = {
-    "number_line": "the zero point's words in vermillion have contrast 3.8",
-    "error": "'half a step' in vermillion has contrast 3.8",
-    "matrix": "white digits in cells of middle grey have contrast 3.2",
-}
-THEMED = {
-    "staircase": "the legend's title and the right spine have the theme's colours",
-    "bit_field": "names of fields have the theme's colour",
-    "packed_layout": "'byte 0' has the theme's colour",
-    "bars": "the values have the theme's colour",
-}
-
-
-@pytest.mark.parametrize("function", flawed(FUNCTIONS, FAINT_WORDS))
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_every_word_is_readable_on_what_lies_under_it(function):
     for name in pictures_of(function):
         pixels, words, _ = written(name)
@@ -206,7 +185,7 @@ def test_every_word_is_readable_on_what_lies_under_it(function):
         assert not {w.text for w in words if word_contrast(w, pixels) < 4.5}
 
 
-@pytest.mark.parametrize("function", flawed(FUNCTIONS, THEMED))
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_figures_are_the_same_in_a_dark_theme(function):
     name = pictures_of(function)[0]
     pixels, words, _ = written(name)
@@ -312,10 +291,7 @@ def test_panels_are_side_by_side_in_one_figure():
     assert len({round(ax.get_position().y0, 6) for ax in three}) == 1
 
 
-WITHOUT_MARKS = pytest.mark.xfail(reason="beyond 32 points and ten curves looks repeat")
-
-
-@pytest.mark.parametrize("points", [5, pytest.param(50, marks=WITHOUT_MARKS)])
+@pytest.mark.parametrize("points", [5, 50])
 def test_twelve_curves_are_twelve_looks(points):
     curves = {str(k): np.full(points, k) for k in range(12)}
     ax = plot.lines(np.arange(points), curves, xlabel="x", ylabel="y")
@@ -333,7 +309,7 @@ def test_codes_lie_where_the_parameters_say():
 
 @pytest.mark.parametrize(
     ("rows", "columns"),
-    [(2, 4), (3, 7), pytest.param(2, 6, marks=pytest.mark.xfail(reason="six tones in turn"))],
+    [(2, 4), (3, 7), (2, 6)],
 )
 def test_neighbouring_blocks_have_different_colours(rows, columns):
     ax = plot.blocks((rows, columns), PerGroup(1, 1))
