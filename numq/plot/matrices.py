@@ -28,7 +28,7 @@ def matrix(values: ArrayLike, *, ax: Axes | None = None) -> Axes:
     ax = ax or axes(height=3.0)
     written = table.dtype.kind in "iu" and table.size <= _MOST_WRITTEN
     low, high = float(table.min()), float(table.max())
-    beyond = 1.5 if written else 0.15  # numbers stand on the paler half of the shades
+    beyond = 1.0 if written else 0.15  # numbers stand on the paler half of the shades
     ax.imshow(table, cmap="Greys", vmin=low, vmax=high + beyond * (high - low or 1.0))
     if written:
         for (i, j), value in np.ndenumerate(table):
