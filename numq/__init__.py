@@ -25,7 +25,8 @@ operators    ops: Linear three ways; convolution, addition, pooling, tables on c
 training     autograd, nn, optim, data, mixed
 one graph    graph: recorded from a network that ran; runs, trains, prints, is saved
 QAT          qat: estimators of the gradient through rounding
-flows        weight_only, dynamic, static, prepare_qat
+flows        weight_only, dynamic, static, prepare_qat; compare tells the layers apart
+pictures     plot: `from numq import plot`, with matplotlib (extra `notebooks`)
 doors        the command line `numq` (demo, inspect, bench), `results`, and `verify.oracle`
 """
 
