@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arrays import FloatArray, as_float, check_finite
+from numq.arrays import FloatArray, as_float, check_finite, check_type
 from numq.granularity import expand
 from numq.qtensor import QTensor, dequantize
 
@@ -61,6 +61,7 @@ class ErrorReport:
 
 def error_report(x: ArrayLike, q: QTensor) -> ErrorReport:
     """Compare `x` with what the codes `q` stand for; shapes must be equal, `x` finite."""
+    check_type(q, QTensor, "q")
     x = as_float(x, "x")
     check_finite(x, "x")
     if x.shape != q.shape:

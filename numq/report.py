@@ -11,6 +11,8 @@ from numq.demo import Row
 from numq.results import Summary
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from rich.table import Table
 
 
@@ -68,10 +70,20 @@ def _cells(row: Row, reference: Row) -> tuple[str, ...]:
 
 def picture(rows: list[Row], pictures: int, path: Path) -> None:
     """Size on disk, accuracy with its 95 % interval, and SQNR, a row an approach; one PNG."""
-    from numq import plot
-    from numq.plot.style import BLUE, FAINT, figure_of
+    from matplotlib.figure import Figure
 
-    size, accuracy, ratio = plot.panels(3, height=0.34 * len(rows) + 1.0, width=11)
+    figure = Figure()
+    draw(rows, pictures, figure)
+    figure.savefig(path)
+
+
+def draw(rows: list[Row], pictures: int, figure: Figure) -> list[Axes]:
+    """Axes of the sizes, of the accuracies, of the SQNR."""
+    from numq import plot
+    from numq.plot.style import BLUE, FAINT
+
+    height = 0.34 * len(rows) + 1.0
+    size, accuracy, ratio = plot.panels(3, height=height, width=11, figure=figure)
     plot.bars({_name(r): r.nbytes / 1024 for r in rows}, xlabel="size on disk / KiB", ax=size)
     plot.bars({_name(r): r.sqnr for r in rows}, xlabel="SQNR of the logits / dB", ax=ratio)
     shares = np.array([row.accuracy for row in rows])
@@ -82,7 +94,7 @@ def picture(rows: list[Row], pictures: int, path: Path) -> None:
     accuracy.set(xlabel=f"accuracy on {pictures} pictures / %, 95 % interval", ylim=size.get_ylim())
     for ax in (accuracy, ratio):
         ax.set_yticks(places, [""] * len(rows))
-    figure_of(size).savefig(path)
+    return [size, accuracy, ratio]
 
 
 def _name(row: Row) -> str:

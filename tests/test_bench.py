@@ -13,6 +13,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from numq.bench import BenchOptions, Report, Section, bench, peers, run, shapes
 from numq.bench.agreement import Agreement, UnequalAnswersError, compare
@@ -22,7 +24,7 @@ from numq.bench.peak import Bandwidth, Peak
 from numq.bench.peers import Absent, Contestant, find_peers
 from numq.bench.problems import GROUP, ours, problem
 from numq.bench.results import Machine, PeerResult, Row, Rung, geometric_mean
-from numq.bench.roofline import picture
+from numq.bench.roofline import draw, picture
 from numq.bench.shapes import (
     CASES,
     QUICK,
@@ -214,6 +216,27 @@ def test_tables_and_picture(tmp_path) -> None:
         assert part in text
     picture(report(), tmp_path / "roofline.png")
     assert (tmp_path / "roofline.png").read_bytes().startswith(b"\x89PNG")
+
+
+def _points(panel: Axes, fill: str) -> set[tuple[float, float]]:
+    """Intensity and rate of the marks in a panel, 10⁹ multiplications a second."""
+    lines = [line for line in panel.lines if line.get_linestyle() == "None"]
+    marks = [line for line in lines if line.get_fillstyle() == fill]
+    return {(round(x, 6), round(y, 6)) for m in marks for x, y in m.get_xydata() if y == y}
+
+
+def test_the_roofline_shows_each_row_at_its_place_and_its_fastest_peer() -> None:
+    panels = draw(report(), Figure())
+    for panel, peak in zip(panels, report().peaks, strict=True):
+        rows = [r for r in report().rows if r.threads == peak.threads and r.unit == "GMAC/s"]
+        ours = {(round(r.work / r.moved, 6), round(r.rate, 6)) for r in rows}
+        fastest = {
+            (round(r.work / r.moved, 6), round(max(r.rate_of(p) for p in r.peers), 6))
+            for r in rows if r.peers
+        }  # fmt: skip
+        assert _points(panel, "full") == ours
+        assert _points(panel, "none") == fastest
+    assert len({panel.get_ylim() for panel in panels}) == 1  # comparable side by side
 
 
 def test_turns_are_taken_back_and_forth() -> None:

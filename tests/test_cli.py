@@ -1,14 +1,17 @@
 """The doors: the command line, the demo behind it, and the files that they leave."""
 
 import io
+import os
 import re
 import struct
+import subprocess
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from safetensors.numpy import load_file
 from sklearn.datasets import load_digits
@@ -17,6 +20,7 @@ import numq as nq
 from numq import cli, data, demo, flows
 from numq.formats import FLOAT_FORMATS, INT_FORMATS
 from numq.nn import Linear, ReLU, Sequential
+from numq.report import draw
 
 
 @pytest.mark.parametrize(
@@ -188,6 +192,28 @@ def test_demo_picture(ran):
     height, width, _ = pixels.shape
     assert min(width / 1000, height / 400) >= 1
     assert len(np.unique(pixels.reshape(height * width, -1), axis=0)) > 50  # something is drawn
+
+
+def test_demo_picture_shows_the_rows():
+    rows = [demo.Row("float", 32, 32, 0.9, 1.0, 2048, np.inf, 1.0)]
+    rows.append(demo.Row("static", 8, 8, 0.8, 0.95, 1024, 40.0, 0.5))
+    size, accuracy, ratio = draw(rows, 100, Figure())
+    assert [bar.get_width() for bar in size.patches] == [2.0, 1.0]
+    assert [bar.get_width() for bar in ratio.patches] == [0.0, 40.0]
+    points, _, (intervals,) = accuracy.containers[0]
+    assert points.get_xdata().tolist() == [90.0, 80.0]
+    ends = [segment[:, 0] for segment in intervals.get_segments()]
+    halves = [100 * 1.96 * np.sqrt(p * (1 - p) / 100) for p in (0.9, 0.8)]
+    np.testing.assert_allclose([(high - low) / 2 for low, high in ends], halves)
+
+
+def test_demo_draws_without_a_backend(ran, tmp_path):
+    """As a Jupyter kernel's environment has it, whose backend another environment lacks."""
+    code = "from numq.report import picture; from numq.demo import Row; from pathlib import Path; "
+    code += "picture([Row('float', 32, 32, 0.9, 1.0, 2048, 50.0, 1.0)], 9, Path('demo.png'))"
+    environment = os.environ | {"MPLBACKEND": "module://nothere.inline"}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
+    assert (tmp_path / "demo.png").exists()
 
 
 def test_digits_are_split_into_disjoint_parts():

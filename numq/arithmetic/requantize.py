@@ -28,7 +28,10 @@ from numq.rounding import Rounding, round_values
 
 
 class Requantization(Enum):
-    """How an accumulator is multiplied by a real number and rounded; all differ on ties."""
+    """How an accumulator is multiplied by a real number and rounded.
+
+    They differ on ties and beside them; which ties there are depends on the multiplier.
+    """
 
     F32_EVEN = "rint(float32(acc) · float32 multiplier) (XNNPACK, ORT on x86)"
     F64_AWAY = "round_half_away(float64(acc) · float64 multiplier) (LiteRT reference FC)"
@@ -79,7 +82,7 @@ def prepare_requantizer(
     x_scale: ArrayLike,
     w_scale: ArrayLike,
     out: QParams,
-    how: Requantization = Requantization.GEMMLOWP_DOUBLE,
+    how: Requantization = Requantization.FIXED_SINGLE_UP,
     *,
     relu: bool = False,
 ) -> Requantizer:

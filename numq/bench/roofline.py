@@ -10,6 +10,9 @@ from numq.bench.results import GIGA, Report, Row
 from numq.bench.show import size_text
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     from numq.plot import Workload
 
 _SECTIONS = ("matmul", "prepacked", "matvec", "conv")
@@ -17,10 +20,20 @@ _SECTIONS = ("matmul", "prepacked", "matvec", "conv")
 
 def picture(report: Report, path: Path) -> None:
     """Rate over intensity, a panel for each number of threads, with the fastest peers; one PNG."""
-    from numq import plot
-    from numq.plot.style import figure_of
+    from matplotlib.figure import Figure
 
-    panels = plot.panels(len(report.peaks), height=5.2, width=6.4 * len(report.peaks))
+    figure = Figure()
+    draw(report, figure)
+    figure.savefig(path)
+
+
+def draw(report: Report, figure: Figure) -> list[Axes]:
+    """The panels, on the same scales."""
+    from numq import plot
+    from numq.plot.style import title
+
+    count = len(report.peaks)
+    panels = plot.panels(count, height=5.2, width=6.4 * count, figure=figure)
     for ax, peak in zip(panels, report.peaks, strict=True):
         rows = [r for r in report.rows if r.threads == peak.threads and r.unit == "GMAC/s"]
         found = {s: [_workload(r) for r in rows if r.section == s] for s in _SECTIONS}
@@ -31,8 +44,12 @@ def picture(report: Report, path: Path) -> None:
             ax=ax,
         )
         name = "1 thread" if peak.threads == 1 else f"{peak.threads} threads"
-        ax.set_title(f"{name}, {peak.isa}", fontsize=9)
-    figure_of(panels[0]).savefig(path)
+        title(ax, f"{name}, {peak.isa}")
+    for limits in ("xlim", "ylim"):
+        ends = [end for ax in panels for end in getattr(ax, f"get_{limits}")()]
+        for ax in panels:
+            ax.set(**{limits: (min(ends), max(ends))})
+    return panels
 
 
 def _slopes(peak: Peak) -> dict[str, float]:

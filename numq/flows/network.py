@@ -39,7 +39,12 @@ class Network:
 
     @property
     def islands(self) -> list[Node]:
-        """The nodes that compute in float although the network is static: no kernel has them."""
+        """The nodes of a static network that compute in float, as no kernel has them.
+
+        Empty for weight-only and dynamic networks, whose edges are all float.
+        """
+        if not self.graph.qparams:
+            return []
         doors = ("QuantizeLinear", "DequantizeLinear")
         return [
             node

@@ -53,7 +53,7 @@ def prepare_static(
     w: QTensor,
     bias: ArrayLike | None,
     out: QParams,
-    how: Requantization = Requantization.GEMMLOWP_DOUBLE,
+    how: Requantization = Requantization.FIXED_SINGLE_UP,
     *,
     relu: bool = False,
 ) -> StaticLinear:

@@ -58,7 +58,7 @@ def prepare_static_conv2d(
     w: QTensor,
     bias: ArrayLike | None,
     out: QParams,
-    how: Requantization = Requantization.GEMMLOWP_DOUBLE,
+    how: Requantization = Requantization.FIXED_SINGLE_UP,
     *,
     stride: Pair = (1, 1),
     padding: tuple[Pair, Pair] = NO_PADDING,

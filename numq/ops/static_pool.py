@@ -54,7 +54,7 @@ class StaticAverage:
 
 
 def prepare_static_average(
-    x: QParams, out: QParams, how: Requantization = Requantization.GEMMLOWP_DOUBLE
+    x: QParams, out: QParams, how: Requantization = Requantization.FIXED_SINGLE_UP
 ) -> StaticAverage:
     """The offline half of an average pool; both per tensor, 8 bits or fewer."""
     check_input(x)

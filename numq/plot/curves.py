@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from numq.arrays import check_type
+from numq.arrays import as_float, check_type
 from numq.plot.style import BLUE, COLOURS, FAINT, INK, MARKS, axes, legend, minus, remark
 
 _STROKES = ("-", "--", ":", "-.")
@@ -79,28 +79,25 @@ def accuracy_against_bits(
     ax.set_xticks(every)
     ax.invert_xaxis()
     ax.set(xlabel="bits", ylabel="accuracy / %")
-    legend(ax, loc="lower left")
+    legend(ax)
     return ax
 
 
-def bars(
-    values: Mapping[str, float], *, xlabel: str, digits: int = 1, ax: Axes | None = None
-) -> Axes:
+def bars(values: Mapping[str, float], *, xlabel: str, ax: Axes | None = None) -> Axes:
     """One bar a name, from above, with its value written at its end: layers, approaches.
 
     Args:
         values: name → length; infinite ones have no bar, only their name and `inf`.
         xlabel: what the length is, with its unit.
-        digits: decimals of the values written.
         ax: where to draw; None makes a new figure.
     """
     check_type(values, Mapping, "values")
-    if digits < 0:
-        raise ValueError(f"digits is {digits}; allowed are 0 and more")
+    lengths = as_float(list(values.values()), "values").astype(np.float64)
+    if np.isnan(lengths).any():
+        raise ValueError(f"values has NaN for {list(values)[int(np.isnan(lengths).argmax())]!r}")
     ax = ax or axes(height=0.3 * len(values) + 0.8)
-    lengths = np.array(list(values.values()), float)
     drawn = ax.barh(range(len(values)), np.where(np.isfinite(lengths), lengths, 0), color=BLUE)
-    written = [minus(f"{v:.{digits}f}") for v in lengths]
+    written = [minus(f"{v:.1f}") for v in lengths]
     ax.bar_label(drawn, written, padding=3, fontsize=8, color=INK)
     ax.set_yticks(range(len(values)), list(values))
     ax.invert_yaxis()
@@ -167,19 +164,19 @@ def roofline(
         ax: where to draw; None makes a new figure.
     """
     _check_machine(peak, bandwidths)
+    found = {n: _group(w, n) for n, w in workloads.items()}
     ax = ax or axes(height=3.6)
-    found = {n: [w] if isinstance(w, Workload) else list(w) for n, w in workloads.items()}
     reach = [w.intensity for group in found.values() for w in group]
     intensity = np.geomspace(min([0.3, *reach]) / 1.5, max([1000.0, *reach]) * 1.5, 200)
     for name, bandwidth in bandwidths.items():
         roof = np.minimum(peak or np.inf, intensity * bandwidth)
         ax.plot(intensity, roof, color=FAINT, linewidth=1)
         start, above = 1.15 * intensity[0], 1.35 * bandwidth
-        remark(ax, f"{name}: {bandwidth:.0f} GB/s", start, above * start,
+        remark(ax, f"{name}: {bandwidth:.3g} GB/s", start, above * start,
                rotation=np.degrees(np.arctan(above)), transform_rotates_text=True,
                rotation_mode="anchor")  # fmt: skip
     if peak:
-        remark(ax, f"multipliers: {peak:.0f} GMAC/s", intensity[-1], peak, ha="right",
+        remark(ax, f"multipliers: {peak:.3g} GMAC/s", intensity[-1], peak, ha="right",
                xytext=(0, 4), textcoords="offset points", color=INK)  # fmt: skip
     for number, (name, group) in enumerate(found.items()):
         _points(ax, name, group, MARKS[number % len(MARKS)], COLOURS[number % len(COLOURS)])
@@ -189,6 +186,15 @@ def roofline(
            xlabel="intensity / MAC per byte", ylabel="rate / GMAC/s")  # fmt: skip
     legend(ax, loc="lower right")
     return ax
+
+
+def _group(workloads: Workload | Sequence[Workload], name: str) -> list[Workload]:
+    """One or several, as a list."""
+    check_type(workloads, Workload | Sequence, f"workloads[{name!r}]")
+    group = [workloads] if isinstance(workloads, Workload) else list(workloads)
+    for workload in group:
+        check_type(workload, Workload, f"workloads[{name!r}]")
+    return group
 
 
 def _check_machine(peak: float, bandwidths: Mapping[str, float]) -> None:

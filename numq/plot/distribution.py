@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from numq.arrays import as_float, check_finite, check_type
+from numq.arrays import FloatArray, as_float, check_finite, check_type
 from numq.bits import decode_float
 from numq.formats import FloatFormat
 from numq.plot.grid import levels
@@ -34,8 +34,9 @@ def histogram(x: ArrayLike, qparams: QParams | None = None, *, ax: Axes | None =
     if not values.size:
         raise ValueError("x has no values; allowed are one and more")
     real = None if qparams is None else levels(qparams)
+    counts, edges = np.histogram(values, _BINS)
     ax = ax or axes()
-    ax.hist(values, bins=_BINS, color=BLUE, alpha=0.55, linewidth=0)
+    ax.stairs(counts, edges, fill=True, color=BLUE, alpha=0.55, linewidth=0)
     ax.set(xlabel="value", ylabel="count")
     if qparams is None or real is None:
         return ax
@@ -51,7 +52,7 @@ def float_values(formats: Mapping[str, FloatFormat | QParams], *, ax: Axes | Non
     """Every finite number of each format as a tick, a row a format: where precision is.
 
     Args:
-        formats: name of the row → a float format of at most 8 bits, or the parameters of integers.
+        formats: name of the row → a float format, or the parameters of integers; at most 8 bits.
         ax: where to draw; None makes a new figure.
 
     Raises:
@@ -60,10 +61,7 @@ def float_values(formats: Mapping[str, FloatFormat | QParams], *, ax: Axes | Non
     check_type(formats, Mapping, "formats")
     if not formats:
         raise ValueError("formats is empty; allowed are one and more")
-    rows = [
-        levels(fmt) if isinstance(fmt, QParams) else _numbers(fmt, name)
-        for name, fmt in formats.items()
-    ]
+    rows = [_numbers(fmt, name) for name, fmt in formats.items()]
     ax = ax or axes(height=0.55 * len(formats) + 0.7)
     for row, numbers in enumerate(rows):
         ax.plot(numbers, np.full(len(numbers), row), "|", color=BLUE, markersize=14)
@@ -75,9 +73,12 @@ def float_values(formats: Mapping[str, FloatFormat | QParams], *, ax: Axes | Non
     return ax
 
 
-def _numbers(fmt: FloatFormat, name: str) -> list[float]:
+def _numbers(fmt: FloatFormat | QParams, name: str) -> FloatArray:
     check_type(fmt, FloatFormat | QParams, f"formats[{name!r}]")
-    if fmt.bits > 8:
-        raise ValueError(f"formats has {name!r} of {fmt.bits} bits; allowed are at most 8")
+    bits = fmt.format.bits if isinstance(fmt, QParams) else fmt.bits
+    if bits > 8:
+        raise ValueError(f"formats has {name!r} of {bits} bits; allowed are at most 8")
+    if isinstance(fmt, QParams):
+        return levels(fmt)
     decoded = (decode_float(code, fmt) for code in range(2**fmt.bits))
-    return [v for v in decoded if np.isfinite(v)]
+    return np.array([v for v in decoded if np.isfinite(v)])

@@ -22,6 +22,8 @@ _MOST_TICKS = 64  #: more codes than this are drawn as a bar
 def levels(qparams: QParams) -> FloatArray:
     """The real numbers that the codes qmin … qmax stand for, in that order, float64."""
     check_type(qparams, QParams, "qparams")
+    if qparams.format.bits > 16:
+        raise ValueError(f"qparams has {qparams.format.name}; a picture shows at most 16 bits")
     if qparams.scale.ndim:
         raise ValueError(
             f"qparams has scales of shape {qparams.scale.shape}; a picture shows one scale: "
@@ -49,19 +51,11 @@ def number_line(qparams: QParams, x: ArrayLike = (), *, ax: Axes | None = None) 
     if len(real) <= _MOST_TICKS:
         for y in (0, 1):
             ax.plot(real, np.full(len(real), y), "|", color=INK, markersize=7, zorder=2)
-    zero = int(qparams.zero_point)
-    marks = {fmt.qmin: real[0], fmt.qmax: real[-1], zero: 0.0}
-    for code, place in marks.items():
-        colour, words = (VERMILLION, RUST) if code == zero else (FAINT, INK)
-        ax.plot([place, place], [0, 1], color=colour, linewidth=1.2, zorder=1)
-        ax.annotate(minus(f"{place:.4g}"), (place, 1), (0, 8), textcoords="offset points",
-                    ha="center", fontsize=9, color=words)  # fmt: skip
-        name = minus(f"{code}\nzero point" if code == zero else f"{code}")
-        ax.annotate(name, (place, 0), (0, -8), textcoords="offset points", ha="center", va="top",
-                    fontsize=9, color=words)  # fmt: skip
-    _follow(ax, values, qparams)
     reach = [low, high, *values]
-    margin = 0.06 * (max(reach) - min(reach) or 1.0)
+    span = max(reach) - min(reach) or 1.0
+    _name_ends_and_zero(ax, qparams, real, room=0.09 * span)
+    _follow(ax, values, qparams)
+    margin = 0.06 * span
     ax.set(xlim=(min(reach) - margin, max(reach) + margin), ylim=(-0.75, 1.55))
     ax.set_yticks([0, 1], [f"{fmt.name} codes", "real numbers"])
     ax.set_xticks([])
@@ -69,6 +63,21 @@ def number_line(qparams: QParams, x: ArrayLike = (), *, ax: Axes | None = None) 
     for spine in ax.spines.values():
         spine.set_visible(False)
     return ax
+
+
+def _name_ends_and_zero(ax: Axes, qparams: QParams, real: FloatArray, room: float) -> None:
+    """A line and two labels each; an end with less than `room` to the labels before has none."""
+    fmt, zero, named = qparams.format, int(qparams.zero_point), list[float]()
+    for code, place in {zero: 0.0, fmt.qmax: real[-1], fmt.qmin: real[0]}.items():
+        colour, words = (VERMILLION, RUST) if code == zero else (FAINT, INK)
+        ax.plot([place, place], [0, 1], color=colour, linewidth=1.2, zorder=1)
+        if any(abs(place - other) < room for other in named):
+            continue
+        named.append(place)
+        where = {"textcoords": "offset points", "ha": "center", "fontsize": 9, "color": words}
+        ax.annotate(minus(f"{place:.4g}"), (place, 1), (0, 8), **where)
+        name = minus(f"{code}\nzero point" if code == zero else f"{code}")
+        ax.annotate(name, (place, 0), (0, -8), va="top", **where)
 
 
 def _follow(ax: Axes, values: FloatArray, qparams: QParams) -> None:
@@ -87,7 +96,9 @@ def _walk(qparams: QParams) -> tuple[FloatArray, FloatArray]:
     real = levels(qparams)
     step = abs(float(qparams.scale))
     beyond = max(2 * step, 0.15 * float(np.ptp(real)))
-    x = np.linspace(real.min() - beyond, real.max() + beyond, 4001)
+    ends = np.add.outer([real.min(), real.max()], step * np.array([-1.5, -0.5, 0, 0.5, 1.5]))
+    spread = np.linspace(real.min() - beyond, real.max() + beyond, 4001)
+    x = np.sort(np.concatenate([spread, ends.ravel()]))
     return x, fake_quantize(x, qparams).astype(np.float64)
 
 

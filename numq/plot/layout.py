@@ -42,10 +42,8 @@ def _fields(bits: FloatBits | IntBits) -> list[tuple[str, int]]:
     fmt = bits.format
     if isinstance(fmt, IntFormat):
         sign = "−" if fmt.signed else ""
-        return [
-            (f"${sign}2^{{{fmt.bits - 1}}}$", 1),
-            (f"$2^{{{fmt.bits - 2}}}$ … $2^0$", fmt.bits - 1),
-        ]
+        rest = f"$2^{{{fmt.bits - 2}}}$ … $2^0$" if fmt.bits > 2 else "$2^0$"
+        return [(f"${sign}2^{{{fmt.bits - 1}}}$", 1), (rest, fmt.bits - 1)]
     exponent = f"exponent\n{bits.exponent}" if isinstance(bits, FloatBits) else ""
     fields = [("±", 1), (exponent, fmt.exponent_bits)]
     if fmt.mantissa_bits and isinstance(bits, FloatBits):
@@ -116,8 +114,9 @@ def blocks(shape: Shape, granularity: Granularity, *, ax: Axes | None = None) ->
         ax: where to draw; None makes a new figure.
     """
     check_type(granularity, Granularity, "granularity")
-    if not (isinstance(shape, tuple) and len(shape) == 2):
-        raise ValueError(f"shape is {shape}; allowed are two axes, as a picture has")
+    sizes = isinstance(shape, tuple) and all(isinstance(n, int) and n > 0 for n in shape)
+    if not (sizes and len(shape) == 2):
+        raise ValueError(f"shape is {shape}; allowed are (rows, columns), 1 and more of each")
     high, wide = granularity.block_shape(shape)
     scales = param_shape(granularity, shape)
     count = int(np.prod(scales))

@@ -35,9 +35,12 @@ def slide(draw: Callable[..., Axes], **choices: Sequence[Any]) -> None:
 
     starts = {name: _start(draw, name, values) for name, values in choices.items()}
     shown = ", ".join(f"{name} = {starts[name]} of {_ends(v)}" for name, v in choices.items())
-    bundle: dict[str, Any] = {"text/plain": f"slider: {shown}", "image/png": _png(draw())}
-    bundle |= _widget(draw, starts, choices)
-    display(bundle, raw=True)
+    picture = _png(draw())
+    bundle: dict[str, Any] = {
+        "text/plain": f"slider: {shown}",
+        "image/png": b64encode(picture).decode(),
+    }
+    display(bundle | _widget(draw, picture, starts, choices), raw=True)
 
 
 def _start(draw: Callable[..., Axes], name: str, values: Sequence[Any]) -> Any:
@@ -58,24 +61,27 @@ def _ends(values: Sequence[Any]) -> str:
     return f"{values[0]} … {values[-1]}"
 
 
-def _png(ax: Axes) -> str:
-    """The figure as base64, closed, so that the notebook does not show it a second time."""
+def _png(ax: Axes) -> bytes:
+    """The figure, closed, so that the notebook does not show it a second time."""
     check_type(ax, Axes, "what draw returns")
     figure, buffer = figure_of(ax), BytesIO()
     figure.savefig(buffer, format="png")
     plt.close(figure)
-    return b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
 
 
 def _widget(
-    draw: Callable[..., Axes], starts: dict[str, Any], choices: dict[str, Sequence[Any]]
+    draw: Callable[..., Axes],
+    picture: bytes,
+    starts: dict[str, Any],
+    choices: dict[str, Sequence[Any]],
 ) -> dict[str, Any]:
-    """The sliders as a display bundle; empty without ipywidgets."""
+    """Sliders above the picture as a display bundle; empty without ipywidgets."""
     try:
-        from IPython.display import display
-        from ipywidgets import SelectionSlider, interactive
+        from ipywidgets import Image, SelectionSlider, VBox
     except ImportError:
         return {}
+    image = Image(value=picture, format="png")
     sliders = {
         name: SelectionSlider(
             options=list(values), value=starts[name], description=name, continuous_update=False
@@ -83,8 +89,9 @@ def _widget(
         for name, values in choices.items()
     }
 
-    def again(**values: Any) -> None:
-        display({"image/png": _png(draw(**values))}, raw=True)
+    def again(_change: object) -> None:
+        image.value = _png(draw(**{name: slider.value for name, slider in sliders.items()}))
 
-    widget = interactive(again, **sliders)
-    return {_VIEW: widget._repr_mimebundle_()[_VIEW]}
+    for slider in sliders.values():
+        slider.observe(again, names="value")
+    return {_VIEW: VBox([*sliders.values(), image])._repr_mimebundle_()[_VIEW]}

@@ -24,14 +24,22 @@ WIDTH = 7.2  #: inches; a notebook's column
 DPI = 100
 
 
-def panels(columns: int, *, height: float = 2.6, width: float = WIDTH) -> list[Axes]:
-    """Empty axes side by side in a new figure of this height and width in inches."""
+def panels(
+    columns: int, *, height: float = 2.6, width: float = WIDTH, figure: Figure | None = None
+) -> list[Axes]:
+    """Empty axes side by side in a figure of this height and width in inches.
+
+    None makes a new figure of pyplot's, which notebooks show; a `matplotlib.figure.Figure` given
+    needs no screen and no backend.
+    """
     if columns < 1:
         raise ValueError(f"columns is {columns}; allowed are 1 and more")
     for name, inches in (("height", height), ("width", width)):
         if not inches > 0:
             raise ValueError(f"{name} is {inches}; allowed are positive inches")
-    figure = plt.figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor=PAPER)
+    figure = figure or plt.figure()
+    figure.set(figwidth=width, figheight=height, dpi=DPI, facecolor=PAPER)
+    figure.set_layout_engine("constrained")
     return [_dressed(figure.add_subplot(1, columns, i + 1)) for i in range(columns)]
 
 

@@ -91,12 +91,12 @@ MISTAKES = {
     "blocks of three axes": (
         partial(plot.blocks, (2, 3, 4), PerTensor()),
         ValueError,
-        r"shape is \(2, 3, 4\); allowed are two axes",
+        r"shape is \(2, 3, 4\); allowed are \(rows, columns\), 1 and more of each",
     ),
     "blocks of one axis": (
         partial(plot.blocks, (2,), PerTensor()),
         ValueError,
-        r"shape is \(2,\); allowed are two axes",
+        r"shape is \(2,\); allowed are \(rows, columns\)",
     ),
     "blocks along no axis": (
         partial(plot.blocks, (2, 3), PerChannel(2)),
@@ -162,7 +162,33 @@ MISTAKES = {
     "blocks of a length": (
         partial(plot.blocks, 4, PerTensor()),
         ValueError,
-        "shape is 4; allowed are two axes",
+        r"shape is 4; allowed are \(rows, columns\)",
+    ),
+    "blocks of nothing": (
+        partial(plot.blocks, (0, 3), PerTensor()),
+        ValueError,
+        r"shape is \(0, 3\); allowed are",
+    ),
+    "number_line of 32 bits": (
+        partial(plot.number_line, nq.QParams(1e-5, 0, nq.INT32)),
+        ValueError,
+        "qparams has int32; a picture shows at most 16 bits",
+    ),
+    "float_values of long integers": (
+        partial(plot.float_values, {"int16": nq.QParams(0.1, 0, nq.INT16)}),
+        ValueError,
+        "formats has 'int16' of 16 bits; allowed are at most 8",
+    ),
+    "roofline of numbers": (
+        partial(plot.roofline, 1.0, {"memory": 20.0}, {"a": 3}),
+        TypeError,
+        r"workloads\['a'\] is 3; allowed: ",
+    ),
+    "bars of text": (partial(plot.bars, {"a": "b"}, xlabel="x"), TypeError, "values has dtype <U1"),
+    "bars of NaN": (
+        partial(plot.bars, {"a": 1.0, "b": float("nan")}, xlabel="x"),
+        ValueError,
+        "values has NaN for 'b'",
     ),
     "matrix of nothing": (partial(plot.matrix, [[]]), ValueError, "allowed are one value and more"),
     "matrix of NaN": (
@@ -176,11 +202,6 @@ MISTAKES = {
         r"curves is \[\[1\]\]; allowed: Mapping",
     ),
     "bars of a list": (partial(plot.bars, [1], xlabel="x"), TypeError, r"values is \[1\]"),
-    "bars of negative digits": (
-        partial(plot.bars, {"a": 1.0}, xlabel="x", digits=-1),
-        ValueError,
-        "digits is -1; allowed are 0 and more",
-    ),
     "accuracy in per cent": (
         partial(plot.accuracy_against_bits, {"a": {8: 97.0}}, 0.98),
         ValueError,

@@ -202,6 +202,11 @@ def move_first_box(ax):
     ax.patches[0].set_x(ax.patches[0].get_x() + 0.01 * np.ptp(ax.get_xlim()))
 
 
+def move_steps(ax):
+    counts, edges, _ = ax.patches[0].get_data()
+    ax.patches[0].set_data(counts, edges + 0.01 * np.ptp(ax.get_xlim()))
+
+
 def move_first_line(ax):
     line = ax.lines[0]
     line.set_xdata(np.asarray(line.get_xdata(), float) + 0.01 * np.ptp(ax.get_xlim()))
@@ -223,7 +228,7 @@ def change_one_cell(ax):
         ("packed_layout-gptq", recolour_last_box),
         ("blocks-block", recolour_last_box),
         ("packed_layout-gguf", move_first_box),
-        ("histogram-values", move_first_box),
+        ("histogram-values", move_steps),
         ("error-coarse", move_first_line),
         ("staircase-affine", move_first_line),
         ("number_line-one_sided", lighten_last_line),

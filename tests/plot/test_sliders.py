@@ -17,14 +17,9 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What goes to the notebook: a list of (bundle, options), without what the widget holds."""
+    """What goes to the notebook: a list of (bundle, options)."""
     displayed = []
-
-    def display(bundle, **how):
-        if "text/plain" in bundle:
-            displayed.append((bundle, how))
-
-    monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr("IPython.display.display", lambda b, **how: displayed.append((b, how)))
     return displayed
 
 
@@ -90,15 +85,15 @@ def test_picture_is_not_left_open_to_be_shown_twice(shown):
 
 @pytest.fixture
 def widgets(monkeypatch):
-    """The interactive widgets that slide makes."""
+    """The boxes of sliders that slide makes."""
     ipywidgets = pytest.importorskip("ipywidgets")
-    made, interactive = [], ipywidgets.interactive
+    made, box = [], ipywidgets.VBox
 
-    def keep(*args, **choices):
-        made.append(interactive(*args, **choices))
+    def keep(children):
+        made.append(box(children))
         return made[-1]
 
-    monkeypatch.setattr(ipywidgets, "interactive", keep)
+    monkeypatch.setattr(ipywidgets, "VBox", keep)
     return made
 
 
@@ -121,9 +116,13 @@ def test_moving_a_slider_draws_with_its_value(widgets):
         return staircase(bits)
 
     plot.slide(draw, bits=[2, 4, 8])
-    assert set(calls) == {4}
-    widgets[0].children[0].value = 8
-    assert calls[-1] == 8
+    slider, image = widgets[0].children
+    before = bytes(image.value)
+    slider.value = 8
+    assert calls == [4, 8]  # once for the page, once for the new value
+    assert bytes(image.value).startswith(b"\x89PNG")
+    assert bytes(image.value) != before
+    assert not plt.get_fignums()
 
 
 def test_sliders_of_one_call_are_not_those_of_another(shown):
@@ -153,6 +152,24 @@ def test_wrong_choices_are_named_before_anything_is_drawn(shown, choices, messag
         plot.slide(never, **choices)
     assert not shown
     assert not plt.get_fignums()
+
+
+def test_an_argument_without_default_is_named(shown):
+    with pytest.raises(ValueError, match=r"^bits has no default in draw; each argument needs one$"):
+        plot.slide(lambda bits: staircase(bits), bits=[4])
+    assert not shown
+
+
+def test_other_names_are_no_arguments(shown):
+    with pytest.raises(ValueError, match=r"^choices has 'k'; the arguments of draw are: bits$"):
+        plot.slide(lambda bits=4, **k: staircase(bits), k=[4])
+    assert not shown
+
+
+def test_draw_has_to_return_axes(shown):
+    with pytest.raises(TypeError, match=r"^what draw returns is 4; allowed: Axes$"):
+        plot.slide(lambda bits=4: bits, bits=[4])
+    assert not shown
 
 
 def test_draw_without_arguments_says_so(shown):

@@ -15,6 +15,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from pictures import AFFINE, PICTURES, function_name
 
+import numq as nq
 from numq import plot
 from numq.granularity import PerGroup
 from numq.plot.style import (
@@ -301,10 +302,17 @@ def test_twelve_curves_are_twelve_looks(points):
 
 def test_codes_lie_where_the_parameters_say():
     ax = plot.number_line(AFFINE, [0.4])
-    places = {t.get_text(): t.xy for t in ax.texts}
-    assert places["100\nzero point"] == (0.0, 0)
-    assert places["0"] == (0.0, 1)  # the real zero is drawn after code 0
-    assert places["255"][0] == pytest.approx(1.55)
+    places = [(t.get_text(), t.xy[1], round(float(t.xy[0]), 6)) for t in ax.texts]
+    assert ("100\nzero point", 0, 0.0) in places
+    assert ("0", 1, 0.0) in places
+    assert ("0", 0, -1.0) in places
+    assert ("255", 0, 1.55) in places
+
+
+def test_labels_that_would_lie_on_each_other_give_way_to_the_zero_point():
+    named = {t.get_text() for t in plot.number_line(nq.QParams(0.1, 120, nq.INT8)).texts}
+    assert {"120\nzero point", "−128"} <= named
+    assert "127" not in named
 
 
 @pytest.mark.parametrize(

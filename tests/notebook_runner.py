@@ -1,6 +1,6 @@
 """Run the notebooks from a clean kernel; as a command, write the fresh outputs into them.
 
-    python tests/notebooks.py notebooks/*.ipynb
+    python tests/notebook_runner.py notebooks/*.ipynb
 
 The tests compare with what `fresh` gives, and the command writes it; and, as a file of its own, the
 picture that the README shows.
@@ -71,7 +71,8 @@ def _bare(notebook: NotebookNode) -> NotebookNode:
 def shown(cell: NotebookNode) -> list[tuple[str, str]]:
     """What a cell printed and displayed, as text: (kind, text); pictures by their kind alone.
 
-    In a cell tagged `varies` each number reads `#`, so that words and layout still compare.
+    In a cell tagged `varies` each number reads `#`, so that words and layout still compare; digits
+    in a name, as in `int8`, are no number.
     """
     found = [part for output in cell.outputs for part in _parts(output)]
     if VARIES not in tags(cell):
@@ -93,7 +94,7 @@ def _parts(output: NotebookNode) -> list[tuple[str, str]]:
 
 
 def _without_numbers(text: str) -> str:
-    numbers = re.sub(r"[-−+]?\d[\d.,]*(?:e[-+]?\d+)?", "#", text)
+    numbers = re.sub(r"(?<![A-Za-z_\d])[-−+]?\d[\d.,]*(?:e[-+]?\d+)?", "#", text)
     return re.sub(r"\s+", " ", numbers)
 
 
