@@ -81,7 +81,7 @@ def _widget(
         from ipywidgets import Image, SelectionSlider, VBox
     except ImportError:
         return {}
-    image = Image(value=picture, format="png")
+    image = Image(value=picture, format="png", layout={"align_self": "flex-start"})  # own size
     sliders = {
         name: SelectionSlider(
             options=list(values), value=starts[name], description=name, continuous_update=False
