@@ -89,8 +89,9 @@ def readme_picture(notebook: NotebookNode) -> bytes | None:
 def _parts(output: NotebookNode) -> list[tuple[str, str]]:
     if output.output_type == "stream":
         return [(output.name, output.text)]
-    pictures = ("image/png",)
-    return [(kind, "" if kind in pictures else text) for kind, text in sorted(output.data.items())]
+    return [
+        (kind, "" if kind == "image/png" else text) for kind, text in sorted(output.data.items())
+    ]
 
 
 def _without_numbers(text: str) -> str:

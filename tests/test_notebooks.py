@@ -23,20 +23,8 @@ from notebook_runner import (
 
 LONGEST_CELL = 8  # lines, blank ones not counted
 TOTAL_SECONDS = 300
-PLACES = (
-    "/home/",
-    "/root/",
-    "/tmp/",
-    "/Users/",
-    "/usr/",
-    "/opt/",
-    "/mnt/",
-    "/var/",
-    "/private/",
-    "~/",
-    "C:\\",
-    str(FOLDER.parent),
-)
+TOP_FOLDERS = ["home", "root", "tmp", "Users", "usr", "opt", "mnt", "var", "private"]
+PLACES = (*(f"/{folder}/" for folder in TOP_FOLDERS), "~/", "C:\\", str(FOLDER.parent))
 CITATION = r"\((\d\.[1-9]\d?)\)"  # (7.3)
 
 every_notebook = pytest.mark.parametrize("path", paths(), ids=lambda path: path.stem)
@@ -148,15 +136,38 @@ def test_equations_are_numbered_in_order_and_cited_by_the_code(path):
     assert set(re.findall(CITATION, _code(path) + _prose(path))) <= known
 
 
+def _text(path: Path) -> str:
+    return _prose(path) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
+
+
+def _anchors(text: str) -> set[str]:
+    """What a page makes of its headings: small letters, hyphens between the words."""
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def _missing_links(page: Path) -> list[str]:
+    """The links to files that are not there, and to sections that their page has not."""
+    missing = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", _text(page)):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if link.startswith("https://") or (target.exists() and not anchor):
+            continue
+        if not target.exists() or anchor not in _anchors(_text(target)):
+            missing.append(link)
+    return missing
+
+
 @every_notebook
 def test_links_resolve(path):
-    links = re.findall(r"\]\(([^)\s]+)\)", _prose(path))
-    missing = [
-        link
-        for link in links
-        if not link.startswith("https://") and not (path.parent / link.partition("#")[0]).exists()
-    ]
-    assert missing == []
+    assert _missing_links(path) == []
+
+
+def test_a_link_to_nowhere_is_seen(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# A title, first\n[a](#a-title-first) [b](#b) [c](c.md) [d](page.md#d)")
+    assert _missing_links(page) == ["#b", "c.md", "page.md#d"]
 
 
 @every_notebook
@@ -179,11 +190,10 @@ def test_no_path_of_a_machine(path):
 def test_the_readme_shows_a_picture_of_a_notebook_and_leads_to_all():
     pictures = [readme_picture(_committed(path)) for path in paths()]
     assert [p for p in pictures if p] == [README_PICTURE.read_bytes()]
-    readme = (FOLDER.parent / "README.md").read_text()
-    links = re.findall(r"\]\(([^)\s]+)\)", readme)
+    readme = FOLDER.parent / "README.md"
+    links = re.findall(r"\]\(([^)\s]+)\)", _text(readme))
     assert {f"notebooks/{path.name}" for path in (*paths(), README_PICTURE)} <= set(links)
-    missing = [link for link in links if not (FOLDER.parent / link.partition("#")[0]).exists()]
-    assert missing == []
+    assert _missing_links(readme) == []
 
 
 def _example() -> Path:

@@ -67,7 +67,10 @@ def compare(model: Module | Graph, network: Network, *inputs: ArrayLike) -> list
     graph = model.folded_graph()[0] if isinstance(model, QATNetwork) else as_graph(model, *inputs)
     run(Program(graph), inputs, wanted.__setitem__)
     if not set(network.graph.outputs) <= set(wanted):
-        raise ValueError(f"model has no edge {network.graph.outputs}; pass the one of `network`")
+        missing = ", ".join(sorted(set(network.graph.outputs) - set(wanted)))
+        raise ValueError(
+            f"model has no edge {missing}; pass the model that `network` was made from"
+        )
     got = network.edges(*inputs)
     return [
         _row(node, wanted[edge], got[node.output], network.graph.qparams.get(node.output))

@@ -9,7 +9,8 @@ style          the look; `axes` and `panels` make empty axes
 grid           `number_line`, `staircase`, `error`: one scale and zero point
 distribution   `histogram` with the codes' grid, `float_values`: where formats have their numbers
 layout         `bit_field`, `packed_layout`, `blocks`: where bits go and who shares a scale
-curves         `lines`, `accuracy_against_bits`, `bars`, `roofline`
+curves         `lines`, `accuracy_against_bits`, `bars`
+roof           `roofline`: rates under what the machine allows
 matrices       `matrix`
 sliders        `slide`: any of them with sliders in a notebook
 """
@@ -21,11 +22,12 @@ except ImportError as missing:
         "numq.plot draws with matplotlib; install it, or numq with its extra `notebooks`"
     ) from missing
 
-from numq.plot.curves import Workload, accuracy_against_bits, bars, lines, roofline
+from numq.plot.curves import accuracy_against_bits, bars, lines
 from numq.plot.distribution import float_values, histogram
 from numq.plot.grid import error, levels, number_line, staircase
 from numq.plot.layout import bit_field, blocks, packed_layout
 from numq.plot.matrices import matrix
+from numq.plot.roof import Workload, roofline
 from numq.plot.sliders import slide
 from numq.plot.style import axes, panels
 

@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike
 from numq.arrays import FloatArray, as_float, check_finite, check_type
 from numq.bits import decode_float
 from numq.formats import FloatFormat
+from numq.metrics import error_report
 from numq.plot.grid import levels
 from numq.plot.style import BLUE, FAINT, VERMILLION, axes, title
 from numq.qparams import QParams
+from numq.qtensor import quantize
 
 _BINS = 120
 _MOST_LINES = 64  #: more codes than this would paint the area solid
@@ -29,8 +31,9 @@ def histogram(x: ArrayLike, qparams: QParams | None = None, *, ax: Axes | None =
         qparams: one scale and zero point.
         ax: where to draw; None makes a new figure.
     """
-    check_finite(as_float(x, "x"), "x")
-    values = as_float(x, "x").ravel().astype(np.float64)
+    values = as_float(x, "x")
+    check_finite(values, "x")
+    values = values.ravel().astype(np.float64)
     if not values.size:
         raise ValueError("x has no values; allowed are one and more")
     real = None if qparams is None else levels(qparams)
@@ -42,8 +45,7 @@ def histogram(x: ArrayLike, qparams: QParams | None = None, *, ax: Axes | None =
         return ax
     drawn = real if len(real) <= _MOST_LINES else real[[0, -1]]
     ax.vlines(drawn, 0, 1, transform=ax.get_xaxis_transform(), color=VERMILLION, linewidth=0.8)
-    half = abs(float(qparams.scale)) / 2
-    outside = np.mean((values < real.min() - half) | (values > real.max() + half))
+    outside = error_report(values, quantize(values, qparams)).saturated
     title(ax, f"{qparams.format.name}, step {float(qparams.scale):.4g}, {outside:.2%} saturate")
     return ax
 

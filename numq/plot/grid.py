@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from numq.arrays import FloatArray, as_float, check_finite, check_type
-from numq.plot.style import BLUE, FAINT, INK, RUST, VERMILLION, axes, legend, minus, remark
+from numq.plot.style import BLUE, FAINT, INK, RUST, VERMILLION, axes, bare, legend, minus, remark
 from numq.qparams import QParams
 from numq.qtensor import fake_quantize, quantize
 
@@ -43,8 +43,9 @@ def number_line(qparams: QParams, x: ArrayLike = (), *, ax: Axes | None = None) 
     """
     real, fmt = levels(qparams), qparams.format
     low, high = float(real.min()), float(real.max())
-    check_finite(as_float(x, "x"), "x")
-    values = as_float(x, "x").ravel().astype(np.float64)
+    values = as_float(x, "x")
+    check_finite(values, "x")
+    values = values.ravel().astype(np.float64)
     ax = ax or axes(height=2.0)
     for y in (0, 1):
         ax.plot([low, high], [y, y], color=INK, linewidth=1.2, zorder=2)
@@ -57,11 +58,9 @@ def number_line(qparams: QParams, x: ArrayLike = (), *, ax: Axes | None = None) 
     _follow(ax, values, qparams)
     margin = 0.06 * span
     ax.set(xlim=(min(reach) - margin, max(reach) + margin), ylim=(-0.75, 1.55))
+    bare(ax)
     ax.set_yticks([0, 1], [f"{fmt.name} codes", "real numbers"])
-    ax.set_xticks([])
     ax.tick_params(axis="y", length=0)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
     return ax
 
 

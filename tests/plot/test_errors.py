@@ -205,7 +205,7 @@ MISTAKES = {
     "accuracy in per cent": (
         partial(plot.accuracy_against_bits, {"a": {8: 97.0}}, 0.98),
         ValueError,
-        r"an accuracy is 97.0; allowed are shares, 0 to 1",
+        r"curves\['a'\]\[8\] is 97.0; allowed are shares, 0 to 1",
     ),
     "accuracy as a list": (
         partial(plot.accuracy_against_bits, {"a": [0.97]}, 0.98),
