@@ -1,0 +1,117 @@
+"""Single numbers and flags that come in: what they are turned into, or an error that names them.
+
+NumPy's integers and floats count as Python's; a bool is no number, a float no integer, a string
+neither. What is not in the range raises ValueError, what is of another kind TypeError.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable
+from typing import SupportsFloat
+
+import numpy as np
+
+
+def integer(value: object, name: str, least: int | None = None, most: int | None = None) -> int:
+    """`value` as an int from `least` to `most`, both allowed.
+
+    >>> integer(np.int8(3), "bits", 1, 16)
+    3
+    """
+    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} is {shown(value)}; allowed are {_integers(least, most)}")
+    try:
+        number = operator.index(value)
+    except TypeError:  # an array of several
+        raise TypeError(f"{name} is {shown(value)}; allowed are {_integers(least, most)}") from None
+    if (least is not None and number < least) or (most is not None and number > most):
+        raise ValueError(f"{name} is {number}; allowed are {_integers(least, most)}")
+    return number
+
+
+def integers(
+    values: object, name: str, least: int | None = None, count: int | None = None
+) -> tuple[int, ...]:
+    """`values` as a tuple of ints from `least` on, `count` of them.
+
+    >>> integers([2, np.int64(-1)], "shape", -1)
+    (2, -1)
+    """
+    some = "" if count is None else f"{count} "
+    unordered = isinstance(values, str | bytes | dict | set | frozenset)
+    single = isinstance(values, np.ndarray) and values.ndim == 0
+    if unordered or single or not isinstance(values, Iterable):
+        raise TypeError(f"{name} is {shown(values)}; allowed are {some}{_integers(least, None)}")
+    made = tuple(integer(v, f"{name}[{i}]", least) for i, v in enumerate(values))
+    if count is not None and len(made) != count:
+        raise ValueError(f"{name} is {made}; allowed are {some}{_integers(least, None)}")
+    return made
+
+
+def number(
+    value: object,
+    name: str,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+) -> float:
+    """`value` as a finite float within the bounds, `above` and `below` themselves left out.
+
+    >>> number(np.float32(0.5), "momentum", least=0, below=1)
+    0.5
+    """
+    bounds = (("above", above), ("from", least), ("below", below), ("up to", most))
+    words = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+    allowed = f"allowed are finite numbers {words}".rstrip()
+    if not is_number(value):
+        raise TypeError(f"{name} is {shown(value)}; {allowed}")
+    assert isinstance(value, SupportsFloat)
+    try:
+        made = float(value)
+    except OverflowError:  # of an int beyond float64
+        made = math.inf
+    low = (above is None or made > above) and (least is None or made >= least)
+    if not (math.isfinite(made) and low):
+        raise ValueError(f"{name} is {value}; {allowed}")
+    if (below is not None and made >= below) or (most is not None and made > most):
+        raise ValueError(f"{name} is {value}; {allowed}")
+    return made
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a real number, of Python or NumPy; bools and arrays are none."""
+    kinds = int | float | np.integer | np.floating
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def flag(value: object, name: str) -> bool:
+    """`value` as a bool; a number or a string, however true, raises TypeError."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {shown(value)}; allowed are True and False")
+    return bool(value)
+
+
+def shown(value: object) -> str:
+    """How an error shows what came: short, and never a whole array or network."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}, {value.dtype}"
+    if isinstance(value, str | bytes | bool | int | float | complex | np.generic | None):
+        text = repr(value)
+        return text if len(text) <= 80 else f"{text[:77]}..."
+    text = repr(value) if isinstance(value, tuple | list) and _plain(value) else ""
+    kind = type(value).__name__
+    return text if 0 < len(text) <= 80 else f"{'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind}"
+
+
+def _plain(values: Iterable[object]) -> bool:
+    return all(isinstance(v, str | bool | int | float | np.generic | None) for v in values)
+
+
+def _integers(least: int | None, most: int | None) -> str:
+    if most is not None:
+        return f"integers from {'...' if least is None else least} to {most}"
+    return "integers" if least is None else f"integers from {least} on"
