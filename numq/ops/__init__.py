@@ -14,10 +14,10 @@ from numq.ops.static import (
     StaticLinear,
     linear_static,
     prepare_static,
-    quantize_bias,
     static_accumulators,
 )
 from numq.ops.static_add import StaticAdd, add_static, prepare_static_add
+from numq.ops.static_bias import quantize_bias, rescale_dead_channels
 from numq.ops.static_concat import StaticConcat, concat_static, prepare_static_concat
 from numq.ops.static_conv import StaticConv2d, conv2d_static, prepare_static_conv2d
 from numq.ops.static_pool import (
@@ -65,6 +65,7 @@ __all__ = [
     "prepare_static_conv2d",
     "prepare_table",
     "quantize_bias",
+    "rescale_dead_channels",
     "sigmoid_qparams",
     "softmax_qparams",
     "static_accumulators",

@@ -14,11 +14,11 @@ from numq.arithmetic.requantize import (
     prepare_requantizer,
     requantize,
 )
-from numq.arrays import IntArray, as_float, as_int, check_finite, check_type
-from numq.fixedpoint import INT32_MAX
+from numq.arrays import IntArray, as_int, check_type
 from numq.formats import IntFormat
 from numq.kernels import PackedWeight, matmul_requantized
 from numq.ops.operands import check_weight, float_bias
+from numq.ops.static_bias import static_bias
 from numq.qparams import QParams
 from numq.qtensor import QTensor
 
@@ -61,7 +61,8 @@ def prepare_static(
 
     Args:
         x: parameters of the input, per tensor.
-        w: (out, in) quantized weights, per tensor or per channel of axis 0.
+        w: (out, in) quantized weights, per tensor or per channel of axis 0; channels that are all
+            zero get the scale of `rescale_dead_channels`.
         bias: (out,) real numbers, or None.
         out: parameters of the output, per tensor.
         how: the arithmetic of requantization.
@@ -74,9 +75,9 @@ def prepare_static(
     check_input(x)
     check_weight(w)
     real = np.zeros(w.shape[0]) if bias is None else float_bias(bias, w)
+    check_output(out)
+    w, int_bias = static_bias(w, real, x, out)
     requantizer = prepare_requantizer(x.scale, w.scale, out, how, relu=relu)
-    int_bias = quantize_bias(real, x.scale, w.scale)
-    check_sums(x, w, int_bias)
     return StaticLinear(
         x.format,
         w.codes,
@@ -135,6 +136,13 @@ def check_input(x: QParams) -> None:
         raise ValueError(f"x is {x.format.name}; an integer product needs 8 bits or fewer")
 
 
+def check_output(out: QParams) -> None:
+    """Refuse parameters that a requantization cannot lead to."""
+    check_type(out, QParams, "out")
+    if out.scale.ndim:
+        raise ValueError(f"out has scales of shape {out.scale.shape}; the output is per tensor")
+
+
 def check_codes(codes: ArrayLike, fmt: IntFormat) -> IntArray:
     """The codes as an array of the format's dtype, all of them within it."""
     x = as_int(codes, "codes")
@@ -145,46 +153,3 @@ def check_codes(codes: ArrayLike, fmt: IntFormat) -> IntArray:
     if not fills and x.size and (x.min() < fmt.qmin or x.max() > fmt.qmax):
         raise ValueError(f"codes reach from {x.min()} to {x.max()}; allowed is {fmt!r}")
     return x
-
-
-def quantize_bias(bias: ArrayLike, x_scale: ArrayLike, w_scale: ArrayLike) -> IntArray:
-    """int32 `rint(bias / (s_x·s_w))`, zero point 0: what is added to the accumulator.
-
-    Args:
-        bias: (out,) real numbers.
-        x_scale: scale of the input, a scalar.
-        w_scale: scale of the weight, a scalar or (out,).
-
-    Raises:
-        ValueError: shapes that do not fit, or a bias beyond int32; the latter names the channels.
-            The remedy is a larger weight scale for them.
-    """
-    real = as_float(bias, "bias").astype(np.float64)
-    check_finite(real, "bias")
-    unit = as_float(x_scale, "x_scale").astype(np.float64) * as_float(w_scale, "w_scale")
-    if unit.shape not in ((), real.shape):
-        raise ValueError(f"w_scale has shape {unit.shape}; allowed are () and {real.shape}")
-    steps = np.rint(real / unit)
-    at_risk = np.flatnonzero(np.abs(steps) > INT32_MAX)
-    if at_risk.size:
-        raise ValueError(
-            f"bias of channel(s) {at_risk[:8].tolist()} is {real[at_risk[0]]:g}, which is "
-            f"{steps[at_risk[0]]:.3g} steps of x_scale · w_scale, more than int32 holds: "
-            "raise the weight scale of these channels"
-        )
-    return steps.astype(np.int32)
-
-
-def check_sums(x: QParams, w: QTensor, bias: IntArray) -> None:
-    """Refuse channels whose accumulator, bias included, could leave int32 for some input."""
-    reach = max(x.format.qmax - int(x.zero_point), int(x.zero_point) - x.format.qmin)
-    rows = w.codes.reshape(w.shape[0], -1).astype(np.int64)
-    sizes = np.abs(rows - w.zero_point.reshape(-1, 1).astype(np.int64))
-    worst = reach * sizes.sum(axis=1) + np.abs(bias.astype(np.int64))
-    at_risk = np.flatnonzero(worst > INT32_MAX)
-    if at_risk.size:
-        raise ValueError(
-            f"the accumulator of channel(s) {at_risk[:8].tolist()} could reach "
-            f"{worst[at_risk[0]]}, bias included, more than int32 holds; split the layer along its "
-            "inputs, or raise the weight scale"
-        )

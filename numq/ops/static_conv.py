@@ -19,7 +19,8 @@ from numq.arrays import IntArray, as_float32, check_type
 from numq.formats import IntFormat
 from numq.granularity import PerChannel, PerTensor
 from numq.kernels import PackedConvWeight, conv2d_requantized, pack_conv_weight
-from numq.ops.static import check_codes, check_input, check_sums, quantize_bias
+from numq.ops.static import check_codes, check_input, check_output
+from numq.ops.static_bias import static_bias
 from numq.qparams import QParams
 from numq.qtensor import QTensor
 
@@ -70,7 +71,8 @@ def prepare_static_conv2d(
 
     Args:
         x: parameters of the input, per tensor.
-        w: (O, C / groups, kh, kw) quantized weights, per tensor or per channel of axis 0.
+        w: (O, C / groups, kh, kw) quantized weights, per tensor or per channel of axis 0;
+            channels that are all zero get the scale of `rescale_dead_channels`.
         bias: (O,) real numbers, or None.
         out: parameters of the output, per tensor.
         how: the arithmetic of requantization.
@@ -89,9 +91,9 @@ def prepare_static_conv2d(
     real = np.zeros(w.shape[0]) if bias is None else as_float32(bias, "bias")
     if real.shape != w.shape[:1]:
         raise ValueError(f"bias has shape {real.shape}; w of shape {w.shape} needs {w.shape[:1]}")
+    check_output(out)
+    w, int_bias = static_bias(w, real, x, out)
     requantizer = prepare_requantizer(x.scale, w.scale, out, how, relu=relu)
-    int_bias = quantize_bias(real, x.scale, w.scale)
-    check_sums(x, w, int_bias)
     operand = pack_conv_weight(w.codes, groups=groups)
     z_x, z_w = int(x.zero_point), w.zero_point
     return StaticConv2d(
