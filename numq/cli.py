@@ -14,6 +14,7 @@ import numpy as np
 from numq.bench.agreement import UnequalAnswersError
 from numq.bench.command import add_arguments
 from numq.bits import inspect_float, inspect_int
+from numq.extras import Extra, MissingExtraError, extra
 from numq.formats import FLOAT_FORMATS, INT_FORMATS, FloatFormat, IntFormat
 
 _NEGATIVE = re.compile(r"-[\d.]|-(inf|nan)", re.IGNORECASE)
@@ -26,19 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args([f" {a}" if _NEGATIVE.match(a) else a for a in given])
     try:
         arguments.run(arguments)
-    except ModuleNotFoundError as error:
-        remedy = f"install the extra: pip install 'numq[{_extra(arguments)}]'"
-        print(f"numq: {error.name} is missing; {remedy}", file=sys.stderr)
-        return 2
-    except (ValueError, TypeError, OSError, UnequalAnswersError) as error:
+    except (ValueError, TypeError, OSError, MissingExtraError, UnequalAnswersError) as error:
         print(f"numq: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def _extra(arguments: argparse.Namespace) -> str:
-    """The extra that a command's optional packages come with."""
-    return "demo" if arguments.run is _demo else "bench"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -106,9 +98,10 @@ def _integer(text: str) -> int:
 
 
 def _qat(arguments: argparse.Namespace) -> None:
-    import sklearn.datasets  # noqa: F401
-    from rich.console import Console
-    from rich.progress import Progress
+    with extra(Extra.DEMO):
+        import sklearn.datasets  # noqa: F401
+        from rich.console import Console
+        from rich.progress import Progress
 
     from numq.report import results_table
     from numq.results import Architecture, approaches, run, summarize
@@ -133,10 +126,11 @@ def _demo(arguments: argparse.Namespace) -> None:
         _qat(arguments)
         return
     # All that an extra brings is imported first, so that what is missing is named before any work.
-    import matplotlib.figure  # noqa: F401
-    import sklearn.datasets  # noqa: F401
-    from rich.console import Console
-    from rich.progress import Progress
+    with extra(Extra.DEMO):
+        import matplotlib.figure  # noqa: F401
+        import sklearn.datasets  # noqa: F401
+        from rich.console import Console
+        from rich.progress import Progress
 
     from numq.data import load_digits
     from numq.demo import Variant, digits_model, measure, train, variants

@@ -9,6 +9,7 @@ import numpy as np
 
 from numq.arrays import FloatArray, IntArray
 from numq.autograd import Tensor, cross_entropy
+from numq.extras import Extra, extra
 from numq.nn import Module
 from numq.optim import Optimizer
 
@@ -37,7 +38,8 @@ class Digits:
 
 def load_digits(seed: int) -> Digits:
     """Shuffle and split: 1000 to train, 200 to calibrate, 597 to test. Needs the extra `data`."""
-    from sklearn.datasets import load_digits as bundled
+    with extra(Extra.DATA):
+        from sklearn.datasets import load_digits as bundled
 
     pixels, labels = bundled(return_X_y=True)
     order = np.random.default_rng(seed).permutation(len(labels))

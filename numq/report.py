@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from numq.demo import Row
+from numq.extras import Extra, extra
 from numq.results import Summary
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 def table(rows: list[Row], pictures: int) -> Table:
     """The rows as a rich table of 80 columns; `pictures` is how many the latency is for."""
-    from rich.box import SIMPLE
-    from rich.table import Table
+    with extra(Extra.DEMO):
+        from rich.box import SIMPLE
+        from rich.table import Table
 
     caption = (
         f"w, a: bits of weights and activations. accuracy on {pictures} test pictures; agree: same "
@@ -37,8 +39,9 @@ def table(rows: list[Row], pictures: int) -> Table:
 
 def results_table(name: str, lines: list[Summary], seeds: int) -> Table:
     """Accuracies of one network over all seeds as a rich table."""
-    from rich.box import SIMPLE
-    from rich.table import Table
+    with extra(Extra.DEMO):
+        from rich.box import SIMPLE
+        from rich.table import Table
 
     out = Table(box=SIMPLE, title=f"{name}, {seeds} seeds", title_justify="left", pad_edge=False)
     out.add_column("approach", no_wrap=True)
@@ -70,7 +73,8 @@ def _cells(row: Row, reference: Row) -> tuple[str, ...]:
 
 def picture(rows: list[Row], pictures: int, path: Path) -> None:
     """Size on disk, accuracy with its 95 % interval, and SQNR, a row an approach; one PNG."""
-    from matplotlib.figure import Figure
+    with extra(Extra.DEMO):
+        from matplotlib.figure import Figure
 
     figure = Figure()
     draw(rows, pictures, figure)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from numq.bench.run import bench
 from numq.bench.shapes import BenchOptions, Section
+from numq.extras import Extra, extra
 
 _PICTURES = (".png", ".svg", ".pdf")
 
@@ -53,10 +54,11 @@ def _check(arguments: argparse.Namespace) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Measure, print, and write what was asked for."""
     _check(arguments)
-    if arguments.picture is not None:  # what an extra brings is named before any work
-        import matplotlib.figure  # noqa: F401
-    from rich.console import Console
-    from rich.progress import Progress
+    with extra(Extra.BENCH):  # what is missing is named before any work
+        if arguments.picture is not None:
+            import matplotlib.figure  # noqa: F401
+        from rich.console import Console
+        from rich.progress import Progress
 
     from numq.bench.roofline import picture
     from numq.bench.show import show

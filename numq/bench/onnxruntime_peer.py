@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
-import onnxruntime
-from onnx import helper, numpy_helper
 
 from numq.bench.peers import CHAINED, ONE_CODE, ONE_STEP, Contestant
 from numq.bench.problems import (
@@ -25,6 +22,10 @@ from numq.bench.problems import (
     ProductArrays,
 )
 from numq.bench.shapes import Form, Pass
+from numq.extras import Extra, extra
+
+if TYPE_CHECKING:
+    import onnx
 
 Constants = dict[str, Array]
 ONE = np.array(1, np.float32)  #: input and weight scales; a multiplier is then 1 / output scale
@@ -34,10 +35,21 @@ MIDDLE = np.array(ZERO_POINT, np.uint8)
 class OnnxRuntimePeer:
     """The CPU provider."""
 
+    def __init__(self) -> None:
+        """Both are needed: the graphs are made with onnx.
+
+        Raises:
+            MissingExtraError: onnxruntime or onnx is missing.
+        """
+        with extra(Extra.BENCH):
+            import onnx  # noqa: F401
+            import onnxruntime
+        self._version = onnxruntime.__version__
+
     @property
     def name(self) -> str:
         """The library and its version."""
-        return f"onnxruntime {onnxruntime.__version__}"
+        return f"onnxruntime {self._version}"
 
     def contestants(self, given: Problem, threads: int) -> list[Contestant]:
         """The operator that does the same."""
@@ -64,6 +76,9 @@ class _Graph:
 
     def call(self, feed: Constants, threads: int) -> Call:
         """A session of so many threads."""
+        import onnxruntime
+        from onnx import helper, numpy_helper
+
         inputs = [
             helper.make_tensor_value_info(name, _kind(x.dtype), x.shape) for name, x in feed.items()
         ]
@@ -87,10 +102,14 @@ class _Graph:
 
 
 def _kind(dtype: Any) -> int:
+    from onnx import helper
+
     return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
 def _node(operator: str, inputs: str, output: str = "y", **attributes: Any) -> onnx.NodeProto:
+    from onnx import helper
+
     return helper.make_node(operator, inputs.split(), [output], **attributes)
 
 

@@ -20,6 +20,7 @@ from numq.bench.problems import (
     ProductArrays,
 )
 from numq.bench.shapes import Form, Pass
+from numq.extras import Extra, extra
 
 ONE_CODE = 1.0  #: where a peer multiplies by 1 / scale, or rounds a multiplier otherwise
 ONE_STEP = SCALE * 1.01  #: the same, dequantized
@@ -84,7 +85,8 @@ class NumpyPeer:
         Raises:
             ImportError: threadpoolctl is missing, which alone can set the threads of NumPy's BLAS.
         """
-        import_module("threadpoolctl")
+        with extra(Extra.BENCH):
+            import_module("threadpoolctl")
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from numq.bench.peak import Peak
 from numq.bench.results import GIGA, Report, Row
 from numq.bench.show import size_text
+from numq.extras import Extra, extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +21,8 @@ _SECTIONS = ("matmul", "prepacked", "matvec", "conv")
 
 def picture(report: Report, path: Path) -> None:
     """Rate over intensity, a panel for each number of threads, with the fastest peers; one PNG."""
-    from matplotlib.figure import Figure
+    with extra(Extra.BENCH):
+        from matplotlib.figure import Figure
 
     figure = Figure()
     draw(report, figure)

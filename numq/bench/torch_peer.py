@@ -6,7 +6,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import torch
 
 from numq.bench.peers import ONE_CODE, ONE_STEP, Contestant
 from numq.bench.problems import (
@@ -22,6 +21,7 @@ from numq.bench.problems import (
 )
 from numq.bench.shapes import Form, Pass
 from numq.bench.training import TrainingArrays, torch_epoch
+from numq.extras import Extra, extra
 
 ENGINE = "x86"  #: picks oneDNN or FBGEMM by itself, whichever PyTorch holds to be faster
 
@@ -30,17 +30,25 @@ class TorchPeer:
     """The CPU kernels; the quantized ones by the engine for x86 where there is one."""
 
     def __init__(self) -> None:
-        """Choose the engine."""
+        """Choose the engine.
+
+        Raises:
+            MissingExtraError: torch is missing.
+        """
+        with extra(Extra.TORCH):
+            import torch
+        self._torch = torch
         if ENGINE in torch.backends.quantized.supported_engines:
             torch.backends.quantized.engine = ENGINE
 
     @property
     def name(self) -> str:
         """The library and its version."""
-        return f"torch {torch.__version__}"
+        return f"torch {self._torch.__version__}"
 
     def contestants(self, given: Problem, threads: int) -> list[Contestant]:
         """``threads`` was set for the whole process."""
+        torch = self._torch
         with warnings.catch_warnings():  # quantized tensors are on their way out of PyTorch
             warnings.simplefilter("ignore")
             match given:
@@ -48,11 +56,17 @@ class TorchPeer:
                     a, b = torch.from_numpy(given.a), torch.from_numpy(given.b)
                     return [Contestant("torch _int_mm", lambda: torch._int_mm(a, b))]
                 case ProductArrays() if given.case.form is Form.LINEAR:
-                    return [Contestant("torch linear", _linear(given), ONE_CODE, read=_codes)]
+                    return [
+                        Contestant("torch linear", _linear(torch, given), ONE_CODE, read=_codes)
+                    ]
                 case ConvolutionArrays():
-                    return [Contestant("torch conv2d", _convolution(given), ONE_CODE, read=_codes)]
+                    return [
+                        Contestant(
+                            "torch conv2d", _convolution(torch, given), ONE_CODE, read=_codes
+                        )
+                    ]
                 case ElementwiseArrays():
-                    return [_elementwise(given)]
+                    return [_elementwise(torch, given)]
                 case TrainingArrays():  # 20 steps let the roundings of float32 grow
                     return [Contestant("torch", lambda: torch_epoch(given), 1e-3, relative=True)]
                 case _:
@@ -63,12 +77,12 @@ def _codes(tensor: Any) -> Array:
     return np.asarray(tensor.int_repr())
 
 
-def _activation(x: Array) -> Any:
+def _activation(torch: Any, x: Array) -> Any:
     """Scale 1: the weight's scale is then the multiplier, the output's 1."""
     return torch._make_per_tensor_quantized_tensor(torch.from_numpy(x), 1.0, ZERO_POINT)
 
 
-def _linear(given: ProductArrays) -> Call:
+def _linear(torch: Any, given: ProductArrays) -> Call:
     n = given.case.n
     weight = torch._make_per_channel_quantized_tensor(
         torch.from_numpy(np.ascontiguousarray(given.b.T)),
@@ -76,22 +90,22 @@ def _linear(given: ProductArrays) -> Call:
         torch.zeros(n, dtype=torch.int64),
         0,
     )
-    packed, x = torch.ops.quantized.linear_prepack(weight, None), _activation(given.a)
+    packed, x = torch.ops.quantized.linear_prepack(weight, None), _activation(torch, given.a)
     return lambda: torch.ops.quantized.linear(x, packed, 1.0, ZERO_POINT)
 
 
-def _convolution(given: ConvolutionArrays) -> Call:
+def _convolution(torch: Any, given: ConvolutionArrays) -> Call:
     case = given.case
     weight = torch._make_per_tensor_quantized_tensor(torch.from_numpy(given.w), given.multiplier, 0)
     bias = torch.from_numpy((given.bias * given.multiplier).astype(np.float32))
     packed = torch.ops.quantized.conv2d_prepack(
         weight, bias, [case.stride] * 2, [case.padding] * 2, [1, 1], case.groups
     )
-    x = _activation(given.x)
+    x = _activation(torch, given.x)
     return lambda: torch.ops.quantized.conv2d(x, packed, 1.0, ZERO_POINT)
 
 
-def _elementwise(given: ElementwiseArrays) -> Contestant:
+def _elementwise(torch: Any, given: ElementwiseArrays) -> Contestant:
     x, scale = torch.from_numpy(given.x), SCALE
     match given.case.name:
         case Pass.QUANTIZE:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numq.bench.shapes import BATCH, Training
+from numq.extras import Extra, extra
 
 LR, MOMENTUM = 0.05, 0.9
 
@@ -57,7 +58,8 @@ def epoch(given: TrainingArrays) -> NDArray[np.float64]:
 
 def torch_epoch(given: TrainingArrays) -> NDArray[np.float64]:
     """The same by PyTorch."""
-    import torch
+    with extra(Extra.TORCH):
+        import torch
 
     model = _torch_model(torch)
     model.load_state_dict({k: torch.tensor(v) for k, v in given.start.items()}, strict=False)

@@ -15,13 +15,6 @@ matrices       `matrix`
 sliders        `slide`: any of them with sliders in a notebook
 """
 
-try:
-    import matplotlib  # noqa: F401
-except ImportError as missing:
-    raise ImportError(
-        "numq.plot draws with matplotlib; install it, or numq with its extra `notebooks`"
-    ) from missing
-
 from numq.plot.curves import accuracy_against_bits, bars, lines
 from numq.plot.distribution import float_values, histogram
 from numq.plot.grid import error, levels, number_line, staircase

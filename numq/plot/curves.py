@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from numq.arrays import as_float, check_type
 from numq.plot.style import BLUE, COLOURS, FAINT, INK, MARKS, axes, legend, minus
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _STROKES = ("-", "--", ":", "-.")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from numq.arrays import FloatArray, as_float, check_finite, check_type
@@ -16,6 +16,9 @@ from numq.plot.grid import levels
 from numq.plot.style import BLUE, FAINT, VERMILLION, axes, title
 from numq.qparams import QParams
 from numq.qtensor import quantize
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _BINS = 120
 _MOST_LINES = 64  #: more codes than this would paint the area solid

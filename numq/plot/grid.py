@@ -7,14 +7,18 @@ All take `QParams` with a single scale, per tensor.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from numq.arrays import FloatArray, as_float, check_finite, check_type
 from numq.plot.style import BLUE, FAINT, INK, RUST, VERMILLION, axes, bare, legend, minus, remark
 from numq.qparams import QParams
 from numq.qtensor import fake_quantize, quantize
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MOST_TICKS = 64  #: more codes than this are drawn as a bar
 

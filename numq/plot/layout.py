@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
 from numq.arrays import check_type
 from numq.bits import FloatBits, IntBits
@@ -12,6 +12,9 @@ from numq.formats import IntFormat
 from numq.granularity import Granularity, Shape, expand, param_shape
 from numq.packing import PackOrder, pack
 from numq.plot.style import INK, axes, bare, minus, shade, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def bit_field(bits: FloatBits | IntBits, *, ax: Axes | None = None) -> Axes:
@@ -101,6 +104,8 @@ def _bit_place(fmt: IntFormat, count: int, order: PackOrder, element: int, bit: 
 
 
 def _box(ax: Axes, x: float, y: float, text: str, colour: int) -> None:
+    from matplotlib.patches import Rectangle
+
     ax.add_patch(Rectangle((x + 0.03, y + 0.03), 0.94, 0.94, facecolor=shade(colour), linewidth=0))
     ax.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=8, color=INK)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from numq.arrays import as_float, check_finite
 from numq.plot.style import INK, axes, bare, minus
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MOST_WRITTEN = 160  #: more cells than this are too small for their numbers
 

@@ -6,13 +6,14 @@ import inspect
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from typing import Any
-
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING, Any
 
 from numq.arrays import check_type
+from numq.extras import Extra, extra
 from numq.plot.style import figure_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -31,7 +32,8 @@ def slide(draw: Callable[..., Axes], **choices: Sequence[Any]) -> None:
         ValueError: a choice that `draw` has no argument for, or whose default is not among them.
         TypeError: `draw` returns something else than axes.
     """
-    from IPython.display import display
+    with extra(Extra.NOTEBOOKS):
+        from IPython.display import display
 
     starts = {name: _start(draw, name, values) for name, values in choices.items()}
     shown = ", ".join(f"{name} = {starts[name]} of {_ends(v)}" for name, v in choices.items())
@@ -63,6 +65,9 @@ def _ends(values: Sequence[Any]) -> str:
 
 def _png(ax: Axes) -> bytes:
     """The figure, closed, so that the notebook does not show it a second time."""
+    import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
+
     check_type(ax, Axes, "what draw returns")
     figure, buffer = figure_of(ax), BytesIO()
     figure.savefig(buffer, format="png")

@@ -6,11 +6,13 @@ Okabe and Ito's (2008); curves differ in their marks as well.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from numq.extras import Extra, extra
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PAPER = "#fcfcfa"
 INK = "#22262c"
@@ -37,10 +39,16 @@ def panels(
     for name, inches in (("height", height), ("width", width)):
         if not inches > 0:
             raise ValueError(f"{name} is {inches}; allowed are positive inches")
-    figure = figure or plt.figure()
+    figure = figure or _new_figure()
     figure.set(figwidth=width, figheight=height, dpi=DPI, facecolor=PAPER)
     figure.set_layout_engine("constrained")
     return [_dressed(figure.add_subplot(1, columns, i + 1)) for i in range(columns)]
+
+
+def _new_figure() -> Figure:
+    with extra(Extra.NOTEBOOKS):
+        import matplotlib.pyplot as plt
+    return plt.figure()
 
 
 def _dressed(ax: Axes) -> Axes:
