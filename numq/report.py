@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from numq.demo import Row
 from numq.extras import Extra, extra
+from numq.files import write_whole
 from numq.results import Summary
 
 if TYPE_CHECKING:
@@ -78,7 +80,9 @@ def picture(rows: list[Row], pictures: int, path: Path) -> None:
 
     figure = Figure()
     draw(rows, pictures, figure)
-    figure.savefig(path)
+    content = BytesIO()
+    figure.savefig(content, format="png")
+    write_whole(path, content.getvalue())
 
 
 def draw(rows: list[Row], pictures: int, figure: Figure) -> list[Axes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -57,12 +57,12 @@ class Network:
         """Bytes of all constants, packed."""
         return self.graph.nbytes
 
-    def save(self, path: str | Path) -> int:
-        """Write it to one safetensors file; returns its bytes."""
+    def save(self, path: str | PathLike[str]) -> int:
+        """Write it to one safetensors file; returns its bytes. Errors: `numq.graph.save_graph`."""
         return save_graph(self.graph, path)
 
     @classmethod
-    def load(cls, path: str | Path) -> Network:
+    def load(cls, path: str | PathLike[str]) -> Network:
         """Read what `save` wrote; ValueError says what is wrong with a file that is not."""
         return cls(load_graph(path))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from os import PathLike
 from typing import Any, Self
 
 import numpy as np
@@ -110,17 +110,27 @@ class Module(ABC):
         for name, tensor in own.items():
             tensor.data = state[name]
 
-    def save(self, path: str | Path) -> int:
-        """Write the state to a safetensors file; returns its bytes."""
+    def save(self, path: str | PathLike[str]) -> int:
+        """Write the state to a safetensors file; returns its bytes.
+
+        Raises:
+            ValueError: a path that ends like a file of another kind.
+            OSError: a missing folder, no permission, no room; nothing is left behind.
+        """
         return save_arrays(path, self.state_dict(), {"format": "numq state", "version": "1"})
 
-    def load(self, path: str | Path) -> None:
+    def load(self, path: str | PathLike[str]) -> None:
         """Read what `save` wrote, or any safetensors file with the same names.
 
         Raises:
-            ValueError: a damaged file, or a state that does not fit; nothing is loaded then.
+            OSError: no such file, a folder, no permission.
+            ValueError: a damaged file, a quantized network, or a state that does not fit; nothing
+                is loaded then.
         """
-        self.load_state_dict(load_arrays(path)[0])
+        state, metadata = load_arrays(path)
+        if metadata.get("format") == "numq graph":
+            raise ValueError(f"path is {path}, which holds a graph; nq.flows.Network.load reads it")
+        self.load_state_dict(state)
 
     def __repr__(self) -> str:
         """The modules inside, a line each, and how many parameters there are."""
