@@ -79,8 +79,7 @@ def _mode(target: Path) -> int | None:
     except FileNotFoundError:
         return None
     _check_regular(target, found)
-    if not os.access(target, os.W_OK):
-        raise PermissionError(13, "the file is write-protected")
+    os.close(os.open(target, os.O_WRONLY))  # what may not be written may not be replaced
     return stat.S_IMODE(found.st_mode) & 0o777
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
+from numq.arguments import shown
 from numq.arrays import Array
 from numq.files import as_path, read_whole, write_whole
 
@@ -38,7 +39,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
         "C64": np.complex64,
     }.items()
 }  # fmt: skip
-_RESERVED = ("__metadata__",)
+_RESERVED = "__metadata__"
 # Two entries that only come together: a file that has lost one of them is damaged.
 _MARK, _DIGEST = "checked", "sha256"
 
@@ -58,6 +59,7 @@ def save_arrays(
     target = as_path(path)
     if target.suffix.lower() in _OTHERS:
         raise ValueError(f"path is {target}; what is written is a {SUFFIX} file, name it so")
+    _check_metadata(metadata)
     whole = {name: _storable(name, array) for name, array in arrays.items()}
     return write_whole(target, _sealed(save(whole, metadata=None), metadata))
 
@@ -98,17 +100,26 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[st
     return arrays, metadata
 
 
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    for name, text in metadata.items():
+        good = isinstance(name, str) and isinstance(text, str) and _encodable(name + text)
+        if not good or name in (_MARK, _DIGEST):
+            raise ValueError(
+                f"metadata holds {shown(name)}: {shown(text)}; allowed is text under any name but "
+                f"{_MARK} and {_DIGEST}"
+            )
+
+
 def _storable(name: str, array: Array) -> Array:
     """The array in C order and the machine's byte order."""
-    shown = name if isinstance(name, str) and len(name) < 100 else repr(name)[:100]
-    if not isinstance(name, str) or name in _RESERVED or not _encodable(name):
-        raise ValueError(f"arrays has the name {shown!r}; allowed is any text but {_RESERVED[0]!r}")
+    if not isinstance(name, str) or name == _RESERVED or not _encodable(name):
+        raise ValueError(f"arrays has the name {shown(name)}; allowed is any text but {_RESERVED}")
     if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"arrays[{shown!r}] is a masked array; fill the masked entries first")
+        raise TypeError(f"arrays[{shown(name)}] is a masked array; fill the masked entries first")
     kept = np.asarray(array, order="C")
     if kept.dtype.newbyteorder("=") not in _DTYPES.values():
         allowed = ", ".join(dtype.name for dtype in _DTYPES.values())
-        raise TypeError(f"arrays[{shown!r}] has dtype {kept.dtype}; allowed: {allowed}")
+        raise TypeError(f"arrays[{shown(name)}] has dtype {kept.dtype}; allowed: {allowed}")
     return kept.astype(kept.dtype.newbyteorder("="), copy=False)
 
 

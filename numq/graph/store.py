@@ -105,12 +105,10 @@ def load_graph(path: str | os.PathLike[str]) -> Graph:
 def _graph(text: Any, arrays: dict[str, Array]) -> Graph:
     quantized, edges = _mapping(text, "quantized"), _mapping(text, "edges")
     constants: dict[str, Constant] = {}
-    for key, array in arrays.items():
+    for key in (key for key in arrays if ":" not in key):
         name = unquote(key)
-        if name in quantized:
-            constants[name] = _tensor(key, quantized[name], arrays)
-        elif ":" not in key:
-            constants[name] = array
+        meaning = quantized.get(name)
+        constants[name] = _tensor(key, meaning, arrays) if meaning is not None else arrays[key]
     if lost := [name for name in quantized if name not in constants]:
         raise ValueError(f"the codes of {lost[0]!r} are missing")
     return Graph(
@@ -139,14 +137,12 @@ def _node(node: Node) -> dict[str, Any]:
 
 
 def _read_node(text: Any) -> Node:
-    (op, name), attributes = (
-        _names([text["op"], text["name"]], "node"),
-        _mapping(text, "attributes"),
-    )
+    check_type(text, dict, "a node")
+    op, name = _names([text["op"], text["name"]], "op and name of a node")
     return Node(
         op, name, _names(text["inputs"], f"inputs of {name}"),
         _names(text["outputs"], f"outputs of {name}"),
-        {key: _decoded(value) for key, value in attributes.items()},
+        {key: _decoded(value) for key, value in _mapping(text, "attributes").items()},
     )  # fmt: skip
 
 

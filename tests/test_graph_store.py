@@ -1,0 +1,229 @@
+"""Graphs and quantized tensors in files: they come back bit for bit, or the file is refused."""
+
+import json
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import numq as nq
+from numq import flows, nn
+from numq.formats import INT_FORMATS
+from numq.graph import Graph, Node, load_graph, save_graph
+from numq.storage import load_arrays, save_arrays
+
+NAMES = [
+    "w", "w:scale", "w:zero_point", "edge:x", "edge:x:scale", "edge:", ":", "", "%", "%3A", "a%3Ab",
+    "__metadata__", "%5F_metadata__", "checked", "sha256", "é\n\0",
+]  # fmt: skip
+
+
+@st.composite
+def qtensors(draw):
+    fmt = draw(st.sampled_from([*INT_FORMATS, nq.INT8.narrow(), nq.INT4.narrow()]))
+    granularity, shape, scales = draw(
+        st.sampled_from(
+            [
+                (nq.PerTensor(), (), ()),
+                (nq.PerTensor(), (0, 3), ()),
+                (nq.PerChannel(1), (2, 3), (3,)),
+                (nq.PerToken(), (2, 3), (2,)),
+                (nq.PerGroup(axis=1, size=2), (2, 3), (2, 2)),
+                (nq.PerBlock((1, 3)), (2, 3), (2, 1)),
+            ]
+        )
+    )
+    code = st.integers(fmt.qmin, fmt.qmax)
+    count, blocks = int(np.prod(shape)), int(np.prod(scales))
+    codes = draw(st.lists(code, min_size=count, max_size=count))
+    zeros = draw(st.lists(code | st.just(max(0, fmt.qmin)), min_size=blocks, max_size=blocks))
+    exponents = draw(st.lists(st.integers(-100, 100), min_size=blocks, max_size=blocks))
+    params = nq.QParams(
+        np.reshape(np.exp2(np.array(exponents, np.float32)), scales),
+        np.reshape(np.array(zeros, np.int32), scales), fmt, granularity,
+        draw(st.sampled_from([nq.ScaleFormat.FLOAT32, nq.ScaleFormat.POWER_OF_TWO])),
+    )  # fmt: skip
+    return nq.QTensor(np.reshape(np.array(codes, fmt.dtype), shape), params)
+
+
+plain = st.sampled_from(
+    [
+        np.float32(np.nan) * np.ones(2, np.float32),
+        np.array([[0.0, -0.0]], np.float32),
+        np.arange(3),
+        np.array(True),
+        np.ones((0, 2), np.float64),
+    ]
+)
+
+
+@settings(max_examples=60)
+@given(st.dictionaries(st.sampled_from(NAMES), qtensors() | plain, max_size=6))
+def test_constants_under_any_name_come_back(tmp_path_factory, constants):
+    path = tmp_path_factory.getbasetemp() / "graph.safetensors"
+    params = {f"x{k}": c.qparams for k, c in constants.items() if isinstance(c, nq.QTensor)}
+    inputs = tuple(params) or ("x",)
+    graph = Graph(inputs, inputs, (), constants, frozenset(constants), params, {inputs[0]: (2, 3)})
+    save_graph(graph, path)
+    again = load_graph(path)
+    assert (again.inputs, again.outputs, again.nodes) == (graph.inputs, graph.outputs, ())
+    assert (again.parameters, again.qparams) == (graph.parameters, graph.qparams)
+    assert again.shapes == graph.shapes
+    assert again.constants.keys() == constants.keys()
+    for name, constant in constants.items():
+        read = again.constants[name]
+        if isinstance(constant, nq.QTensor):
+            assert read.qparams == constant.qparams
+            assert read.qparams.scale.dtype == constant.qparams.scale.dtype
+            constant, read = constant.codes, read.codes
+        assert (read.dtype, read.shape) == (constant.dtype, constant.shape)
+        assert read.tobytes() == constant.tobytes()
+
+
+@pytest.fixture(scope="module")
+def networks():
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(nn.Linear(3, 4, rng=rng), nn.Sigmoid(), nn.Linear(4, 2, rng=rng))
+    x = rng.normal(0, 1, (8, 3)).astype(np.float32)
+    weights = nq.AffineQuantizer(nq.INT4, nq.PerGroup(1, 2), observer=nq.PercentileObserver(99.0))
+    return {
+        "weight-only": flows.weight_only(model, x, weights=weights),
+        "dynamic": flows.dynamic(model, x),
+        "static": flows.static(model, [x]),
+    }, x
+
+
+@pytest.mark.parametrize("kind", ["weight-only", "dynamic", "static"])
+def test_a_network_gives_the_same_bytes_and_numbers(tmp_path, networks, kind):
+    network, x = networks[0][kind], networks[1]
+    first, second = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
+    network.save(first)
+    again = flows.Network.load(first)
+    again.save(second)
+    assert first.read_bytes() == second.read_bytes()
+    assert again(x).tobytes() == network(x).tobytes()
+
+
+def test_every_flipped_bit_of_a_network_is_seen(tmp_path):
+    """One Linear of one weight: all of its bits, in steps that meet every byte and every bit."""
+    model = nn.Linear(1, 1, rng=np.random.default_rng(0))
+    x = np.ones((1, 1), np.float32)
+    network, path = flows.weight_only(model, x), tmp_path / "net.safetensors"
+    network.save(path)
+    whole, y, seen = path.read_bytes(), network(x), 0
+    for bit in range(0, 8 * len(whole), 17):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            assert flows.Network.load(path)(x).tobytes() == y.tobytes()
+        except ValueError as error:
+            seen += "net.safetensors" in str(error)
+    assert seen > len(whole) // 3
+
+
+@dataclass(frozen=True)
+class MinMaxObserver(nq.MinMaxObserver):
+    """Somebody's own, under a name that numq has."""
+
+
+class Quiet(MinMaxObserver):
+    """One that is no dataclass of its own."""
+
+
+@pytest.mark.parametrize("own", [MinMaxObserver(), Quiet()])
+def test_what_only_its_author_has_is_refused_when_saved(tmp_path, own):
+    model = nn.Sequential(nn.Linear(2, 2, rng=np.random.default_rng(0)))
+    quantizer = nq.AffineQuantizer(nq.UINT8, observer=own)
+    network = flows.dynamic(model, np.ones((1, 2), np.float32), activations=quantizer)
+    message = rf"attribute quantizer of node 0 \(.*\) holds a .*{type(own).__name__}; a file holds"
+    with pytest.raises(TypeError, match=message):
+        network.save(tmp_path / "net.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def changed(path, change):
+    """The file with its graph's text changed, and a digest that fits."""
+    arrays, metadata = load_arrays(path)
+    text = json.loads(metadata["graph"])
+    metadata["graph"] = change(text) or json.dumps(text)
+    save_arrays(path, arrays, metadata)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: "[" * 100_000, "nested too deep"),
+        (lambda t: '{"nodes":' * 50_000, "nested too deep"),
+        (lambda t: "5", "the text of the graph is 5"),
+        (lambda t: "null", "the text of the graph is None"),
+        (lambda t: "not json", "Expecting value"),
+        (lambda t: t.pop("nodes") and None, "'nodes' is missing"),
+        (lambda t: t["nodes"][0].pop("op") and None, "'op' is missing"),
+        (lambda t: t["nodes"].append(5), "a node is 5"),
+        (lambda t: t.update(inputs="x"), "inputs is 'x'"),
+        (lambda t: t.update(inputs=[5]), "inputs is 5"),
+        (lambda t: t.update(quantized=[]), r"quantized is"),
+        (lambda t: t["quantized"].update(more=t["quantized"]["0.weight"]), "codes of 'more' are"),
+        (lambda t: t["quantized"]["0.weight"].update(shape=[1e300, 4]), "holds 1e.300; allowed"),
+        (lambda t: t["quantized"]["0.weight"].update(shape=[True, 3]), "holds True; allowed"),
+        (lambda t: t["quantized"]["0.weight"].update(shape=[10**30, 4]), "but 12 bytes"),
+        (lambda t: t["quantized"]["0.weight"].update(shape=[-1, 4]), "but 12 bytes"),
+        (lambda t: t["quantized"]["0.weight"].update(shape=12), "shape of 0.weight is 12"),
+        (lambda t: t["quantized"]["0.weight"]["params"].pop() and None, "not enough values"),
+        (lambda t: t["quantized"]["0.weight"]["params"].__setitem__(0, 8), "format is 8"),
+        (lambda t: t["quantized"]["0.weight"]["params"].__setitem__(0, {"class": "os.system"}),
+         r"a file may name IntFormat, .*; it names 'os.system'"),
+        (lambda t: t["quantized"]["0.weight"]["params"].__setitem__(0, {"class": [[]]}), "names"),
+        (lambda t: t["quantized"]["0.weight"]["params"].__setitem__(2, {"enum": "ScaleFormat"}),
+         "'name' is missing"),
+        (lambda t: t["edges"]["x:codes"].update(params=5), "params is 5"),
+        (lambda t: t["edges"].update({"more": t["edges"]["x:codes"]}), "'edge:more:scale' is m"),
+        (lambda t: t["shapes"].update(x=["a"]), r"shapes\['x'\] holds 'a'"),
+    ],
+)  # fmt: skip
+def test_texts_that_are_no_graph(tmp_path, networks, change, message):
+    path = tmp_path / "net.safetensors"
+    networks[0]["static"].save(path)
+    changed(path, change)
+    with pytest.raises(ValueError, match=rf"path is .*net\.safetensors.*: .*{message}"):
+        load_graph(path)
+
+
+def test_a_file_from_before_the_digest_is_read(tmp_path, networks):
+    path = tmp_path / "net.safetensors"
+    networks[0]["static"].save(path)
+    raw = path.read_bytes()
+    (length,) = struct.unpack_from("<Q", raw)
+    header = json.loads(raw[8 : 8 + length])
+    digest = header["__metadata__"].pop("sha256")
+    assert len(digest) == 64
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + length :])
+    with pytest.raises(ValueError, match="digest"):  # half of its mark: damaged
+        load_graph(path)
+    header["__metadata__"].pop("checked")
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + length :])
+    assert repr(load_graph(path)) == repr(networks[0]["static"].graph)
+
+
+def test_a_state_and_a_graph_are_not_each_other(tmp_path, networks):
+    model = nn.Linear(3, 4, rng=np.random.default_rng(0))
+    networks[0]["static"].save(tmp_path / "net.safetensors")
+    with pytest.raises(ValueError, match=r"holds a graph; nq\.flows\.Network\.load reads it"):
+        model.load(tmp_path / "net.safetensors")
+    model.save(tmp_path / "state.safetensors")
+    with pytest.raises(ValueError, match=r"format 'numq state'.*; needed is a numq graph"):
+        flows.Network.load(tmp_path / "state.safetensors")
+
+
+def test_attributes_that_a_file_cannot_hold(tmp_path):
+    for value in (np.ones(2), {"a": 1}, b"bytes", object(), print, 1j):
+        graph = Graph(("x",), ("y",), (Node("LeakyRelu", "n", ("x",), ("y",), {"alpha": 0.5}),))
+        object.__setattr__(graph.nodes[0], "attributes", {"alpha": value})
+        with pytest.raises(TypeError, match=r"attribute alpha of node n \(LeakyRelu\) holds a"):
+            save_graph(graph, tmp_path / "g.safetensors")
