@@ -14,6 +14,8 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from numq.arguments import shown
+
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 IntArray: TypeAlias = NDArray[np.integer[Any]]
 Array: TypeAlias = NDArray[Any]
@@ -35,22 +37,50 @@ _EXACT_INT = 2**53  # integers up to here are exact in float64
 
 def _as_array(x: ArrayLike, name: str, *, subclass: bool) -> Array:
     """`x` as an ndarray in native byte order; masked and object arrays raise TypeError."""
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array; fill or drop the masked entries first")
+    if _masked(x):
+        what = "is" if isinstance(x, np.ma.MaskedArray) else "holds"
+        raise TypeError(f"{name} {what} a masked array; fill or drop the masked entries first")
     if isinstance(x, np.matrix):
         raise TypeError(f"{name} is a numpy.matrix, whose * is a matrix product; pass an array")
     try:
         array = np.asanyarray(x) if subclass else np.asarray(x)
     except ValueError:
         raise ValueError(f"{name} is ragged; every row must have the same length") from None
+    except (TypeError, RuntimeError) as error:  # what has an __array__ that refuses
+        raise TypeError(f"{name} is {shown(x)}, which is no array: {error}") from None
     if array.dtype.kind == "O" and not isinstance(x, np.ndarray | list | tuple):
         raise TypeError(
-            f"{name} is a {type(x).__name__}; allowed are arrays of real numbers (a QTensor has "
-            ".codes and .dequantize(), a Tensor has .data)"
+            f"{name} is {shown(x)}; allowed are arrays of real numbers (a QTensor has .codes and "
+            ".dequantize(), a Tensor has .data)"
         )
-    if array.dtype.kind in "OSUmM":
+    if array.dtype.kind in "OSUmMV" and array.dtype not in _SMALL_FLOATS:
         raise TypeError(f"{name} has dtype {array.dtype}; allowed are real numbers")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _masked(x: object) -> bool:
+    """Whether an array is masked, or one in a list is: NumPy would take the masked values in."""
+    return isinstance(x, np.ma.MaskedArray) or (
+        isinstance(x, list | tuple) and any(map(_masked, x))
+    )
+
+
+def frozen(array: Array) -> Array:
+    """A copy that refuses to be written to."""
+    kept = np.array(array)
+    kept.setflags(write=False)
+    return kept
+
+
+class Frozen:
+    """Base of frozen dataclasses that hold arrays: what is copied or unpickled is frozen, too."""
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """The fields as they were, their arrays read-only again."""
+        for name, value in state.items():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+            object.__setattr__(self, name, value)
 
 
 def as_float(x: ArrayLike, name: str) -> FloatArray:
@@ -142,5 +172,5 @@ def check_type(value: object, kind: type | UnionType, name: str) -> None:
     allowed = getattr(kind, "__name__", str(kind))
     if isinstance(kind, type) and issubclass(kind, Enum):
         allowed = ", ".join(f"{kind.__name__}.{member.name}" for member in kind)
-    shown = type(value).__name__ if isinstance(value, np.ndarray) else repr(value)
-    raise TypeError(f"{name} is {shown}{hint}; allowed: {allowed}")
+    came = value.__name__ if isinstance(value, type) else shown(value)
+    raise TypeError(f"{name} is {came}{hint}; allowed: {allowed}")

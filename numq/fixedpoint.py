@@ -80,8 +80,9 @@ def quantize_multiplier(real_multiplier: ArrayLike) -> tuple[IntArray, IntArray]
     """
     real = as_float(real_multiplier, "real_multiplier").astype(np.float64)
     check_finite(real, "real_multiplier")
-    if (real < 0).any() or (real >= 2.0**30).any():
-        raise ValueError(f"real_multiplier is {real}; allowed is [0, 2^30)")
+    outside = (real < 0) | (real >= 2.0**30)
+    if outside.any():
+        raise ValueError(f"real_multiplier is {real[outside].flat[0]}; allowed is [0, 2^30)")
     fraction, exponent = np.frexp(real)
     m = round_values(np.ldexp(fraction, 31), Rounding.HALF_AWAY).astype(np.int64)
     carried = m == 2**31
@@ -110,10 +111,13 @@ def multiply_by_quantized_multiplier(
         rounding: how often and in which direction it rounds.
 
     Raises:
+        ValueError: a negative multiplier, a shift out of its range.
         OverflowError: an intermediate or the result leaves int32 (undefined in C).
     """
     check_type(rounding, MultiplierRounding, "rounding")
     value, m, s = as_int32(x, "x"), as_int32(multiplier, "multiplier"), as_int32(shift, "shift")
+    if m.size and m.min() < 0:
+        raise ValueError(f"multiplier is {m.min()}; allowed are integers from 0 on")
     if s.size and (s.min() < -31 or s.max() > 30):
         raise ValueError(f"shift reaches from {s.min()} to {s.max()}; allowed is -31 to 30")
     if rounding is MultiplierRounding.SINGLE:

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from numq.arguments import flag, integer
+from numq.arrays import check_type
+
 
 @dataclass(frozen=True)
 class IntFormat:
@@ -30,12 +33,14 @@ class IntFormat:
     narrow_range: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse widths that have no storage."""
-        fits = isinstance(self.bits, int) and (2 <= self.bits <= 16 or self.bits == 32)
-        if not fits or (self.bits == 32 and not self.signed):
+        """Refuse widths that have no storage; NumPy's integers and bools become Python's."""
+        object.__setattr__(self, "signed", flag(self.signed, "signed"))
+        object.__setattr__(self, "narrow_range", flag(self.narrow_range, "narrow_range"))
+        object.__setattr__(self, "bits", integer(self.bits, "bits"))
+        if not (2 <= self.bits <= 16 or (self.bits == 32 and self.signed)):
             kind = "signed" if self.signed else "unsigned"
             raise ValueError(
-                f"bits is {self.bits!r}, {kind}; allowed are the integers 2 to 16, and 32 signed"
+                f"bits is {self.bits}, {kind}; allowed are the integers 2 to 16, and 32 signed"
             )
 
     @property
@@ -110,6 +115,13 @@ class FloatFormat:
     exponent_bits: int
     mantissa_bits: int
     specials: Specials = Specials.IEEE
+
+    def __post_init__(self) -> None:
+        """Refuse fields that float64, in which all is decoded, could not hold."""
+        check_type(self.name, str, "name")
+        check_type(self.specials, Specials, "specials")
+        for field, least, most in (("exponent_bits", 2, 11), ("mantissa_bits", 1, 52)):
+            object.__setattr__(self, field, integer(getattr(self, field), field, least, most))
 
     @property
     def bits(self) -> int:

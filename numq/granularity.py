@@ -17,12 +17,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from operator import index
 from typing import TypeAlias
 
 import numpy as np
 
-from numq.arrays import Array, FloatArray, check_type
+from numq.arguments import integer, integers
+from numq.arrays import Array, FloatArray
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -70,7 +70,7 @@ class PerChannel(Granularity):
 
     def __post_init__(self) -> None:
         """Refuse what is no axis."""
-        check_type(self.axis, int, "axis")
+        object.__setattr__(self, "axis", integer(self.axis, "axis"))
 
     def block_shape(self, shape: Shape) -> Shape:
         """One along the axis, everything else whole."""
@@ -119,10 +119,8 @@ class PerGroup(Granularity):
 
     def __post_init__(self) -> None:
         """Refuse empty groups."""
-        check_type(self.axis, int, "axis")
-        check_type(self.size, int, "size")
-        if self.size < 1:
-            raise ValueError(f"size is {self.size}; a group has at least 1 element")
+        object.__setattr__(self, "axis", integer(self.axis, "axis"))
+        object.__setattr__(self, "size", integer(self.size, "size", 1))
 
     def block_shape(self, shape: Shape) -> Shape:
         """`size` along the axis, one elsewhere."""
@@ -147,9 +145,7 @@ class PerBlock(Granularity):
 
     def __post_init__(self) -> None:
         """Refuse empty blocks."""
-        object.__setattr__(self, "shape", tuple(index(n) for n in self.shape))
-        if any(n < 1 for n in self.shape):
-            raise ValueError(f"shape is {self.shape}; each extent of a block is at least 1")
+        object.__setattr__(self, "shape", integers(self.shape, "shape", 1))
 
     def block_shape(self, shape: Shape) -> Shape:
         """The given shape."""

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from numq import samples
-from numq.arrays import FloatArray, as_float, check_finite
+from numq.arguments import number
+from numq.arrays import FloatArray, as_float, check_finite, check_type
 from numq.granularity import Granularity, Shape, block_rows, param_shape
 from numq.samples import Samples
 from numq.scales import Affine, Target, scale_and_zero_point
@@ -33,11 +34,13 @@ class Observed:
     """The state of an observer.
 
     Attributes:
+        observer: the class of the observer that has seen the data, and alone can read this.
         granularity: how the data was cut into blocks.
         shape: shape of the scales, which all arrays seen must share.
         samples: what is remembered, a row for each block.
     """
 
+    observer: type[Observer]
     granularity: Granularity
     shape: Shape
     samples: Samples
@@ -53,13 +56,21 @@ class Observer(ABC):
             TypeError: `x` is not real numbers.
             ValueError: NaN or infinity (names the first), or the granularity does not fit.
         """
+        check_type(granularity, Granularity, "granularity")
         x = as_float(x, "x")
         check_finite(x, "x")
-        rows = block_rows(x, granularity)
-        return Observed(granularity, param_shape(granularity, x.shape), self._remember(rows))
+        kept = self._remember(block_rows(x, granularity))
+        return Observed(type(self), granularity, param_shape(granularity, x.shape), kept)
 
     def merge(self, a: Observed, b: Observed) -> Observed:
-        """The state after seeing both; `a` first, for an observer that minds the order."""
+        """The state after seeing both; `a` first, for an observer that minds the order.
+
+        Raises:
+            TypeError: what is no state.
+            ValueError: states of another kind of observer, or of different blocks.
+        """
+        self._check_state(a, "a")
+        self._check_state(b, "b")
         if (a.granularity, a.shape) != (b.granularity, b.shape):
             raise ValueError(
                 f"the states differ: {a.granularity} with scales of shape {a.shape} and "
@@ -69,7 +80,8 @@ class Observer(ABC):
             return a
         if not a.samples.counts.any():
             return b
-        return Observed(a.granularity, a.shape, self._join(a.samples, b.samples))
+        joined = self._join(a.samples, b.samples)
+        return Observed(type(self), a.granularity, a.shape, joined)
 
     def range(self, state: Observed, target: Target) -> tuple[FloatArray, FloatArray]:
         """Smallest and largest value to represent, each of the shape of the scales.
@@ -79,13 +91,24 @@ class Observer(ABC):
             target: what the range is for; an end that its clip fixes is the clip's.
 
         Raises:
-            ValueError: if nothing has been seen.
+            TypeError: what is no state, or no target.
+            ValueError: if nothing has been seen, or by another kind of observer.
         """
+        self._check_state(state, "state")
+        check_type(target, Target, "target")
         if not state.samples.counts.all():
             name = type(self).__name__
             raise ValueError(f"{name} has seen no values; observe at least one non-empty array")
         low, high = _clipped(*self._choose(state.samples, target), target)
         return low.reshape(state.shape), high.reshape(state.shape)
+
+    def _check_state(self, state: Observed, name: str) -> None:
+        check_type(state, Observed, name)
+        if state.observer is not type(self):
+            raise ValueError(
+                f"{name} is what a {state.observer.__name__} has seen; a {type(self).__name__} "
+                "remembers other things"
+            )
 
     @abstractmethod
     def _remember(self, rows: FloatArray) -> Samples:
@@ -150,8 +173,7 @@ class MovingAverageObserver(Observer):
 
     def __post_init__(self) -> None:
         """Refuse weights that are none."""
-        if not 0 < self.momentum <= 1:
-            raise ValueError(f"momentum is {self.momentum}; allowed is (0, 1]")
+        object.__setattr__(self, "momentum", number(self.momentum, "momentum", above=0, most=1))
 
     def _remember(self, rows: FloatArray) -> Samples:
         return _bounds(rows)
@@ -179,8 +201,7 @@ class PercentileObserver(Observer):
 
     def __post_init__(self) -> None:
         """Refuse shares that leave nothing."""
-        if not 50 < self.percent <= 100:
-            raise ValueError(f"percent is {self.percent}; allowed is (50, 100]")
+        object.__setattr__(self, "percent", number(self.percent, "percent", above=50, most=100))
 
     def _remember(self, rows: FloatArray) -> Samples:
         return samples.sample(rows)
@@ -260,5 +281,5 @@ def _squared_error(kept: Samples, lo: FloatArray, hi: FloatArray, target: Target
     np.clip(error, fmt.qmin - z, fmt.qmax - z, out=error)
     error *= s
     np.subtract(kept.values, error, out=error)
-    np.nan_to_num(error, copy=False)
+    error[np.isnan(kept.values)] = 0  # what a shorter block lacks
     return np.einsum("bn,bn,bn->b", error, error, kept.weights)

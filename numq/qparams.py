@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arrays import Array, FloatArray, as_float, as_int, check_finite, check_type
+from numq.arguments import flag
+from numq.arrays import Array, FloatArray, as_float, as_int, check_finite, check_type, frozen
 from numq.formats import IntFormat
 from numq.granularity import Granularity, PerTensor
 from numq.scales import (
@@ -66,6 +67,7 @@ class QParams:
         check_type(format, IntFormat, "format")
         check_type(granularity, Granularity, "granularity")
         check_type(scale_format, ScaleFormat, "scale_format")
+        signed_scale = flag(signed_scale, "signed_scale")
         scales = _checked_scale(scale, scale_format, signed_scale)
         zero_points = _checked_zero_point(zero_point, format, scales.shape)
         if granularity.scale_ndim not in (None, scales.ndim):
@@ -111,6 +113,11 @@ class QParams:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __reduce__(self) -> tuple[type[QParams], tuple[object, ...]]:
+        """What is copied or unpickled is checked and frozen as anything else."""
+        given = (self.scale, self.zero_point, self.format, self.granularity)
+        return QParams, (*given, self.scale_format, self.signed_scale)
+
     def __repr__(self) -> str:
         """One line: format, granularity, scales, zero points, range covered."""
         low, high = self.range
@@ -151,7 +158,7 @@ def _checked_scale(scale: ArrayLike, scale_format: ScaleFormat, signed: bool) ->
             )
     if scale_format is ScaleFormat.POWER_OF_TWO and (np.abs(np.frexp(given)[0]) != 0.5).any():
         raise ValueError(f"scale is {_span(given)}; POWER_OF_TWO allows powers of two only")
-    return _frozen(stored)
+    return frozen(stored)
 
 
 def _checked_zero_point(zero_point: ArrayLike, fmt: IntFormat, shape: tuple[int, ...]) -> Array:
@@ -160,13 +167,7 @@ def _checked_zero_point(zero_point: ArrayLike, fmt: IntFormat, shape: tuple[int,
         raise ValueError(f"zero_point has shape {given.shape}; the scale has {shape}")
     if given.size and (given.min() < fmt.qmin or given.max() > fmt.qmax):
         raise ValueError(f"zero_point is {_span(given)}; allowed is {fmt!r}")
-    return _frozen(np.broadcast_to(given, shape).astype(np.int32))
-
-
-def _frozen(array: Array) -> Array:
-    kept = np.array(array)
-    kept.setflags(write=False)
-    return kept
+    return frozen(np.broadcast_to(given, shape).astype(np.int32))
 
 
 def choose_qparams(

@@ -11,11 +11,10 @@ array([-1.  ,  0.  ,  0.55,  1.55], dtype=float32)
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, fields
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -46,10 +45,7 @@ _FIELD_TYPES = {
     "format": IntFormat,
     "granularity": Granularity,
     "observer": Observer,
-    "clip": tuple,
     "rule": QuantizeRule,
-    "scale_format": ScaleFormat,
-    "floor": ScaleFloor,
 }
 
 
@@ -81,16 +77,7 @@ class Quantizer(ABC):
         """Refuse fields of other types, and a clip that is not a range."""
         for name, kind in _FIELD_TYPES.items():
             check_type(getattr(self, name), kind, name)
-        _ = self.scheme  # checks the subclass's own choice
-        if len(self.clip) != 2:
-            raise ValueError(f"clip is {self.clip}; it has two ends, (lo, hi)")
-        lo, hi = self.clip
-        for end in (lo, hi):
-            check_type(end, int | float | np.floating | None, "clip")
-        if any(end is not None and not math.isfinite(end) for end in (lo, hi)):
-            raise ValueError(f"clip is {self.clip}; an end is a finite number or None")
-        if lo is not None and hi is not None and lo >= hi:
-            raise ValueError(f"clip is {self.clip}; the low end must be below the high end")
+        object.__setattr__(self, "clip", self.target.clip)  # checks what a target has
 
     def __repr__(self) -> str:
         """Format and granularity, then the fields that differ from their defaults."""
@@ -130,16 +117,22 @@ class Quantizer(ABC):
 
     def _by_rows(self, x: FloatArray) -> QTensor | None:
         """Each row by its own min and max in one pass, where all choices are the defaults."""
-        per_token = isinstance(self.granularity, PerToken)
-        default = (self.rule, self.observer) == (ONNX, MinMaxObserver())
-        usual = self.target in (Target(self.format), Target(self.format, Symmetric()))
-        if not (per_token and default and usual):
+        if not self._usual_rows:
             return None
         made = fast.quantize_rows(x, self.format, symmetric=isinstance(self.scheme, Symmetric))
         if made is None:
             return None
         codes, scale, zero_point = made
         return QTensor.trusted(codes, QParams(scale, zero_point, self.format, self.granularity))
+
+    @cached_property
+    def _usual_rows(self) -> bool:
+        """Whether each row is by itself and all other choices are the defaults."""
+        per_token = isinstance(self.granularity, PerToken)
+        default = (self.rule, self.observer) == (ONNX, MinMaxObserver())
+        return per_token and default and self.target in (
+            Target(self.format), Target(self.format, Symmetric())
+        )  # fmt: skip
 
     def fake_quantize(
         self,
@@ -184,7 +177,7 @@ class Quantizer(ABC):
         """The error that quantizing `x` makes, clipping included."""
         return error_report(x, self(x))
 
-    @property
+    @cached_property
     def target(self) -> Target:
         """What a range is wanted for, as observers ask for it."""
         return Target(self.format, self.scheme, self.scale_format, self.floor, self.clip)

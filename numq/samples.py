@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from numq.arrays import FloatArray, IntArray
+from numq.arrays import FloatArray, Frozen, IntArray
 
 EXACT_LIMIT = 4096  # blocks of up to this many values keep them all
 OCTAVES = 20
@@ -24,7 +24,7 @@ SIDE = OCTAVES * PER_OCTAVE  # bins on either side of the one for zero
 
 
 @dataclass(frozen=True)
-class Samples:
+class Samples(Frozen):
     """The values of B blocks, each value with a weight.
 
     Attributes:
@@ -41,6 +41,12 @@ class Samples:
     rmin: FloatArray
     rmax: FloatArray
     exponent: IntArray | None
+
+    def __post_init__(self) -> None:
+        """Freeze: states share what they were made from."""
+        for array in (self.values, self.weights, self.rmin, self.rmax, self.exponent):
+            if array is not None:
+                array.setflags(write=False)
 
     @property
     def counts(self) -> IntArray:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from numq.arguments import number, shown
 from numq.arrays import Array, FloatArray, IntArray, check_type
 from numq.formats import IntFormat
 from numq.rounding import Rounding, round_values
@@ -24,7 +25,9 @@ class ZeroPointRule(Enum):
     """How the affine zero point is rounded."""
 
     FROM_MIN = "qmin − round_half_even(min / s), clamped (ONNX, torch, ORT)"
-    NEAREST_END = "from the end with the smaller rounding error, half away (TFLite)"
+    NEAREST_END = (
+        "from the end with the smaller rounding error, half away; 0 for a range of zero (TFLite)"
+    )
 
 
 class SymmetricRange(Enum):
@@ -85,13 +88,29 @@ class ScaleFloor:
         minimum: the smallest scale that is left alone.
         replacement: what a smaller one becomes.
         all_zero: the scale of a range that is only zero.
+
+    Raises:
+        TypeError: what is no number.
+        ValueError: NaN, infinity, a negative number; 0 for `all_zero`, or for `replacement` where
+            `minimum` would let it in.
     """
 
     minimum: float
     replacement: float
     all_zero: float
 
+    def __post_init__(self) -> None:
+        """Refuse what could not stand for a scale."""
+        minimum = number(self.minimum, "minimum", least=0)
+        replacement = number(self.replacement, "replacement", least=0)
+        if minimum > 0:
+            number(self.replacement, "replacement", above=0)
+        all_zero = number(self.all_zero, "all_zero", above=0)
+        for name, value in zip(_FLOORS, (minimum, replacement, all_zero), strict=True):
+            object.__setattr__(self, name, value)
 
+
+_FLOORS = ("minimum", "replacement", "all_zero")
 _TINY = float(np.finfo(np.float32).tiny)  # 1.18e-38, the smallest normal float32
 _EPS = float(np.finfo(np.float32).eps)  # 1.19e-7
 
@@ -124,6 +143,10 @@ class Target:
         scale_format: what the scale is rounded to.
         floor: what zero and tiny scales become.
         clip: (lo, hi), an end of the range that is fixed, or None.
+
+    Raises:
+        TypeError: a field of another type.
+        ValueError: a clip whose ends are not finite numbers, the low one below the high one.
     """
 
     format: IntFormat
@@ -131,6 +154,27 @@ class Target:
     scale_format: ScaleFormat = ScaleFormat.FLOAT32
     floor: ScaleFloor = NUMQ_FLOOR
     clip: Clip = (None, None)
+
+    def __post_init__(self) -> None:
+        """Refuse fields of other types, and a clip that is not a range."""
+        check_type(self.format, IntFormat, "format")
+        check_type(self.scheme, Affine | Symmetric, "scheme")
+        check_type(self.scale_format, ScaleFormat, "scale_format")
+        check_type(self.floor, ScaleFloor, "floor")
+        object.__setattr__(self, "clip", _checked_clip(self.clip))
+
+
+def _checked_clip(clip: Clip) -> Clip:
+    check_type(clip, tuple, "clip")
+    if len(clip) != 2:
+        raise ValueError(f"clip is {shown(clip)}; it has two ends, (lo, hi)")
+    for end in clip:
+        if end is not None:
+            number(end, "clip")
+    lo, hi = (end.item() if isinstance(end, np.generic) else end for end in clip)
+    if lo is not None and hi is not None and lo >= hi:
+        raise ValueError(f"clip is {clip}; the low end must be below the high end")
+    return lo, hi
 
 
 def middle(fmt: IntFormat) -> int:
@@ -192,6 +236,7 @@ def _affine_zero_point(
         error_max = abs(fmt.qmax) + np.abs(hi / scale)
         from_min, from_max = fmt.qmin - lo / scale, fmt.qmax - hi / scale
         nearest = np.where(error_min < error_max, from_min, from_max)
+        nearest = np.where((lo == 0) & (hi == 0), 0, nearest)  # TFLite's own case
         zero_point = round_values(nearest, Rounding.HALF_AWAY)
     return np.clip(zero_point, fmt.qmin, fmt.qmax).astype(np.int32)
 

@@ -237,6 +237,19 @@ def test_mse_holds_the_end_that_a_clip_fixes(seed, clip):
         assert (low if clip[1] is None else high) == next(c for c in clip if c is not None)
 
 
+@pytest.mark.parametrize("kind", [AffineQuantizer, SymmetricQuantizer])
+def test_what_a_ragged_block_lacks_has_no_error(kind):
+    """Rows of 7 in groups of 4: the second group has three values, and gets its own best range."""
+    x = np.random.default_rng(7).standard_t(2, size=(6, 7))
+    ragged = kind(INT4, PerGroup(1, 4), observer=MSEObserver()).qparams(x)
+    for column, part in ((0, x[:, :4]), (1, x[:, 4:])):
+        alone = kind(INT4, PerChannel(0), observer=MSEObserver()).qparams(part)
+        assert ragged.scale[:, column].tolist() == alone.scale.tolist()
+        assert ragged.zero_point[:, column].tolist() == alone.zero_point.tolist()
+    plain = kind(INT4, PerGroup(1, 4)).qparams(x)
+    assert (ragged.scale < plain.scale).any(axis=0).all()  # either group has clipped somewhere
+
+
 def test_mse_never_loses_to_min_max():
     x = np.random.default_rng(5).normal(size=(16, 40)).astype(np.float32)
     for kind in (AffineQuantizer, SymmetricQuantizer):
@@ -284,10 +297,10 @@ def test_states_of_different_blocks_do_not_merge():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PercentileObserver(50.0), r"percent is 50.0; allowed is \(50, 100\]"),
+        (lambda: PercentileObserver(50.0), "percent is 50.0; .* above 50 and up to 100"),
         (lambda: PercentileObserver(101.0), "percent is 101.0"),
         (lambda: PercentileObserver(math.nan), "percent is nan"),
-        (lambda: MovingAverageObserver(0.0), r"momentum is 0.0; allowed is \(0, 1\]"),
+        (lambda: MovingAverageObserver(0.0), "momentum is 0.0; .* above 0 and up to 1"),
         (lambda: MovingAverageObserver(1.5), "momentum is 1.5"),
     ],
 )

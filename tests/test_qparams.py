@@ -154,6 +154,15 @@ def test_tflite_zero_point_comes_from_the_better_end():
     assert (int(tied.zero_point), int(even.zero_point)) == (1, 0)
 
 
+@pytest.mark.parametrize(("fmt", "zero_point"), [(INT8, 0), (UINT8, 0), (INT8.narrow(), 0)])
+def test_tflites_zero_point_of_a_range_of_zero_is_zero(fmt, zero_point):
+    scheme = Affine(ZeroPointRule.NEAREST_END)
+    assert choose_qparams(0.0, 0.0, fmt, scheme=scheme).zero_point == zero_point
+    per_row = choose_qparams([0, -1.0], [0, 0], fmt, scheme=scheme, granularity=PerChannel(0))
+    assert per_row.zero_point.tolist() == [zero_point, fmt.qmax]
+    assert choose_qparams(0.0, 0.0, fmt).zero_point == fmt.qmin
+
+
 @pytest.mark.parametrize(
     ("floor", "zero", "tiny"),
     [

@@ -171,7 +171,7 @@ def test_report_reads_well():
         ([1.0, np.nan], ValueError, r"x\[1\] is nan"),
         (np.float32([[1, np.inf]]), ValueError, r"x\[0, 1\] is inf"),
         (np.array(np.nan), ValueError, "x must be finite: x is nan"),
-        (None, TypeError, "x is a NoneType; allowed are arrays"),
+        (None, TypeError, "x is None; allowed are arrays"),
     ],
 )
 def test_bad_input_is_named(kind, x, error, message):

@@ -1,11 +1,18 @@
 """Fixed-point arithmetic and requantization against the oracle and against LiteRT's kernels."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from numq.arithmetic.requantize import Requantization, prepare_requantizer, requantize
+from numq.arithmetic.requantize import (
+    Requantization,
+    Requantizer,
+    prepare_requantizer,
+    requantize,
+)
 from numq.fixedpoint import (
     MultiplierRounding,
     multiply_by_quantized_multiplier,
@@ -14,9 +21,10 @@ from numq.fixedpoint import (
     rounding_shift_right,
     saturating_rounding_doubling_high_mul,
 )
-from numq.formats import INT8, INT16, UINT8
+from numq.formats import INT4, INT8, INT16, INT32, UINT8
 from numq.granularity import PerChannel
 from numq.qparams import QParams
+from numq.scales import ScaleFormat
 from numq.verify import oracle
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
@@ -65,6 +73,10 @@ def test_quantize_multiplier_equals_the_oracle(real):
         (0.0, 0, 0),
         (2.0**-32, 2**30, -31),
         (2.0**-33, 0, 0),
+        (0.5 + 2.0**-32, 2**30 + 1, 0),  # a tie: to the larger, which is odd
+        (0.5 + 3 * 2.0**-32, 2**30 + 2, 0),
+        (1 + 2.0**-31, 2**30 + 1, 1),
+        (2.0**29 * (1 + 2.0**-31), 2**30 + 1, 30),
     ],
 )
 def test_quantize_multiplier_by_hand(real, m, shift):
@@ -98,7 +110,8 @@ def test_leaving_int32_is_an_error(rounding):
         (lambda: rounding_divide_by_pot(1, -1), ValueError, "allowed is 0…31"),
         (lambda: rounding_divide_by_pot(1.0, 1), TypeError, "x has dtype float64"),
         (lambda: multiply_by_quantized_multiplier(1, 1, 31), ValueError, "allowed is -31 to 30"),
-        (lambda: quantize_multiplier(-1.0), ValueError, "real_multiplier is -1.0"),
+        (lambda: multiply_by_quantized_multiplier(1, -1, 0), ValueError, "multiplier is -1"),
+        (lambda: quantize_multiplier([0.5, -1.0]), ValueError, "real_multiplier is -1.0"),
         (lambda: quantize_multiplier(2.0**30), ValueError, "allowed is"),
         (lambda: quantize_multiplier(np.nan), ValueError, "real_multiplier must be finite"),
     ],
@@ -213,3 +226,147 @@ def test_bad_requantization_arguments_are_named():
     ready = prepare_requantizer(0.5, 1.0, QParams(1.0, 0, INT8))
     with pytest.raises(TypeError, match="acc has dtype float64"):
         requantize([0.5], ready)
+
+
+# The ends: multipliers from 2^-33 to 2^30, accumulators at the ends of int32, and ties.
+
+END_SCALES = st.integers(-15, 14).map(lambda e: 2.0**e) | st.floats(2.0**-15, 2.0**14, width=32)
+
+
+@st.composite
+def at_the_ends(draw):
+    """(s_x, s_w, s_y) and accumulators that lie on the ties of their quotient, or at the ends."""
+    scales = tuple(float(np.float32(draw(END_SCALES))) for _ in range(3))
+    exact = Fraction(scales[0]) * Fraction(scales[1]) / Fraction(scales[2])
+    assume(exact < 2**30 * (1 - Fraction(1, 2**32)))
+    steps = draw(st.lists(st.integers(-300, 300), min_size=1, max_size=8))
+    near = [int((k + Fraction(1, 2)) / exact) + draw(st.integers(-1, 1)) for k in steps]
+    held = [min(max(v, INT32_MIN), INT32_MAX) for v in near]
+    return scales, [*held, INT32_MIN, INT32_MIN + 1, -1, 0, 1, INT32_MAX]
+
+
+@pytest.mark.parametrize("how", Requantization)
+@settings(max_examples=60)
+@given(
+    case=at_the_ends(),
+    fmt=st.sampled_from([INT8, UINT8, INT16, INT4.narrow()]),
+    relu=st.booleans(),
+    data=st.data(),
+)
+def test_every_rule_is_the_oracles_at_the_ends(how, case, fmt, relu, data):
+    (s_x, s_w, s_y), acc = case
+    zero_point = data.draw(st.integers(fmt.qmin, fmt.qmax))
+    clamps = (max(zero_point, fmt.qmin) if relu else fmt.qmin, fmt.qmax)
+    r = prepare_requantizer(s_x, s_w, QParams(s_y, zero_point, fmt), how, relu=relu)
+    wanted = [oracle.requantize_by(how, a, (s_x, s_w, s_y), zero_point, clamps) for a in acc]
+    assert requantize(acc, r).tolist() == wanted
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("numq.arithmetic.requantize.uses_kernels", lambda: False)
+        assert requantize(acc, r).tolist() == wanted
+
+
+@pytest.mark.parametrize("how", Requantization)
+@pytest.mark.parametrize("exponent", [-200, -100, -34, -33, -32, -31, -30, 0, 15, 28, 29])
+def test_powers_of_two_are_exact_to_the_ends_of_int32(how, exponent):
+    """Half a step off at most, and half of that again where a rule rounds twice."""
+    s_x, s_w = 2.0 ** (exponent // 2), 2.0 ** (exponent - exponent // 2)
+    r = prepare_requantizer(s_x, s_w, QParams(1.0, -5, INT16), how)
+    for acc in (INT32_MIN, INT32_MIN + 1, -3, -1, 0, 1, 3, INT32_MAX):
+        wanted = oracle.requantize_by(how, acc, (s_x, s_w, 1.0), -5, (-(2**15), 2**15 - 1))
+        exact = min(max(Fraction(acc) * Fraction(2) ** exponent - 5, -(2**15)), 2**15 - 1)
+        assert requantize([acc], r)[0] == wanted
+        assert abs(wanted - exact) <= Fraction(3, 4)
+
+
+def test_what_float32_cannot_hold_is_refused_by_name():
+    out, big = QParams(1e-30, 0, INT8), Requantization.F32_EVEN
+    for how in Requantization:
+        with pytest.raises(ValueError, match=r"the scale of out is 1e\+30; allowed is less than 2"):
+            prepare_requantizer(1.0, 1.0, out, how)
+        with pytest.raises(ValueError, match=r"x_scale is 1e-44, which float32 holds only as 9.8"):
+            prepare_requantizer(1e-44, 1.0, out, how)
+        with pytest.raises(ValueError, match="w_scale is 1e-50, which float32 holds only as 0"):
+            prepare_requantizer(1.0, [1e-50], out, how)
+        with pytest.raises(ValueError, match=r"w_scale is 1e\+39, which float32 holds only as inf"):
+            prepare_requantizer(1.0, 1e39, out, how)
+        with pytest.raises(ValueError, match=r"w_scale has shape \(1, 2\); allowed are \(\)"):
+            prepare_requantizer(1.0, [[1.0, 1.0]], out, how)
+        with pytest.raises(TypeError, match="relu is 1; allowed are True and False"):
+            prepare_requantizer(1.0, 1.0, out, how, relu=1)
+    double = QParams(1e-60, 0, INT8, scale_format=ScaleFormat.FLOAT64)
+    with pytest.raises(ValueError, match="the scale of out is 1e-60, which float32 holds only"):
+        prepare_requantizer(1.0, 1.0, double)
+    # 2^-70·2^-70 is no normal float32; the quotient 2^-20 is exact, but F32_EVEN never sees it.
+    small = QParams(2.0**-120, 0, INT8)
+    with pytest.raises(ValueError, match=r"x_scale · w_scale is 7.17.*e-43, which F32_EVEN holds"):
+        prepare_requantizer(2.0**-70, 2.0**-70, small, big)
+    fixed = prepare_requantizer(2.0**-70, 2.0**-70, small)
+    assert requantize([3 * 2**20], fixed).tolist() == [3]
+    with pytest.raises(ValueError, match=r"x_scale · w_scale is 2.17781e.40, which F32_EVEN holds"):
+        prepare_requantizer(2.0**67, 2.0**67, QParams(2.0**120, 0, INT8), big)
+
+
+READY = {
+    "how": Requantization.FIXED_SINGLE_UP,
+    "multiplier": np.int32(2**30),
+    "shift": np.int32(0),
+    "zero_point": 0,
+    "qmin": -128,
+    "qmax": 127,
+    "format": INT8,
+}
+F32 = Requantization.F32_EVEN
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"how": "F32_EVEN"}, TypeError, "how is 'F32_EVEN'; allowed: Requantization.F32_EVEN"),
+        ({"format": "int8"}, TypeError, "format is 'int8'"),
+        ({"format": INT32}, ValueError, "format is int32; requantization goes to 16 bits"),
+        ({"shift": np.int32(40)}, ValueError, "shift reaches from 40 to 40; allowed is -31 to 30"),
+        ({"shift": np.int32(-40)}, ValueError, "shift reaches from -40"),
+        ({"shift": np.int32(31)}, ValueError, "shift reaches from 31"),
+        ({"shift": np.int32(-32)}, ValueError, "shift reaches from -32"),
+        ({"shift": np.float32(0)}, TypeError, "shift has dtype float32"),
+        ({"shift": np.int32([0])}, ValueError, r"shift has shape \(1,\), multiplier \(\)"),
+        ({"multiplier": np.int32(2**30 - 1)}, ValueError, "multiplier is 1073741823; allowed: 0 a"),
+        ({"multiplier": np.int32(-1)}, ValueError, "multiplier is -1"),
+        ({"multiplier": 2**30}, TypeError, "multiplier is 1073741824"),
+        ({"multiplier": np.float32(0.5)}, TypeError, "multiplier has dtype float32; FIXED_SINGLE"),
+        ({"multiplier": np.float64(0.5), "how": F32}, TypeError, "float64; F32_EVEN has float32"),
+        ({"multiplier": np.float32(np.inf), "how": F32}, ValueError, "multiplier is inf; allowed"),
+        ({"multiplier": np.float32([1, np.nan]), "how": F32}, ValueError, "multiplier is nan"),
+        ({"multiplier": np.float32(-1), "how": F32}, ValueError, "multiplier is -1.0"),
+        ({"multiplier": np.float32(1), "how": F32, "shift": np.int32(1)}, ValueError,
+         "allowed is 0 to 0"),
+        ({"multiplier": np.full((1, 1), 2**30, np.int32)}, ValueError, r"shape \(1, 1\)"),
+        ({"zero_point": 128}, ValueError, "zero_point is 128; allowed are integers from -128"),
+        ({"zero_point": 1.9}, TypeError, "zero_point is 1.9"),
+        ({"zero_point": True}, TypeError, "zero_point is True"),
+        ({"qmin": 3, "qmax": 2}, ValueError, "qmin is 3, qmax 2; qmin must not exceed qmax"),
+        ({"qmax": 128}, ValueError, "qmax is 128"),
+        ({"qmin": -129}, ValueError, "qmin is -129"),
+    ],
+)  # fmt: skip
+def test_a_requantizer_made_by_hand_is_checked(changed, error, message):
+    with pytest.raises(error, match=message):
+        Requantizer(**READY | changed)
+
+
+def test_a_requantizer_made_by_hand_runs_and_is_frozen():
+    for shift, acc, wanted in ((30, 1, 127), (-31, INT32_MAX, 0), (-31, INT32_MIN, 0), (1, 3, 3)):
+        r = Requantizer(**READY | {"shift": np.int32(shift), "zero_point": np.int64(0)})
+        assert requantize([acc], r).tolist() == [wanted]
+        assert type(r.zero_point) is int
+    assert repr(r) == (
+        "Requantizer(FIXED_SINGLE_UP, multiplier 1, int8, zero_point 0, clamped to [-128, 127])"
+    )
+    both = prepare_requantizer(1.0, [0.5, 0.25], QParams(1.0, 0, INT8), F32)
+    assert "multiplier (2,) in 0.25…0.5" in repr(both)
+    # 2^128 − 2^104 times an accumulator leaves float32 and is beyond every code.
+    huge = np.float32(np.finfo(np.float32).max)
+    r = Requantizer(F32, huge, np.int32(0), 0, -128, 127, INT8)
+    assert requantize([2, -2, 0], r).tolist() == [127, -128, 0]
+    with pytest.raises(TypeError, match="requantizer is 'r'"):
+        requantize([1], "r")

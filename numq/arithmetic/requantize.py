@@ -12,7 +12,17 @@ from enum import Enum
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arrays import Array, FloatArray, IntArray, as_float, check_finite, check_type
+from numq.arguments import flag, integer
+from numq.arrays import (
+    Array,
+    FloatArray,
+    Frozen,
+    IntArray,
+    as_float,
+    check_finite,
+    check_type,
+    frozen,
+)
 from numq.fixedpoint import (
     INT32_MAX,
     INT32_MIN,
@@ -55,18 +65,22 @@ _KERNEL_RULES = {
 
 
 @dataclass(frozen=True, eq=False)
-class Requantizer:
+class Requantizer(Frozen):
     """What is prepared offline for one layer.
 
     Attributes:
         how: the arithmetic.
-        multiplier: per output channel or scalar: float32 (F32_EVEN), float64 (F64_AWAY), or the
-            int32 Q31 multiplier.
-        shift: int32 beside a Q31 multiplier, 0 otherwise.
+        multiplier: per output channel or scalar, not negative: float32 (F32_EVEN), float64
+            (F64_AWAY), or the int32 Q31 multiplier, 0 or in [2^30, 2^31).
+        shift: int32 beside a Q31 multiplier, −31 to 30, of its shape; 0 otherwise.
         zero_point: of the output.
         qmin: lower clamp; a fused ReLU raises it to the zero point.
         qmax: upper clamp.
-        format: codes of the output.
+        format: codes of the output, 16 bits or fewer.
+
+    Raises:
+        TypeError: a field of another type, a multiplier of another dtype than `how` has.
+        ValueError: any of the rules above, or clamps that cross or leave the format.
     """
 
     how: Requantization
@@ -76,6 +90,72 @@ class Requantizer:
     qmin: int
     qmax: int
     format: IntFormat
+
+    def __post_init__(self) -> None:
+        """Check what the run-time half takes for granted, then freeze."""
+        check_type(self.how, Requantization, "how")
+        check_type(self.format, IntFormat, "format")
+        if self.format.bits > 16:
+            raise ValueError(
+                f"format is {self.format.name}; requantization goes to 16 bits or fewer"
+            )
+        low, high = self.format.qmin, self.format.qmax
+        for name in ("zero_point", "qmin", "qmax"):
+            object.__setattr__(self, name, integer(getattr(self, name), name, low, high))
+        if self.qmin > self.qmax:
+            raise ValueError(f"qmin is {self.qmin}, qmax {self.qmax}; qmin must not exceed qmax")
+        multiplier = _checked_multiplier(self.multiplier, self.how)
+        object.__setattr__(self, "multiplier", frozen(multiplier))
+        object.__setattr__(self, "shift", frozen(_checked_shift(self.shift, self)))
+
+    def __repr__(self) -> str:
+        """One line: the arithmetic, the factors, the codes."""
+        factors = np.ldexp(self.multiplier.astype(np.float64), self.shift - 31 * self._fixed)
+        span = f"{factors.min(initial=np.inf):.4g}…{factors.max(initial=0):.4g}"
+        shown = f"{float(factors):.6g}" if not factors.ndim else f"{factors.shape} in {span}"
+        return (
+            f"Requantizer({self.how.name}, multiplier {shown}, {self.format.name}, "
+            f"zero_point {self.zero_point}, clamped to [{self.qmin}, {self.qmax}])"
+        )
+
+    @property
+    def _fixed(self) -> bool:
+        return self.how in _FIXED
+
+
+_DTYPES = {Requantization.F32_EVEN: np.float32, Requantization.F64_AWAY: np.float64}
+
+
+def _checked_multiplier(given: Array, how: Requantization) -> Array:
+    """The multiplier as `how` has it; names the first value that it cannot be."""
+    dtype = np.dtype(_DTYPES.get(how, np.int32))
+    check_type(given, np.ndarray | np.generic, "multiplier")
+    multiplier = np.asarray(given)
+    if multiplier.dtype != dtype:
+        raise TypeError(f"multiplier has dtype {multiplier.dtype}; {how.name} has {dtype}")
+    if multiplier.ndim > 1:
+        raise ValueError(f"multiplier has shape {multiplier.shape}; allowed are () and (N,)")
+    if how in _FIXED:
+        good = (multiplier == 0) | (multiplier >= 2**30)
+    else:
+        good = np.isfinite(multiplier) & (multiplier >= 0)
+    if not good.all():
+        allowed = "0 and [2^30, 2^31)" if how in _FIXED else "finite numbers from 0 on"
+        raise ValueError(f"multiplier is {multiplier[~good].flat[0]}; allowed: {allowed}")
+    return multiplier
+
+
+def _checked_shift(given: IntArray, r: Requantizer) -> IntArray:
+    shift, low, high = as_int32(given, "shift"), -31, 30
+    if r.how not in _FIXED:
+        low = high = 0
+    elif shift.shape != r.multiplier.shape:
+        raise ValueError(f"shift has shape {shift.shape}, multiplier {r.multiplier.shape}")
+    if shift.size and (shift.min() < low or shift.max() > high):
+        raise ValueError(
+            f"shift reaches from {shift.min()} to {shift.max()}; allowed is {low} to {high}"
+        )
+    return shift.astype(np.int32)
 
 
 def prepare_requantizer(
@@ -88,45 +168,85 @@ def prepare_requantizer(
 ) -> Requantizer:
     """The offline half.
 
-    The multiplier is `float32(float32(s_x·s_w) / s_y)` for F32_EVEN and the float64 quotient of
-    the float32 scales otherwise, as the named backends compute it.
+    The multiplier M is `float32(float32(s_x·s_w) / s_y)` for F32_EVEN and the float64 quotient of
+    the float32 scales otherwise, as the named backends compute it. Below 2^−33 no accumulator
+    reaches ½, and M is 0.
 
     Args:
         x_scale: scale of the input, a positive scalar.
         w_scale: scale of the weight, a scalar or (N,) per output channel.
-        out: parameters of the output, per tensor.
+        out: parameters of the output, per tensor, 16 bits or fewer.
         how: the arithmetic.
         relu: clamp at the zero point, which is what ReLU becomes.
+
+    Raises:
+        ValueError: scales of another shape, that are not positive, that float32 does not hold to
+            24 bits, or whose product or quotient it does not (F32_EVEN); M of 2^30 or more.
     """
     check_type(out, QParams, "out")
     check_type(how, Requantization, "how")
+    relu = flag(relu, "relu")
     s_x, s_w = _scale32(x_scale, "x_scale"), _scale32(w_scale, "w_scale")
     if s_x.ndim:
         raise ValueError(f"x_scale has shape {s_x.shape}; the input is per tensor")
+    if s_w.ndim > 1:
+        raise ValueError(f"w_scale has shape {s_w.shape}; allowed are () and (N,)")
     if out.scale.ndim:
         raise ValueError(f"out has scales of shape {out.scale.shape}; the output is per tensor")
     if out.format.bits > 16:
         raise ValueError(f"out is {out.format.name}; requantization goes to 16 bits or fewer")
-    multiplier: Array
-    shift: Array = np.zeros((), np.int32)
-    if how is Requantization.F32_EVEN:
-        multiplier = np.asarray((s_x * s_w) / out.scale.astype(np.float32))
-    else:
-        double = s_x.astype(np.float64) * s_w.astype(np.float64)
-        multiplier = np.asarray(double / out.scale.astype(np.float64))
-    if how in _FIXED:
-        multiplier, shift = quantize_multiplier(multiplier)
+    multiplier, shift = _factors(s_x, s_w, _scale32(out.scale, "the scale of out"), how)
     zero_point = int(out.zero_point)
     qmin = max(out.format.qmin, zero_point) if relu else out.format.qmin
     return Requantizer(how, multiplier, shift, zero_point, qmin, out.format.qmax, out.format)
 
 
+def _factors(
+    s_x: FloatArray, s_w: FloatArray, s_y: FloatArray, how: Requantization
+) -> tuple[Array, IntArray]:
+    """Multiplier and shift, in the arithmetic of `how`."""
+    with np.errstate(all="raise"):  # the product of two float32 is exact and normal in float64
+        double = np.asarray(s_x.astype(np.float64) * s_w / s_y.astype(np.float64))
+    if (double >= 2.0**30).any():
+        raise ValueError(
+            f"x_scale · w_scale / the scale of out is {double.max():g}; allowed is less than 2^30"
+        )
+    vanishing = double < 2.0**-33
+    zero: IntArray = np.zeros((), np.int32)
+    if how is Requantization.F32_EVEN:
+        return np.where(vanishing, np.float32(0), _quotient32(s_x, s_w, s_y, vanishing)), zero
+    double = np.where(vanishing, 0.0, double)
+    return quantize_multiplier(double) if how in _FIXED else (double, zero)
+
+
+def _quotient32(s_x: FloatArray, s_w: FloatArray, s_y: FloatArray, unused: Array) -> FloatArray:
+    """`float32(float32(s_x·s_w) / s_y)`, refused where the product is no normal number."""
+    with np.errstate(over="ignore", under="ignore"):
+        product = np.asarray(s_x * s_w)
+        quotient = np.asarray(product / s_y)
+    info = np.finfo(np.float32)
+    wrong = ~unused & ~((product >= info.tiny) & (product <= info.max))
+    if wrong.any():
+        exact = (s_x.astype(np.float64) * s_w)[wrong].flat[0]
+        raise ValueError(
+            f"x_scale · w_scale is {exact:g}, which F32_EVEN holds only as {product[wrong].flat[0]}"
+            f" in float32; allowed is {info.tiny:g} to {info.max:g}, or another Requantization"
+        )
+    return quotient
+
+
 def _scale32(scale: ArrayLike, name: str) -> FloatArray:
-    """The scale as backends store it, float32; finite and positive."""
-    stored = as_float(scale, name).astype(np.float32)
-    check_finite(stored, name)
-    if (stored <= 0).any():
-        raise ValueError(f"{name} is {stored.min()}; allowed are positive numbers")
+    """The scale as backends store it, float32; finite, positive, and not rounded to fewer bits."""
+    given = as_float(scale, name)
+    check_finite(given, name)
+    with np.errstate(over="ignore", under="ignore"):
+        stored = given.astype(np.float32)
+    if (given <= 0).any():
+        raise ValueError(f"{name} is {given.min()}; allowed are positive numbers")
+    lost = np.abs(stored / given.astype(np.float64) - 1) > 2.0**-24
+    if lost.any():
+        bad = given[lost].flat[0]
+        raise ValueError(f"{name} is {bad:g}, which float32 holds only as {stored[lost].flat[0]:g}")
     return stored
 
 
@@ -172,5 +292,8 @@ def _scale_down(acc: IntArray, r: Requantizer) -> Array:
         held = np.clip(acc, INT32_MIN >> left, INT32_MAX >> left)
         return multiply_by_quantized_multiplier(held, r.multiplier, r.shift, _FIXED[r.how])
     if r.how is Requantization.F32_EVEN:
-        return round_values(acc.astype(np.float32) * r.multiplier, Rounding.HALF_EVEN)
-    return round_values(acc.astype(np.float64) * r.multiplier, Rounding.HALF_AWAY)
+        with np.errstate(over="ignore", under="ignore"):  # ±inf is clamped, a subnormal is 0
+            scaled = acc.astype(np.float32) * r.multiplier
+        return round_values(scaled, Rounding.HALF_EVEN)
+    with np.errstate(over="ignore", under="ignore"):
+        return round_values(acc.astype(np.float64) * r.multiplier, Rounding.HALF_AWAY)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from random import Random
 
+from numq.arithmetic.requantize import Requantization
 from numq.formats import FLOAT32, FLOAT64, FloatFormat, IntFormat
 from numq.rounding import Overflow, Rounding
 from numq.rules import NonFinite, QuantizeRule, ScaleOp, ZeroPointOrder
@@ -209,3 +210,61 @@ def requantize(acc: int, multiplier: float, zero_point: int, fmt: IntFormat) -> 
     """`clamp(round_half_even(acc · multiplier) + zero_point)`, the arbiter."""
     exact = Fraction(acc) * Fraction(multiplier)
     return clamp(round_fraction(exact, Rounding.HALF_EVEN) + zero_point, fmt)
+
+
+def requantize_by(
+    how: Requantization,
+    acc: int,
+    scales: tuple[float, float, float],
+    zero_point: int,
+    clamps: tuple[int, int],
+) -> int:
+    """The code of an accumulator by a named arithmetic; scales are those of x, w and the output."""
+    s_x, s_w, s_y = map(Fraction, scales)
+    exact = s_x * s_w / s_y
+    if how is Requantization.F32_EVEN:
+        product = nearest_float(s_x * s_w)
+        assert isinstance(product, Fraction), "x_scale · w_scale overflows"
+        steps = _times(nearest_float(Fraction(acc)), nearest_float(product / s_y), FLOAT32)
+        whole = _round_or_end(steps, Rounding.HALF_EVEN)
+    elif how is Requantization.F64_AWAY:
+        multiplier = nearest_float(nearest_double(s_x * s_w) / s_y, FLOAT64)
+        whole = _round_or_end(_times(Fraction(acc), multiplier, FLOAT64), Rounding.HALF_AWAY)
+    else:
+        whole = scale_by_fixed_point(acc, *quantize_multiplier(float(exact)), how)
+    return min(max(whole + zero_point, clamps[0]), clamps[1])
+
+
+def scale_by_fixed_point(acc: int, multiplier: int, shift: int, how: Requantization) -> int:
+    """`acc · multiplier · 2^(shift − 31)` by one of the three integer rules.
+
+    A left shift that leaves int32 saturates.
+    """
+    left, right = max(shift, 0), max(-shift, 0)
+    held = min(max(acc, -(2**31) // 2**left), (2**31 - 1) // 2**left)
+    if how is Requantization.FIXED_SINGLE_UP:
+        return multiply_single(held, multiplier, shift)
+    high = saturating_rounding_doubling_high_mul(held * 2**left, multiplier)
+    if how is Requantization.GEMMLOWP_DOUBLE:
+        return rounding_divide_by_pot(high, right)
+    return rounding_shift_right(high, right)
+
+
+def nearest_double(v: Fraction) -> Fraction:
+    """`v` rounded to float64, which it must fit."""
+    rounded = nearest_float(v, FLOAT64)
+    assert isinstance(rounded, Fraction)
+    return rounded
+
+
+def _times(a: Fraction | float, b: Fraction | float, precision: FloatFormat) -> Fraction | float:
+    assert isinstance(a, Fraction)
+    assert isinstance(b, Fraction)
+    return nearest_float(a * b, precision)
+
+
+def _round_or_end(v: Fraction | float, rounding: Rounding) -> int:
+    """An integer; for an infinity one that is beyond every code."""
+    if isinstance(v, Fraction):
+        return round_fraction(v, rounding)
+    return 2**200 if v > 0 else -(2**200)
