@@ -27,7 +27,7 @@ from numq.autograd.elementwise import (
     tanh,
     where,
 )
-from numq.autograd.gradcheck import GradientError, gradcheck
+from numq.autograd.gradcheck import gradcheck
 from numq.autograd.indexing import gather, index
 from numq.autograd.normalization import batch_norm, batch_norm_train, layer_norm
 from numq.autograd.pooling import avg_pool2d, global_avg_pool2d, max_pool2d
@@ -44,7 +44,16 @@ from numq.autograd.shaping import (
     unsqueeze,
 )
 from numq.autograd.softmax import cross_entropy, log_softmax, mse_loss, softmax
-from numq.autograd.tensor import Operand, Tensor, as_tensor, no_grad, parameter, record, tracing
+from numq.autograd.tensor import (
+    GradientError,
+    Operand,
+    Tensor,
+    as_tensor,
+    no_grad,
+    parameter,
+    record,
+    tracing,
+)
 
 __all__ = [
     "GeluForm",

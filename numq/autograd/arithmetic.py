@@ -4,6 +4,9 @@ Gradients are written for `g`, the gradient of the loss with respect to the outp
 broadcast as in NumPy; a Python number takes the dtype of the tensor beside it. Poles and undefined
 values (1/0, log 0, 0/0) give ±inf or NaN silently, as in torch; a sum or product that overflows
 keeps NumPy's warning.
+
+Integers and bools are exact in int64 or refused (see `operands`), except in products of matrices,
+which are for real numbers: there one operand at least is of floats.
 """
 
 from __future__ import annotations
@@ -12,23 +15,33 @@ import math
 
 import numpy as np
 
-from numq.arrays import Array, FloatArray, check_type
-from numq.autograd.broadcasting import check_broadcast, total, unbroadcast
+from numq.arguments import is_number, shown
+from numq.arrays import FloatArray
+from numq.autograd.broadcasting import total, unbroadcast
+from numq.autograd.operands import check_alike, exactly, factors, pair, silent
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
-
-silent = np.errstate(all="ignore")  #: decorates functions that have poles
 
 
 def add(a: Operand, b: Operand) -> Tensor:
     """`a + b`; ONNX Add."""
     a, b = pair(a, b)
-    return record("Add", (a, b), a.data + b.data, lambda g: (unbroadcast(g, a), unbroadcast(g, b)))
+    return record(
+        "Add",
+        (a, b),
+        exactly(np.add, a.data, b.data),
+        lambda g: (unbroadcast(g, a), unbroadcast(g, b)),
+    )
 
 
 def sub(a: Operand, b: Operand) -> Tensor:
     """`a − b`; ONNX Sub."""
     a, b = pair(a, b)
-    return record("Sub", (a, b), a.data - b.data, lambda g: (unbroadcast(g, a), unbroadcast(-g, b)))
+    return record(
+        "Sub",
+        (a, b),
+        exactly(np.subtract, a.data, b.data),
+        lambda g: (unbroadcast(g, a), unbroadcast(-g, b)),
+    )
 
 
 def mul(a: Operand, b: Operand) -> Tensor:
@@ -39,7 +52,7 @@ def mul(a: Operand, b: Operand) -> Tensor:
         to_a = unbroadcast(g * b.data, a) if a.requires_grad else None
         return to_a, unbroadcast(g * a.data, b) if b.requires_grad else None
 
-    return record("Mul", (a, b), a.data * b.data, backward)
+    return record("Mul", (a, b), exactly(np.multiply, a.data, b.data), backward)
 
 
 @silent
@@ -61,8 +74,8 @@ def div(a: Operand, b: Operand) -> Tensor:
 
 def neg(a: Operand) -> Tensor:
     """`−a`; ONNX Neg."""
-    a = as_tensor(a)
-    return record("Neg", (a,), -a.data, lambda g: (-g,))
+    a = as_tensor(a, name="a")
+    return record("Neg", (a,), exactly(np.negative, a.data), lambda g: (-g,))
 
 
 @silent
@@ -73,27 +86,33 @@ def power(a: Operand, exponent: float) -> Tensor:
 
     Raises:
         TypeError: an exponent that is no number.
+        ValueError: a negative one for integers.
     """
-    a = as_tensor(a)
-    check_type(exponent, int | float | np.integer | np.floating, "exponent")
-    k = as_tensor(exponent, a)
+    a = as_tensor(a, name="a")
+    if not is_number(exponent):
+        raise TypeError(f"exponent is {shown(exponent)}; allowed are numbers")
+    k = as_tensor(exponent, a, "exponent")
+    check_alike(a=a, exponent=k)
+    if a.dtype.kind != "f" and k.dtype.kind != "f" and exponent < 0:
+        raise ValueError(f"exponent is {exponent}, but a holds {a.dtype}; allowed are 0 and more")
 
     @silent
     def backward(g: FloatArray) -> tuple[FloatArray, None]:
-        slope = k.data * a.data ** (k.data - 1) if exponent else np.zeros_like(a.data)
+        slope = k.data * a.data ** (k.data - 1) if k.data else np.zeros_like(a.data)
         return g * slope, None
 
-    return record("Pow", (a, k), a.data**k.data, backward)
+    return record("Pow", (a, k), exactly(np.power, a.data, k.data), backward)
 
 
 def matmul(a: Operand, b: Operand) -> Tensor:
     """`a · b`, (..., M, K) × (..., K, N), batches broadcast; ONNX MatMul.
 
     Raises:
+        TypeError: no floats.
         ValueError: fewer than two dimensions, inner dimensions that differ, batches that do not
             broadcast.
     """
-    a, b = lift(a, b)
+    a, b = factors(a=a, b=b)
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
         raise ValueError(f"a has shape {a.shape}, b {b.shape}; needed are (..., M, K), (..., K, N)")
     try:
@@ -116,10 +135,13 @@ def linear(x: Operand, w: Operand, b: Operand | None = None) -> Tensor:
     ONNX's Gemm takes matrices; here the leading axes of x are rows, all of them.
 
     Raises:
+        TypeError: no floats in x and w.
         ValueError: shapes that do not fit.
     """
-    x, w = as_tensor(x), as_tensor(w)
-    bias = None if b is None else as_tensor(b)
+    x, w = factors(x=x, w=w)
+    bias = None if b is None else as_tensor(b, name="b")
+    if bias is not None:
+        check_alike(x=x, w=w, b=bias)
     if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[1]:
         raise ValueError(f"x has shape {x.shape}, w {w.shape}; needed are (..., in) and (out, in)")
     if bias is not None and bias.shape != w.shape[:1]:
@@ -137,34 +159,3 @@ def linear(x: Operand, w: Operand, b: Operand | None = None) -> Tensor:
     inputs = (x, w) if bias is None else (x, w, bias)
     y = y if bias is None else y + bias.data
     return record("Gemm", inputs, y.reshape(*x.shape[:-1], w.shape[0]), backward, transB=1)
-
-
-def pair(a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
-    """Both as tensors whose shapes broadcast; a number takes the dtype of the other."""
-    a, b = lift(a, b)
-    if a.shape != b.shape:
-        check_broadcast(a=a, b=b)
-    return a, b
-
-
-def lift(a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
-    """Both as tensors; a number takes the dtype of the other."""
-    a = as_tensor(a, b if isinstance(b, Tensor) else None)
-    return a, as_tensor(b, a)
-
-
-def floating(a: Operand) -> Tensor:
-    """`a` as a Tensor of floats; TypeError for integers and bools, which would be truncated."""
-    a = as_tensor(a)
-    if a.dtype.kind != "f":
-        raise TypeError(f"a has dtype {a.dtype}; allowed are float16, float32 and float64")
-    return a
-
-
-@silent
-def constant(value: float, a: Tensor, name: str) -> Array:
-    """A number in the dtype of `a`; TypeError for a fraction or infinity beside integers."""
-    made = np.asarray(value).astype(a.dtype)
-    if a.dtype.kind != "f" and made != value:
-        raise TypeError(f"{name} is {value}, but a holds {a.dtype}; allowed is what that can hold")
-    return made

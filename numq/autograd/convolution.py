@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from numq.arguments import integer
 from numq.arrays import FloatArray
+from numq.autograd.operands import check_alike, factors
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
-from numq.autograd.windows import NO_PADDING, Padding, Pair, Window, channels_last
+from numq.autograd.windows import NO_PADDING, Padding, Pair, Window, channels_last, moving
 
 BLOCK = 2**17
 """Elements of the rows laid out at a time: half a mebibyte of float32 stays in the cache, and in
@@ -43,12 +45,14 @@ def conv2d(
         (N, O, out_h, out_w), channels side by side in memory; float16 is summed in float32.
 
     Raises:
+        TypeError: no floats in x and w.
         ValueError: shapes that do not fit, steps below 1, a window larger than the picture.
     """
-    x, w = as_tensor(x), as_tensor(w)
-    bias = None if b is None else as_tensor(b)
+    x, w = factors(x=x, w=w)
+    bias = None if b is None else as_tensor(b, name="b")
+    groups = integer(groups, "groups", 1)
     _check(x, w, bias, groups)
-    window = Window((w.shape[2], w.shape[3]), stride, padding, dilation)
+    window = moving((w.shape[2], w.shape[3]), stride, padding, dilation)
     out = window.out_size(x.shape[2], x.shape[3])
     inputs = (x, w) if bias is None else (x, w, bias)
     dtype = np.result_type(*(t.dtype for t in inputs))
@@ -68,10 +72,10 @@ def conv2d(
             to_w = (_each_to_w if each else _to_w)(g, pictures, kernel, window)
         return (to_x, to_w) if bias is None else (to_x, to_w, g.sum(axis=(0, 2, 3)))
 
-    (t, bottom), (left, r) = padding
+    (t, bottom), (left, r) = window.padding
     return record(
         "Conv", inputs, y.astype(dtype, copy=False), backward,
-        strides=tuple(stride), pads=(t, left, bottom, r), dilations=tuple(dilation), group=groups,
+        strides=window.stride, pads=(t, left, bottom, r), dilations=window.dilation, group=groups,
     )  # fmt: skip
 
 
@@ -80,12 +84,15 @@ def _check(x: Tensor, w: Tensor, bias: Tensor | None, groups: int) -> None:
         raise ValueError(
             f"x has shape {x.shape}, w {w.shape}; needed are (N, C, H, W) and (O, C/groups, kh, kw)"
         )
-    if groups < 1 or not 0 < x.shape[1] == w.shape[1] * groups or w.shape[0] % groups:
+    if not 0 < x.shape[1] == w.shape[1] * groups or w.shape[0] % groups:
         raise ValueError(
             f"x has {x.shape[1]} channels, w has shape {w.shape}, groups is {groups}; needed are "
             "x.shape[1] = w.shape[1] · groups ≥ 1, and filters that groups divides"
         )
-    if bias is not None and bias.shape != w.shape[:1]:
+    if bias is None:
+        return
+    check_alike(x=x, w=w, b=bias)
+    if bias.shape != w.shape[:1]:
         raise ValueError(f"b has shape {bias.shape}; w of shape {w.shape} needs {w.shape[:1]}")
 
 

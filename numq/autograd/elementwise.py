@@ -7,9 +7,10 @@ from enum import Enum
 
 import numpy as np
 
+from numq.arguments import number
 from numq.arrays import Array, FloatArray, check_type
-from numq.autograd.arithmetic import constant, floating, lift, pair, silent
 from numq.autograd.broadcasting import check_broadcast, unbroadcast
+from numq.autograd.operands import constant, exactly, floating, lift, pair, silent
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
 from numq.kernels import special
 
@@ -67,15 +68,15 @@ def erf(a: Operand) -> Tensor:
 
 def relu(a: Operand) -> Tensor:
     """`max(a, 0)`; the gradient at 0 is 0, that of NaN passes, as in torch; ONNX Relu."""
-    a = as_tensor(a)
+    a = as_tensor(a, name="a")
     return record("Relu", (a,), np.maximum(a.data, 0), lambda g: (np.where(a.data <= 0, 0, g),))
 
 
 def leaky_relu(a: Operand, alpha: float = 0.01) -> Tensor:
     """`a` above 0, `alpha·a` up to it; ONNX LeakyRelu."""
-    a = floating(a)
+    a, alpha = floating(a), number(alpha, "alpha")
     slope = np.where(a.data > 0, 1, alpha).astype(a.dtype)
-    return record("LeakyRelu", (a,), a.data * slope, lambda g: (g * slope,), alpha=float(alpha))
+    return record("LeakyRelu", (a,), a.data * slope, lambda g: (g * slope,), alpha=alpha)
 
 
 class GeluForm(Enum):
@@ -117,8 +118,8 @@ def _gelu_tanh(x: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def absolute(a: Operand) -> Tensor:
     """`|a|`; the gradient at 0 is 0; ONNX Abs."""
-    a = as_tensor(a)
-    return record("Abs", (a,), np.abs(a.data), lambda g: (g * np.sign(a.data),))
+    a = as_tensor(a, name="a")
+    return record("Abs", (a,), exactly(np.abs, a.data), lambda g: (g * np.sign(a.data),))
 
 
 def maximum(a: Operand, b: Operand) -> Tensor:
@@ -162,14 +163,14 @@ def clip(a: Operand, lo: float | None = None, hi: float | None = None) -> Tensor
 
     Raises:
         ValueError: no bound, NaN, or lo > hi.
-        TypeError: a broken bound for integers.
+        TypeError: a bound that is no number, or that the integers of `a` cannot hold.
     """
-    a = as_tensor(a)
+    a = as_tensor(a, name="a")
+    low = None if lo is None else constant(lo, a, "lo")
+    high = None if hi is None else constant(hi, a, "hi")
     given = [bound for bound in (lo, hi) if bound is not None]
     if not given or not given[0] <= given[-1]:
         raise ValueError(f"lo is {lo}, hi {hi}; needed is lo <= hi, or one of them")
-    low = None if lo is None else constant(lo, a, "lo")
-    high = None if hi is None else constant(hi, a, "hi")
 
     def backward(g: FloatArray) -> tuple[FloatArray]:
         above = a.data >= (-np.inf if low is None else low)
@@ -185,7 +186,7 @@ def where(condition: Operand, a: Operand, b: Operand) -> Tensor:
         TypeError: a condition that is not bool.
         ValueError: shapes that do not broadcast.
     """
-    mask = as_tensor(condition)
+    mask = as_tensor(condition, name="condition")
     if mask.dtype != np.bool_:
         raise TypeError(f"condition has dtype {mask.dtype}; allowed is bool")
     a, b = lift(a, b)

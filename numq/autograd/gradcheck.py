@@ -7,17 +7,14 @@ from typing import TypeAlias
 
 import numpy as np
 
+from numq.arguments import number
 from numq.arrays import Array, FloatArray, check_type
-from numq.autograd.tensor import Tensor, no_grad, parameter
+from numq.autograd.tensor import GradientError, Tensor, no_grad, parameter
 
 Function: TypeAlias = Callable[..., Tensor]
 
 STEP = 2.0**-17
 """h of the central difference: its error, h²·f'''/6, meets that of rounding, 2⁻⁵³·f/h, there."""
-
-
-class GradientError(AssertionError):
-    """A gradient that is not the slope of its function."""
 
 
 def gradcheck(function: Function, *inputs: Tensor, tolerance: float = 2.0**-24) -> None:
@@ -48,6 +45,7 @@ def gradcheck(function: Function, *inputs: Tensor, tolerance: float = 2.0**-24) 
     >>> gradcheck(lambda a: a * sigmoid(a), Tensor([-1.0, 0.0, 2.0]))
     """
     _check_inputs(inputs)
+    tolerance = number(tolerance, "tolerance", above=0)
     arrays = [t.data for t in inputs]
     leaves = [parameter(a) if a.dtype.kind == "f" else Tensor(a) for a in arrays]
     y = _checked(function(*leaves))
@@ -57,19 +55,16 @@ def gradcheck(function: Function, *inputs: Tensor, tolerance: float = 2.0**-24) 
         if leaf.requires_grad:
             gradient = np.zeros(leaf.shape) if leaf.grad is None else leaf.grad
             slopes = _slopes(function, arrays, which, weights)
-            _compare(gradient, leaf.shape, slopes, f"inputs[{which}]", tolerance)
+            _compare(gradient, slopes, f"inputs[{which}]", tolerance)
 
 
 def _compare(
     gradient: FloatArray,
-    shape: tuple[int, ...],
     slopes: Iterator[tuple[tuple[int, ...], float]],
     name: str,
     tolerance: float,
 ) -> None:
     """Raise GradientError at the first element that differs."""
-    if gradient.shape != shape:
-        raise GradientError(f"{name} has shape {shape}, its gradient {gradient.shape}")
     for place, slope in slopes:
         if not abs(gradient[place] - slope) <= tolerance * (1 + abs(slope)):
             raise GradientError(

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from numq.arguments import integer, shown
 from numq.arrays import Array, FloatArray, IntArray
 from numq.autograd.shaping import broadcast_to, squeeze, stack, unsqueeze
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
@@ -27,7 +28,7 @@ def index(a: Operand, key: Any) -> Tensor:
             number that is no integer; an integer beside an array.
         IndexError: an index out of range, or too many of them.
     """
-    a = as_tensor(a)
+    a = as_tensor(a, name="a")
     keys = _completed(a, list(key) if isinstance(key, tuple) else [key])
     arrays = [k for k in keys if isinstance(k, Tensor)]
     if len(arrays) > 1:
@@ -58,7 +59,7 @@ def _checked(key: Any) -> Key:
     if key is None or isinstance(key, slice):
         return key
     if isinstance(key, Tensor | np.ndarray | list):
-        key = as_tensor(key)
+        key = _places(key)
     if isinstance(key, bool | np.bool_) or (isinstance(key, Tensor) and key.dtype == np.bool_):
         raise TypeError(
             "key is a mask of bools; its result has no fixed shape: use where(mask, a, b)"
@@ -68,7 +69,7 @@ def _checked(key: Any) -> Key:
     try:
         return operator.index(key)
     except TypeError:
-        raise TypeError(f"key has {key!r}; allowed are integers, slices, ..., None") from None
+        raise TypeError(f"key has {shown(key)}; allowed are integers, slices, ..., None") from None
 
 
 def _by_slices(a: Tensor, keys: list[int | slice | None]) -> Tensor:
@@ -86,7 +87,10 @@ def _by_slices(a: Tensor, keys: list[int | slice | None]) -> Tensor:
 def _range(key: int | slice, n: int, axis: int) -> Range:
     """Start, end and step as of `range`; where it is empty, (0, 0, 1)."""
     if isinstance(key, slice):
-        found = key.indices(n)
+        try:
+            found = key.indices(n)
+        except (TypeError, ValueError) as error:  # of a float, or a step of 0
+            raise type(error)(f"key has {key}; allowed are integers, the step not 0") from None
         return found if len(range(*found)) else (0, 0, 1)
     if not -n <= key < n:
         raise IndexError(f"index {key} is outside axis {axis}, of length {n}")
@@ -126,15 +130,16 @@ def gather(a: Operand, indices: Operand, axis: int = 0) -> Tensor:
         ValueError: an axis that `a` lacks.
         IndexError: an index out of range.
     """
-    a, places = as_tensor(a), as_tensor(indices)
+    a, places, axis = as_tensor(a, name="a"), _places(indices), integer(axis, "axis")
     if not -a.ndim <= axis < a.ndim:
         raise ValueError(f"axis is {axis}; a tensor of shape {a.shape} has {a.ndim} axes")
     _check_indices(places, a.shape[axis])
+    numbers = places.data.astype(np.int64, copy=False)  # of uint64, NumPy takes none
 
     def backward(g: FloatArray) -> tuple[FloatArray, None]:
-        return _collected(g, np.take(_numbers(a), places.data, axis=axis), a), None
+        return _collected(g, np.take(_numbers(a), numbers, axis=axis), a), None
 
-    data = np.take(a.data, places.data, axis=axis)
+    data = np.take(a.data, numbers, axis=axis)
     return record("Gather", (a, places), data, backward, axis=axis)
 
 
@@ -170,6 +175,13 @@ def _collected(g: FloatArray, came_from: IntArray, a: Tensor) -> FloatArray:
     """For each element of `a` the sum, in float64, of the gradients of its copies."""
     sums: Array = np.bincount(came_from.reshape(-1), g.reshape(-1), minlength=a.size)
     return sums.reshape(a.shape)
+
+
+def _places(indices: Operand) -> Tensor:
+    """Indices as a Tensor; a list of nothing, which is float64 in NumPy, are integers too."""
+    if isinstance(indices, list) and np.size(indices) == 0:
+        return Tensor(np.zeros(np.shape(indices), np.int64))
+    return as_tensor(indices, name="indices")
 
 
 def _check_indices(indices: Tensor, n: int) -> None:

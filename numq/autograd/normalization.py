@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from numq.arguments import integer, number
 from numq.arrays import FloatArray
+from numq.autograd.operands import check_alike, floating
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
 
 
@@ -32,9 +34,20 @@ def batch_norm(
         mean: (C,), a constant.
         var: (C,), a constant.
         epsilon: added to the variance.
+
+    Raises:
+        TypeError: x of integers or bools, an epsilon that is no number.
+        ValueError: shapes that do not fit; a mean or variance that wants a gradient, which it
+            would not get; a variance that is negative, or 0 without an epsilon.
     """
-    x, gamma, beta, mean, var = (as_tensor(t) for t in (x, gamma, beta, mean, var))
-    _check(x, gamma=gamma, beta=beta, mean=mean, var=var)
+    x = floating(x, "x")
+    gamma, beta, mean, var = _channels(x, gamma=gamma, beta=beta, mean=mean, var=var)
+    epsilon = number(epsilon, "epsilon", least=0)
+    for name, t in (("mean", mean), ("var", var)):
+        if t.requires_grad:
+            raise ValueError(f"{name} requires a gradient; allowed are constants (see detach)")
+    if (var.data + epsilon <= 0).any():
+        raise ValueError(f"var is {var.data.min()} and epsilon {epsilon}; needed is a sum above 0")
     wide = np.result_type(x.dtype, np.float32)
     inverse = (1 / np.sqrt(var.data + var.dtype.type(epsilon))).astype(wide)
     hat = x.data - _column(mean.data.astype(wide), x)
@@ -47,7 +60,7 @@ def batch_norm(
 
     y = _scaled(hat, _column(gamma.data, x), _column(beta.data, x), x)
     inputs = (x, gamma, beta, mean, var)
-    return record("BatchNormalization", inputs, y, backward, epsilon=float(epsilon))
+    return record("BatchNormalization", inputs, y, backward, epsilon=epsilon)
 
 
 def batch_norm_train(
@@ -64,9 +77,14 @@ def batch_norm_train(
     Returns:
         The result, and the (C,) mean and biased variance of the batch; float16 is summed in
         float32.
+
+    Raises:
+        TypeError: x of integers or bools, an epsilon that is no number.
+        ValueError: shapes that do not fit, one value for each channel, epsilon below 0.
     """
-    x, gamma, beta = (as_tensor(t) for t in (x, gamma, beta))
-    _check(x, gamma=gamma, beta=beta)
+    x = floating(x, "x")
+    gamma, beta = _channels(x, gamma=gamma, beta=beta)
+    epsilon = number(epsilon, "epsilon", least=0)
     axes = _others(x.data)
     count = x.size // max(x.shape[1], 1)
     if count < 2:
@@ -90,7 +108,7 @@ def batch_norm_train(
     y = _scaled(hat, _column(gamma.data, x), _column(beta.data, x), x)
     made = record(
         "BatchNormalization", (x, gamma, beta), y, backward,
-        epsilon=float(epsilon), training_mode=1,
+        epsilon=epsilon, training_mode=1,
     )  # fmt: skip
     return made, mean, var
 
@@ -108,9 +126,14 @@ def layer_norm(
         beta: the same.
         epsilon: added to the variance.
         axis: the first normalized axis.
+
+    Raises:
+        TypeError: x of integers or bools, an epsilon that is no number.
+        ValueError: shapes that do not fit, nothing to normalize, epsilon below 0.
     """
-    x, gamma, beta = (as_tensor(t) for t in (x, gamma, beta))
-    _check_floats(x)
+    x, gamma, beta = floating(x, "x"), as_tensor(gamma, name="gamma"), as_tensor(beta, name="beta")
+    check_alike(x=x, gamma=gamma, beta=beta)
+    axis, epsilon = integer(axis, "axis"), number(epsilon, "epsilon", least=0)
     if not -x.ndim <= axis < x.ndim or 0 in x.shape[axis:]:
         raise ValueError(f"axis is {axis}; x of shape {x.shape} has nothing to normalize there")
     inner = x.shape[axis:]
@@ -135,21 +158,19 @@ def layer_norm(
 
     y = _scaled(hat, gamma.data, beta.data, x)
     inputs = (x, gamma, beta)
-    return record("LayerNormalization", inputs, y, backward, axis=axes[0], epsilon=float(epsilon))
+    return record("LayerNormalization", inputs, y, backward, axis=axes[0], epsilon=epsilon)
 
 
-def _check_floats(x: Tensor) -> None:
-    if x.dtype.kind != "f":
-        raise TypeError(f"x has dtype {x.dtype}; allowed are float16, float32 and float64")
-
-
-def _check(x: Tensor, **params: Tensor) -> None:
-    _check_floats(x)
-    for name, t in params.items():
+def _channels(x: Tensor, **params: Operand) -> tuple[Tensor, ...]:
+    """The parameters as tensors, one number for each channel of x."""
+    made = {name: as_tensor(value, name=name) for name, value in params.items()}
+    check_alike(x=x, **made)
+    for name, t in made.items():
         if x.ndim < 2 or t.shape != x.shape[1:2]:
             raise ValueError(
                 f"{name} has shape {t.shape}, x {x.shape}; needed are (C,) and (N, C, ...)"
             )
+    return tuple(made.values())
 
 
 def _others(x: FloatArray) -> tuple[int, ...]:

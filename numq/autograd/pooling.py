@@ -6,9 +6,11 @@ from functools import reduce
 
 import numpy as np
 
+from numq.arguments import flag
 from numq.arrays import FloatArray
-from numq.autograd.tensor import Operand, Tensor, as_tensor, record
-from numq.autograd.windows import NO_PADDING, Padding, Pair, Window
+from numq.autograd.operands import floating
+from numq.autograd.tensor import Operand, Tensor, record
+from numq.autograd.windows import NO_PADDING, Padding, Pair, Window, moving
 
 
 def max_pool2d(
@@ -66,6 +68,7 @@ def avg_pool2d(
         TypeError, ValueError: as `max_pool2d`.
     """
     x, window, out = _prepared(x, size, stride, padding)
+    count_include_pad = flag(count_include_pad, "count_include_pad")
     wide = np.result_type(x.dtype, np.float32)  # float16 is summed in float32
     pictures = window.padded(x.data.astype(wide, copy=False))
     count = _counts(x, window, out, count_include_pad)
@@ -84,8 +87,7 @@ def avg_pool2d(
 
 def global_avg_pool2d(x: Operand) -> Tensor:
     """The mean of each picture, (N, C, H, W) → (N, C, 1, 1); ONNX GlobalAveragePool."""
-    x = as_tensor(x)
-    _check(x)
+    x = _pictures(x)
     pixels = x.dtype.type(x.shape[2] * x.shape[3])
 
     def backward(g: FloatArray) -> tuple[FloatArray]:
@@ -98,19 +100,18 @@ def global_avg_pool2d(x: Operand) -> Tensor:
 def _prepared(
     x: Operand, size: Pair, stride: Pair | None, padding: Padding
 ) -> tuple[Tensor, Window, Pair]:
-    x, window = as_tensor(x), Window(size, size if stride is None else stride, padding)
-    _check(x)
+    x, window = _pictures(x), moving(size, size if stride is None else stride, padding)
     out = window.out_size(x.shape[2], x.shape[3])
-    if any(max(p) >= k for p, k in zip(padding, size, strict=True)):
+    if any(max(p) >= k for p, k in zip(window.padding, window.size, strict=True)):
         raise ValueError(f"padding is {padding}; a window of {size} would see nothing else")
     return x, window, out
 
 
-def _check(x: Tensor) -> None:
-    if x.dtype.kind != "f":
-        raise TypeError(f"x has dtype {x.dtype}; allowed are float16, float32 and float64")
+def _pictures(x: Operand) -> Tensor:
+    x = floating(x, "x")
     if x.ndim != 4 or x.shape[2] * x.shape[3] == 0:
         raise ValueError(f"x has shape {x.shape}; needed is (N, C, H, W) with pixels in it")
+    return x
 
 
 def _counts(x: Tensor, window: Window, out: Pair, include: bool) -> FloatArray:
@@ -125,4 +126,4 @@ def _counts(x: Tensor, window: Window, out: Pair, include: bool) -> FloatArray:
 def _attributes(window: Window) -> dict[str, tuple[int, ...]]:
     (t, b), (left, r) = window.padding
     pads = (t, left, b, r)
-    return {"kernel_shape": tuple(window.size), "strides": tuple(window.stride), "pads": pads}
+    return {"kernel_shape": window.size, "strides": window.stride, "pads": pads}

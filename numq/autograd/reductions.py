@@ -1,28 +1,38 @@
-"""Sums, means and extremes over axes: forward, backward, ONNX name."""
+"""Sums, means and extremes over axes: forward, backward, ONNX name.
+
+An axis is an integer, counted from the back if it is negative; several are a tuple or list of
+different ones; None stands for all. TypeError names what is no integer, ValueError what `a` lacks.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 
+from numq.arguments import flag, integer, integers
 from numq.arrays import Array, FloatArray
-from numq.autograd.arithmetic import floating, silent
 from numq.autograd.broadcasting import total
+from numq.autograd.operands import exactly, floating, silent
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
 
-Axis: TypeAlias = int | tuple[int, ...] | None
+Axis: TypeAlias = int | Sequence[int] | None
 
 
 def sum(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Sum over the axes, all of them by default; bools are counted in int64; ONNX ReduceSum."""
+    """Sum over the axes, all of them by default; ONNX ReduceSum.
+
+    Integers and bools are summed in int64; ValueError beyond it.
+    """
     a, axes = _reduced(a, axis)
+    keepdims = flag(keepdims, "keepdims")
 
     def backward(g: FloatArray) -> tuple[FloatArray]:
         return (np.broadcast_to(_restored(g, a, axes), a.shape),)
 
-    data = total(a.data, axes, keepdims)
+    data = exactly(lambda x: total(x, axes, keepdims), a.data)
     return record("ReduceSum", (a,), data, backward, axes=axes, keepdims=int(keepdims))
 
 
@@ -34,6 +44,7 @@ def mean(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
         TypeError: integers.
     """
     a, axes = _reduced(floating(a), axis)
+    keepdims = flag(keepdims, "keepdims")
     count = _count(a, axes, "mean")
     wide = np.result_type(a.dtype, np.float32).type  # float16 has no numbers above 65504
 
@@ -48,6 +59,7 @@ def max(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Largest over the axes, NaN if one is; equal ones share the gradient; ONNX ReduceMax."""
     a, axes = _reduced(a, axis)
     _count(a, axes, "maximum")
+    keepdims = flag(keepdims, "keepdims")
     return _extreme("ReduceMax", a, a.data.max(axis=axes, keepdims=True), axes, keepdims)
 
 
@@ -55,6 +67,7 @@ def min(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Smallest over the axes, NaN if one is; equal ones share the gradient; ONNX ReduceMin."""
     a, axes = _reduced(a, axis)
     _count(a, axes, "minimum")
+    keepdims = flag(keepdims, "keepdims")
     return _extreme("ReduceMin", a, a.data.min(axis=axes, keepdims=True), axes, keepdims)
 
 
@@ -80,24 +93,27 @@ def _extreme(op: str, a: Tensor, kept: Array, axes: tuple[int, ...], keepdims: b
 
 
 def argmax(a: Operand, axis: int = -1) -> Tensor:
-    """Index of the first largest along an axis, int64; no gradient; ONNX ArgMax."""
-    a, axes = _reduced(a, axis)
-    _count(a, axes, "maximum")
-    data = np.asarray(a.data.argmax(axis=axes[0]))
-    return record("ArgMax", (a,), data, None, axis=axes[0], keepdims=0)
+    """Index of the first largest along one axis, int64, of the first NaN if there is one.
+
+    ONNX ArgMax; no gradient passes.
+    """
+    a, (axis,) = _reduced(a, (axis,))
+    _count(a, (axis,), "maximum")
+    return record("ArgMax", (a,), np.asarray(a.data.argmax(axis=axis)), None, axis=axis, keepdims=0)
 
 
 def _reduced(a: Operand, axis: Axis) -> tuple[Tensor, tuple[int, ...]]:
     """The tensor, and the axes as rising numbers from 0; ValueError names one that it lacks."""
-    a = as_tensor(a)
+    a = as_tensor(a, name="a")
     if axis is None:
         return a, tuple(range(a.ndim))
-    given = axis if isinstance(axis, tuple) else (axis,)
+    several = isinstance(axis, tuple | list)
+    given = integers(axis, "axis") if several else (integer(axis, "axis"),)
     axes = {i % a.ndim for i in given if -a.ndim <= i < a.ndim}
     if len(axes) != len(given):
         raise ValueError(
-            f"axis is {axis}; of shape {a.shape} these are to be different axes, "
-            f"each from {-a.ndim} to {a.ndim - 1}"
+            f"axis is {given if several else given[0]}; of shape {a.shape} these are to be "
+            f"different axes, each from {-a.ndim} to {a.ndim - 1}"
         )
     return a, tuple(sorted(axes))
 

@@ -1,4 +1,7 @@
-"""The same elements in other places: forward, backward, ONNX name."""
+"""The same elements in other places: forward, backward, ONNX name.
+
+Shapes and axes are integers, Python's or NumPy's; anything else raises TypeError.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from numq.arguments import integer, integers, shown
 from numq.arrays import FloatArray
-from numq.autograd.arithmetic import constant
 from numq.autograd.broadcasting import unbroadcast
+from numq.autograd.operands import check_alike, constant
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
 
 Shape = tuple[int, ...]
@@ -22,9 +26,9 @@ def reshape(a: Operand, shape: Sequence[int]) -> Tensor:
     differ later.
 
     Raises:
-        ValueError: another number of elements.
+        ValueError: another number of elements, or more than one −1.
     """
-    a, shape = as_tensor(a), tuple(shape)
+    a, shape = as_tensor(a, name="a"), integers(shape, "shape", -1)
     try:
         data = a.data.reshape(shape)
     except ValueError:
@@ -34,7 +38,7 @@ def reshape(a: Operand, shape: Sequence[int]) -> Tensor:
 
 def flatten(a: Operand, axis: int = 1) -> Tensor:
     """A matrix: the axes before `axis` as rows, the others as columns; ONNX Flatten."""
-    a = as_tensor(a)
+    a, axis = as_tensor(a, name="a"), integer(axis, "axis")
     if not 0 <= axis <= a.ndim:
         raise ValueError(f"axis is {axis}; a tensor of shape {a.shape} allows 0 to {a.ndim}")
     data = a.data.reshape(math.prod(a.shape[:axis]), math.prod(a.shape[axis:]))
@@ -47,10 +51,10 @@ def transpose(a: Operand, axes: Sequence[int] | None = None) -> Tensor:
     Raises:
         ValueError: axes that are not all of `a`, each once, from 0; fewer than two by default.
     """
-    a = as_tensor(a)
+    a = as_tensor(a, name="a")
     if axes is None:
         axes = (*range(a.ndim - 2), a.ndim - 1, a.ndim - 2)
-    perm = tuple(axes)
+    perm = integers(axes, "axes")
     if sorted(perm) != list(range(a.ndim)):
         raise ValueError(f"axes is {perm}; a tensor of shape {a.shape} needs each of its axes once")
     back = tuple(int(i) for i in np.argsort(perm))
@@ -60,7 +64,7 @@ def transpose(a: Operand, axes: Sequence[int] | None = None) -> Tensor:
 
 def unsqueeze(a: Operand, axes: Sequence[int]) -> Tensor:
     """New axes of length 1 at these places of the result; ONNX Unsqueeze."""
-    a, axes = as_tensor(a), tuple(axes)
+    a, axes = as_tensor(a, name="a"), integers(axes, "axes")
     _check_axes(axes, a.ndim + len(axes), "the result")
     data = np.expand_dims(a.data, axes)
     return record("Unsqueeze", (a,), data, lambda g: (g.reshape(a.shape),), axes=axes)
@@ -68,7 +72,7 @@ def unsqueeze(a: Operand, axes: Sequence[int]) -> Tensor:
 
 def squeeze(a: Operand, axes: Sequence[int]) -> Tensor:
     """Without these axes, which have length 1; ONNX Squeeze."""
-    a, axes = as_tensor(a), tuple(axes)
+    a, axes = as_tensor(a, name="a"), integers(axes, "axes")
     _check_axes(axes, a.ndim, f"a tensor of shape {a.shape}")
     if any(a.shape[i] != 1 for i in axes):
         raise ValueError(f"axes is {axes}; in shape {a.shape} not all of them have length 1")
@@ -84,7 +88,7 @@ def _check_axes(axes: Shape, ndim: int, what: str) -> None:
 
 def broadcast_to(a: Operand, shape: Sequence[int]) -> Tensor:
     """Repeated along axes of length 1; ONNX Expand. ValueError if the shapes do not fit."""
-    a, shape = as_tensor(a), tuple(shape)
+    a, shape = as_tensor(a, name="a"), integers(shape, "shape", 0)
     try:
         data = np.broadcast_to(a.data, shape)
     except ValueError:
@@ -96,11 +100,11 @@ def concat(tensors: Sequence[Operand], axis: int) -> Tensor:
     """One after the other along an axis; ONNX Concat.
 
     Raises:
+        TypeError: one tensor instead of several, or dtypes that have none in common.
         ValueError: no tensors, no such axis, or shapes that differ elsewhere.
     """
-    parts = tuple(as_tensor(t) for t in tensors)
-    if not parts:
-        raise ValueError("tensors is empty; at least one is needed")
+    parts, axis = _several(tensors), integer(axis, "axis")
+    check_alike(**{f"tensors[{i}]": p for i, p in enumerate(parts)})
     try:
         data = np.concatenate([p.data for p in parts], axis=axis)
     except ValueError:
@@ -114,8 +118,24 @@ def concat(tensors: Sequence[Operand], axis: int) -> Tensor:
 
 
 def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
-    """Tensors of one shape along a new axis; ONNX Unsqueeze and Concat."""
-    return concat([unsqueeze(t, (axis,)) for t in tensors], axis)
+    """Tensors of one shape along a new axis; ONNX Unsqueeze and Concat.
+
+    Raises:
+        TypeError, ValueError: as `concat`.
+    """
+    parts, axis = _several(tensors), integer(axis, "axis")
+    if len({p.shape for p in parts}) > 1:
+        shapes = ", ".join(str(p.shape) for p in parts)
+        raise ValueError(f"tensors have shapes {shapes}; needed is one shape")
+    return concat([unsqueeze(t, (axis,)) for t in parts], axis)
+
+
+def _several(tensors: Sequence[Operand]) -> tuple[Tensor, ...]:
+    if not isinstance(tensors, tuple | list):
+        raise TypeError(f"tensors is {shown(tensors)}; allowed are tuples and lists of tensors")
+    if not tensors:
+        raise ValueError("tensors is empty; at least one is needed")
+    return tuple(as_tensor(t, name=f"tensors[{i}]") for i, t in enumerate(tensors))
 
 
 def pad(a: Operand, pads: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
@@ -127,18 +147,31 @@ def pad(a: Operand, pads: Sequence[tuple[int, int]], value: float = 0.0) -> Tens
         ValueError: not one pair for each axis, or a negative number.
         TypeError: a value that the dtype of `a` cannot hold.
     """
-    a = as_tensor(a)
-    if len(pads) != a.ndim or any(n < 0 for p in pads for n in p):
-        raise ValueError(
-            f"pads is {pads}; a tensor of shape {a.shape} needs {a.ndim} pairs, none negative"
-        )
-    inner = tuple(slice(p, p + n) for (p, _), n in zip(pads, a.shape, strict=True))
-    shape = [n + sum(p) for n, p in zip(a.shape, pads, strict=True)]
-    data = np.full(shape, constant(value, a, "value"))
+    a = as_tensor(a, name="a")
+    pairs = _pairs(pads, a)
+    filling = constant(value, a, "value")
+    if np.isinf(filling) and not math.isinf(value):
+        raise ValueError(f"value is {value}, beyond {a.dtype}")
+    inner = tuple(slice(p, p + n) for (p, _), n in zip(pairs, a.shape, strict=True))
+    shape = [n + sum(p) for n, p in zip(a.shape, pairs, strict=True)]
+    data = np.full(shape, filling)
     data[inner] = a.data
-    order = (*(p for p, _ in pads), *(p for _, p in pads))
+    order = (*(p for p, _ in pairs), *(p for _, p in pairs))
 
     def backward(g: FloatArray) -> tuple[FloatArray]:
         return (g[inner],)
 
     return record("Pad", (a,), data, backward, pads=order, mode="constant", value=float(value))
+
+
+def _pairs(pads: Sequence[tuple[int, int]], a: Tensor) -> list[Shape]:
+    try:
+        pairs = [integers(p, "pads", 0, 2) for p in pads]
+    except (TypeError, ValueError):
+        pairs = []
+    if len(pairs) != a.ndim or len(pads) != a.ndim:
+        raise ValueError(
+            f"pads is {pads}; a tensor of shape {a.shape} needs {a.ndim} pairs of integers, none "
+            "negative"
+        )
+    return pairs

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from numq.arguments import integer
 from numq.arrays import Array, FloatArray
-from numq.autograd.arithmetic import floating, mul, sub
+from numq.autograd.arithmetic import mul, sub
+from numq.autograd.operands import factors, floating
 from numq.autograd.reductions import mean
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
 
@@ -13,9 +15,9 @@ from numq.autograd.tensor import Operand, Tensor, as_tensor, record
 def softmax(a: Operand, axis: int = -1) -> Tensor:
     """`eᵃ / Σ eᵃ` along an axis, in [0, 1]; ONNX Softmax. ∂a = y·(g − Σ g·y).
 
-    float16 is summed in float32; integers raise TypeError.
+    float16 is summed in float32; integers raise TypeError, an axis that is not there ValueError.
     """
-    a = floating(a)
+    a, axis = _along(a, axis)
     with np.errstate(under="ignore"):
         y = np.exp(_log_softmax(a.data, axis))
 
@@ -29,9 +31,9 @@ def softmax(a: Operand, axis: int = -1) -> Tensor:
 def log_softmax(a: Operand, axis: int = -1) -> Tensor:
     """`a − log Σ eᵃ` along an axis; ONNX LogSoftmax. ∂a = g − softmax(a)·Σ g.
 
-    float16 is summed in float32; integers raise TypeError.
+    float16 is summed in float32; integers raise TypeError, an axis that is not there ValueError.
     """
-    a = floating(a)
+    a, axis = _along(a, axis)
     y = _log_softmax(a.data, axis)
 
     def backward(g: FloatArray) -> tuple[FloatArray]:
@@ -40,6 +42,14 @@ def log_softmax(a: Operand, axis: int = -1) -> Tensor:
             return (g - np.exp(y) * total,)
 
     return record("LogSoftmax", (a,), y.astype(a.dtype, copy=False), backward, axis=axis)
+
+
+def _along(a: Operand, axis: int) -> tuple[Tensor, int]:
+    """The floats, and the axis if they have it."""
+    a, axis = floating(a), integer(axis, "axis")
+    if not -a.ndim <= axis < a.ndim:
+        raise ValueError(f"axis is {axis}; a tensor of shape {a.shape} has {a.ndim} axes")
+    return a, axis
 
 
 def _log_softmax(x: FloatArray, axis: int) -> FloatArray:
@@ -63,7 +73,7 @@ def cross_entropy(logits: Operand, labels: Operand) -> Tensor:
         TypeError: logits that are no floats, labels that are no integers.
         ValueError: shapes that do not fit, labels out of range.
     """
-    logits, targets = as_tensor(logits), as_tensor(labels)
+    logits, targets = as_tensor(logits, name="logits"), as_tensor(labels, name="labels")
     _check_labels(logits, targets)
     rows = np.arange(targets.size)
     log_probabilities = _log_softmax(logits.data, 1)
@@ -96,6 +106,14 @@ def _check_labels(logits: Tensor, targets: Tensor) -> None:
 
 
 def mse_loss(a: Operand, b: Operand) -> Tensor:
-    """Mean of `(a − b)²` over all elements."""
+    """Mean of `(a − b)²` over all elements.
+
+    Raises:
+        TypeError: no floats.
+        ValueError: shapes that differ, such as (N, 1) and (N,), or no elements.
+    """
+    a, b = factors(a=a, b=b)
+    if a.shape != b.shape:
+        raise ValueError(f"a has shape {a.shape}, b {b.shape}; needed is one shape")
     difference = sub(a, b)
     return mean(mul(difference, difference))

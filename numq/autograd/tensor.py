@@ -6,6 +6,7 @@ computes an array, and hands it to `record` with a function that takes the gradi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +16,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from numq.arguments import flag, shown
 from numq.arrays import Array, FloatArray, as_data
 
 # Takes the gradient of the output, gives one gradient (or None) for each input.
@@ -39,6 +41,10 @@ class Node:
     backward: Backward | None
     attributes: dict[str, Any] = field(default_factory=dict)
     versions: tuple[int, ...] = ()
+
+
+class GradientError(AssertionError):
+    """A gradient that is not the slope of its function, or has another shape than its input."""
 
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
@@ -70,7 +76,9 @@ class Tensor:
 
     Floating tensors (float16, float32, float64) may have gradients; integers and bools serve as
     indices, labels and masks. The operators of Python do what they do on arrays: `+ - * / ** @`,
-    `< >`, indexing.
+    `< >`, indexing. But `==` asks whether it is the same tensor.
+
+    Leaves can be copied and pickled; the result of an operation has to be detached first.
 
     Attributes:
         grad: gradient of the last `backward`, accumulated over calls; None before.
@@ -106,6 +114,7 @@ class Tensor:
             TypeError: no real numbers, or a gradient asked of integers or bools.
         """
         array = as_data(data, "data")
+        requires_grad = flag(requires_grad, "requires_grad")
         if requires_grad and array.dtype.kind != "f":
             raise TypeError(
                 f"data has dtype {array.dtype}; only float16, float32 and float64 have gradients"
@@ -136,7 +145,7 @@ class Tensor:
     def data(self, values: ArrayLike) -> None:
         if self.node is not None:
             raise ValueError(f"this tensor is the result of {self.node.op}; only leaves change")
-        array = np.asarray(values)
+        array = as_data(values, "data")
         if array.shape != self.shape or array.dtype != self.dtype:
             raise ValueError(
                 f"data has shape {array.shape} and dtype {array.dtype}; this tensor has "
@@ -178,6 +187,8 @@ class Tensor:
 
         Raises:
             ValueError: nothing here requires a gradient, `grad` is missing or of another shape.
+            TypeError: `grad` is no array of real numbers.
+            GradientError: an operation of one's own gives gradients that do not fit its inputs.
             RuntimeError: a parameter got new values after an operation had read it.
         """
         if not self.requires_grad:
@@ -199,16 +210,43 @@ class Tensor:
         )
 
     def __len__(self) -> int:
-        """Length of the first axis."""
+        """Length of the first axis; a single number raises TypeError."""
+        if not self.ndim:
+            raise TypeError("a tensor of shape () has no length")
         return len(self._data)
+
+    def __bool__(self) -> bool:
+        """Whether a single element is other than 0; ValueError for several, or none."""
+        return bool(self._single("truth value"))
 
     def __iter__(self) -> Iterator[Tensor]:
         """Along the first axis."""
         return (self[i] for i in range(len(self)))
 
     def __float__(self) -> float:
-        """The value of a single element."""
-        return float(self._data.item())
+        """The value of a single element; ValueError for several, or none."""
+        return float(self._single("value"))
+
+    def _single(self, what: str) -> Any:
+        if self.size != 1:
+            raise ValueError(
+                f"a tensor of shape {self.shape} has no single {what}; needed is size 1"
+            )
+        return self._data.item()
+
+    def __getstate__(self) -> tuple[Array, FloatArray | None, bool, int]:
+        """What a copy is made of."""
+        if self.node is not None:
+            raise TypeError(
+                f"this tensor is the result of {self.node.op}, which cannot be copied or pickled; "
+                "copy its detach()"
+            )
+        return self._data, self.grad, self.requires_grad, self.version
+
+    def __setstate__(self, state: tuple[Array, FloatArray | None, bool, int]) -> None:
+        """A copy's values are read-only, too."""
+        data, self.grad, self.requires_grad, self.version = state
+        self._data, self.node = _frozen(data), None
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         """Refused, as NumPy would lose the tape without a word."""
@@ -229,14 +267,45 @@ def parameter(data: ArrayLike) -> Tensor:
     return Tensor(data, requires_grad=True)
 
 
-def as_tensor(value: Operand, like: Tensor | None = None) -> Tensor:
-    """`value` as a Tensor. A number takes the dtype of `like`, a float beside integers float32."""
+def as_tensor(value: Operand, like: Tensor | None = None, name: str = "data") -> Tensor:
+    """`value` as a Tensor; a Python number takes the dtype of `like` where that can hold it.
+
+    Beside integers a float becomes float32, or float64 where they are wide, and an int that does
+    not fit becomes int64.
+
+    Args:
+        value: a Tensor, an array or a number.
+        like: the tensor beside a number.
+        name: what errors call it.
+
+    Raises:
+        TypeError: no real numbers.
+        ValueError: a finite number beyond every dtype that it may have.
+    """
     if isinstance(value, Tensor):
         return value
-    if like is not None and isinstance(value, bool | int | float):
-        fits = like.dtype.kind == "f" or isinstance(value, int)
-        return Tensor.of(np.asarray(value, like.dtype if fits else np.float32))
-    return Tensor(value)
+    if like is None or not isinstance(value, bool | int | float):
+        return Tensor.of(np.array(as_data(value, name)))
+    dtype = _dtype_beside(value, like.dtype)
+    try:
+        with np.errstate(over="ignore"):
+            made = np.asarray(value, dtype)
+    except OverflowError:
+        made = None
+    if made is None or (np.isinf(made) and math.isfinite(value)):
+        raise ValueError(f"{name} is {value}, beyond {dtype}")
+    return Tensor.of(made)
+
+
+def _dtype_beside(value: float, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    if dtype.kind == "f":
+        return dtype
+    if not isinstance(value, int):
+        return np.result_type(dtype, np.float32)
+    if dtype.kind == "b":
+        return dtype if isinstance(value, bool) else np.dtype(np.int64)
+    fits = np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+    return dtype if fits else np.dtype(np.int64)
 
 
 def record(
@@ -255,7 +324,13 @@ def record(
         backward: gradient of the result to gradients of the inputs (None for those without one);
             None if no gradient can pass.
         attributes: by their ONNX names.
+
+    Raises:
+        TypeError: an input that is no Tensor.
     """
+    for i, t in enumerate(inputs):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"inputs[{i}] of {op} is {shown(t)}; allowed are Tensors (as_tensor)")
     wanted = backward is not None and _recording.get() and any(t.requires_grad for t in inputs)
     if not (wanted or _tracing.get()):
         return Tensor.of(data)
@@ -294,7 +369,17 @@ def _gradients(node: Node, grad: FloatArray) -> Sequence[FloatArray | None]:
             f"an input of {node.op} got new values after it was read (by an optimizer's step, or "
             "an assignment to .data); run the forward pass again before backward"
         )
-    return node.backward(grad) if node.backward else [None] * len(node.inputs)
+    if node.backward is None:
+        return [None] * len(node.inputs)
+    parts = tuple(node.backward(grad))
+    if len(parts) != len(node.inputs):
+        raise GradientError(f"{node.op} has {len(node.inputs)} inputs, but {len(parts)} gradients")
+    for i, (t, part) in enumerate(zip(node.inputs, parts, strict=True)):
+        if part is not None and part.shape != t.shape:
+            raise GradientError(
+                f"{node.op}: inputs[{i}] has shape {t.shape}, its gradient {part.shape}"
+            )
+    return parts
 
 
 def topological(root: Tensor, follow: Callable[[Tensor], bool]) -> list[Tensor]:

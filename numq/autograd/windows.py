@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from numq.arguments import integers
 from numq.arrays import FloatArray
 
 Pair = tuple[int, int]
@@ -32,10 +33,7 @@ class Window:
     dilation: Pair = (1, 1)
 
     def out_size(self, height: int, width: int) -> Pair:
-        """Rows and columns of the result; ValueError if no window fits or a step is below 1."""
-        for name in ("size", "stride", "dilation"):
-            _check_integers(name, getattr(self, name), (2,), 1)
-        _check_integers("padding", self.padding, (2, 2), 0)
+        """Rows and columns of the result; ValueError if no window fits."""
         lengths = []
         for n, k, s, p, d in zip(
             (height, width), self.size, self.stride, self.padding, self.dilation, strict=True
@@ -82,9 +80,26 @@ def channels_last(x: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1), dtype).transpose(0, 3, 1, 2)
 
 
-def _check_integers(name: str, value: object, shape: tuple[int, ...], least: int) -> None:
-    integers = np.asarray(value)
-    if integers.shape != shape or integers.dtype.kind not in "iu" or integers.min() < least:
+def moving(size: object, stride: object, padding: object, dilation: object = (1, 1)) -> Window:
+    """A window, checked: pairs of integers from 1 on, and two pairs from 0 on for the padding.
+
+    Raises:
+        ValueError: anything else, which is named.
+    """
+    top_bottom, left_right = _checked("padding", padding, (2, 2), 0)
+    return Window(
+        _checked("size", size, (2,), 1), _checked("stride", stride, (2,), 1),
+        (top_bottom, left_right), _checked("dilation", dilation, (2,), 1),
+    )  # fmt: skip
+
+
+def _checked(name: str, value: Any, shape: tuple[int, ...], least: int) -> Any:
+    try:
+        if len(shape) == 2:
+            first, second = value
+            return integers(first, name, least, 2), integers(second, name, least, 2)
+        return integers(value, name, least, 2)
+    except (TypeError, ValueError):
         raise ValueError(
             f"{name} is {value}; allowed are integers from {least} on, of shape {shape}"
-        )
+        ) from None

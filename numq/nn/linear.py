@@ -34,7 +34,7 @@ class Linear(Module):
     def __repr__(self) -> str:
         """Sizes."""
         outputs, inputs = self.weight.shape
-        return f"Linear({inputs} -> {outputs}{'' if self.bias else ', no bias'})"
+        return f"Linear({inputs} -> {outputs}{', no bias' if self.bias is None else ''})"
 
 
 class Embedding(Module):

@@ -150,8 +150,8 @@ def test_a_step_between_forward_and_backward():
         (lambda: ag.matmul(np.ones((2, 1, 1)), np.ones((3, 1, 1))), ValueError,
          r"a has shape \(2, 1, 1\), b \(3, 1, 1\); the axes before"),
         (lambda: Tensor([1.0]) + "1", TypeError, "allowed are"),
-        (lambda: Tensor([1.0]) ** Tensor([2.0]), TypeError, "exponent is Tensor"),
-        (lambda: Tensor([1.0]) ** np.ones(2), TypeError, "exponent is ndarray"),
+        (lambda: Tensor([1.0]) ** Tensor([2.0]), TypeError, "exponent is a Tensor"),
+        (lambda: Tensor([1.0]) ** np.ones(2), TypeError, "exponent is an array"),
     ],
 )  # fmt: skip
 def test_arithmetic_errors(action, error, message):
