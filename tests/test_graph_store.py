@@ -16,7 +16,7 @@ from numq.graph import Graph, Node, load_graph, save_graph
 from numq.storage import load_arrays, save_arrays
 
 NAMES = [
-    "w", "w:scale", "w:zero_point", "edge:x", "edge:x:scale", "edge:", ":", "", "%", "%3A", "a%3Ab",
+    "w", "w:scale", "w:zero_point", "edge:x", "edge:x:scale", "edge:", ":", "%", "%3A", "a%3Ab",
     "__metadata__", "%5F_metadata__", "checked", "sha256", "é\n\0",
 ]  # fmt: skip
 

@@ -15,6 +15,7 @@ from numq.autograd.tensor import Operand, Tensor, as_tensor, record
 
 Key: TypeAlias = int | slice | Tensor | None
 Range: TypeAlias = tuple[int, int, int]
+LAST = 2**63 - 1  #: ONNX's end of an axis of any length
 
 
 def index(a: Operand, key: Any) -> Tensor:
@@ -75,9 +76,15 @@ def _checked(key: Any) -> Key:
 def _by_slices(a: Tensor, keys: list[int | slice | None]) -> Tensor:
     """Slice, then drop the axes that have an integer, then add new ones."""
     own = [k for k in keys if k is not None]
-    whole = [(0, n, 1) for n in a.shape]
-    ranges = [_range(k, n, i) for i, (k, n) in enumerate(zip(own, a.shape, strict=True))]
-    y = a if ranges == whole else slice_axes(a, ranges)
+    cut = [
+        (i, *_range(k, n, i))
+        for i, (k, n) in enumerate(zip(own, a.shape, strict=True))
+        if k != slice(None)
+    ]
+    y = a
+    if cut:
+        axes, starts, ends, steps = (tuple(c[i] for c in cut) for i in range(4))
+        y = slice_axes(a, axes, starts, ends, steps)
     gone = tuple(i for i, k in enumerate(own) if isinstance(k, int))
     y = squeeze(y, gone) if gone else y
     new = tuple(i for i, k in enumerate(k for k in keys if not isinstance(k, int)) if k is None)
@@ -85,35 +92,59 @@ def _by_slices(a: Tensor, keys: list[int | slice | None]) -> Tensor:
 
 
 def _range(key: int | slice, n: int, axis: int) -> Range:
-    """Start, end and step as of `range`; where it is empty, (0, 0, 1)."""
+    """Start, end and step as they were written: −1 is the last of however many there will be."""
     if isinstance(key, slice):
         try:
-            found = key.indices(n)
+            key.indices(n)
         except (TypeError, ValueError) as error:  # of a float, or a step of 0
             raise type(error)(f"key has {key}; allowed are integers, the step not 0") from None
-        return found if len(range(*found)) else (0, 0, 1)
+        step = 1 if key.step is None else operator.index(key.step)
+        start = (0 if step > 0 else LAST) if key.start is None else operator.index(key.start)
+        end = (LAST if step > 0 else -LAST) if key.stop is None else operator.index(key.stop)
+        return start, end, step
     if not -n <= key < n:
         raise IndexError(f"index {key} is outside axis {axis}, of length {n}")
-    return key % n, key % n + 1, 1
+    return key, LAST if key == -1 else key + 1, 1
 
 
-def slice_axes(a: Tensor, ranges: list[Range]) -> Tensor:
-    """Every axis from start to end by step, as `range` counts; ONNX Slice."""
-    key = tuple(slice(start, None if end < 0 else end, step) for start, end, step in ranges)
+def slice_axes(
+    a: Tensor,
+    axes: Sequence[int],
+    starts: Sequence[int],
+    ends: Sequence[int],
+    steps: Sequence[int],
+) -> Tensor:
+    """The axes named from start to end by step, as Python's slices count them; ONNX Slice.
+
+    Starts and ends below 0 count from the back, those beyond an axis end with it. With a negative
+    step, an end far below 0 takes the first element too.
+
+    Raises:
+        ValueError: an axis that `a` lacks, or that comes twice.
+    """
+    if len({i % a.ndim for i in axes if -a.ndim <= i < a.ndim}) != len(axes):
+        raise ValueError(f"axes is {axes}; a tensor of shape {a.shape} has {a.ndim} axes")
+    key = [slice(None)] * a.ndim
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        key[axis] = _slice(range(a.shape[axis])[start:end:step])
+    cut = tuple(key)
 
     def backward(g: FloatArray) -> tuple[FloatArray]:
         whole = np.zeros(a.shape, g.dtype)
-        whole[key] = g
+        whole[cut] = g
         return (whole,)
 
-    # Only the axes that are cut: a batch of another length is then cut alike. ONNX counts negative
-    # ends from the back; one that lies before the start is the lowest integer.
-    cut = [(i, *r) for i, (r, n) in enumerate(zip(ranges, a.shape, strict=True)) if r != (0, n, 1)]
-    axes, starts, ends, steps = (tuple(c[i] for c in cut) for i in range(4))
-    ends = tuple(-(2**31) if end < 0 else end for end in ends)
     return record(
-        "Slice", (a,), a.data[key], backward, axes=axes, starts=starts, ends=ends, steps=steps
-    )
+        "Slice", (a,), a.data[cut], backward,
+        axes=tuple(axes), starts=tuple(starts), ends=tuple(ends), steps=tuple(steps),
+    )  # fmt: skip
+
+
+def _slice(chosen: range) -> slice:
+    """The slice that takes these elements."""
+    if not chosen:
+        return slice(0, 0)
+    return slice(chosen.start, None if chosen.stop < 0 else chosen.stop, chosen.step)
 
 
 def gather(a: Operand, indices: Operand, axis: int = 0) -> Tensor:

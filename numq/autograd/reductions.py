@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def sum(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
         return (np.broadcast_to(_restored(g, a, axes), a.shape),)
 
     data = exactly(lambda x: total(x, axes, keepdims), a.data)
-    return record("ReduceSum", (a,), data, backward, axes=axes, keepdims=int(keepdims))
+    return record("ReduceSum", (a,), data, backward, **_attributes(axes, keepdims))
 
 
 def mean(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -52,7 +52,7 @@ def mean(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
         return (np.broadcast_to(_restored(g, a, axes) / wide(count), a.shape),)
 
     data = np.asarray(a.data.mean(axis=axes, keepdims=keepdims))
-    return record("ReduceMean", (a,), data, backward, axes=axes, keepdims=int(keepdims))
+    return record("ReduceMean", (a,), data, backward, **_attributes(axes, keepdims))
 
 
 def max(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -89,7 +89,13 @@ def _extreme(op: str, a: Tensor, kept: Array, axes: tuple[int, ...], keepdims: b
         return (np.where(ties, _restored(g, a, axes), 0) / count,)
 
     data = kept if keepdims else kept.squeeze(axes)
-    return record(op, (a,), data, backward, axes=axes, keepdims=int(keepdims))
+    return record(op, (a,), data, backward, **_attributes(axes, keepdims))
+
+
+def _attributes(axes: tuple[int, ...], keepdims: bool) -> dict[str, Any]:
+    """ONNX reduces all axes where none are named, unless told not to."""
+    noop = {} if axes else {"noop_with_empty_axes": 1}
+    return {"axes": axes, "keepdims": int(keepdims), **noop}
 
 
 def argmax(a: Operand, axis: int = -1) -> Tensor:

@@ -33,7 +33,8 @@ def reshape(a: Operand, shape: Sequence[int]) -> Tensor:
         data = a.data.reshape(shape)
     except ValueError:
         raise ValueError(f"shape is {shape}; a tensor of shape {a.shape} does not fit") from None
-    return record("Reshape", (a,), data, lambda g: (g.reshape(a.shape),), shape=shape)
+    zeros = {"allowzero": 1} if 0 in shape else {}  # to ONNX a 0 is else the input's length
+    return record("Reshape", (a,), data, lambda g: (g.reshape(a.shape),), shape=shape, **zeros)
 
 
 def flatten(a: Operand, axis: int = 1) -> Tensor:

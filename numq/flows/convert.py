@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -91,9 +92,9 @@ def _dynamic(node: Node, graph: Graph, activations: Quantizer) -> Node:
     if node.op not in WEIGHTED or not is_integer(node, graph):
         return node
     if node.op == "Gemm":
-        return replace(node, op="DynamicQuantizeMatMul").having(quantizer=activations)
+        return node.turned("DynamicQuantizeMatMul", quantizer=activations)
     batch = replace(_BATCH_INT8, format=activations.format)
-    return replace(node, op="DynamicQuantizeConv").having(quantizer=batch)
+    return node.turned("DynamicQuantizeConv", quantizer=batch)
 
 
 def _with_quantized(graph: Graph, weights: Quantizer) -> dict[str, Constant]:
@@ -201,13 +202,15 @@ def integer_network(
     for node in graph:
         made.add(node, how)
     outputs = tuple(made.as_float(edge) for edge in graph.outputs)
-    constants = {**graph.constants, **weights}
-    return Network(
-        Graph(
-            graph.inputs, outputs, tuple(made.nodes), constants, frozenset(),
-            made.qparams, {**graph.shapes, **made.shapes},
-        ).without_unused()
-    )  # fmt: skip
+    graph = graph.with_nodes(
+        made.nodes,
+        outputs=outputs,
+        constants={**graph.constants, **weights},
+        parameters=frozenset(),
+        qparams=made.qparams,
+        shapes={**graph.shapes, **made.shapes},
+    )
+    return Network(graph.without_unused())
 
 
 @dataclass
@@ -275,6 +278,6 @@ def _integer(node: Node, how: Requantization) -> Node:
     if node.op in PASSING:
         return node
     if node.op in TABLES:
-        return replace(node, op="Table").having(function=node.op)
-    named = replace(node, op=_INTEGER_NAMES[node.op])
-    return named if node.op in ("Add", "Concat") else named.having(requantization=how)
+        return node.turned("Table", function=node.op)
+    more: dict[str, Any] = {} if node.op in ("Add", "Concat") else {"requantization": how}
+    return node.turned(_INTEGER_NAMES[node.op], **more)

@@ -76,11 +76,11 @@ def attach_batch_norm(graph: Graph) -> Graph:
             name = f"{node.name}.bias:zero"
             new[name] = np.zeros_like(_array(graph, norm.inputs[1]))
             node = replace(node, inputs=(*node.inputs, name))
-        merged = replace(
-            node.having(epsilon=norm.attributes["epsilon"]),
-            op=f"Normalized{node.op}",
+        merged = node.turned(
+            f"Normalized{node.op}",
             inputs=(*node.inputs, *norm.inputs[1:]),
             outputs=norm.outputs,
+            epsilon=norm.attributes["epsilon"],
         )
         graph = _replaced(graph, {node.name: merged, norm.name: None}, new)
     return graph.without_unused()
@@ -113,7 +113,7 @@ def _pairs(graph: Graph, first: tuple[str, ...], second: str) -> Iterator[tuple[
     for node in graph:
         readers = graph.consumers(node.outputs[0])
         alone = len(readers) == 1 and node.outputs[0] not in graph.outputs
-        plain = "activation" not in node.attributes
+        plain = node.attributes.get("activation") is None
         if node.op in first and plain and alone and readers[0].op == second:
             yield node, readers[0]
 
@@ -128,9 +128,8 @@ def _array(graph: Graph, name: str) -> FloatArray:
 def _replaced(graph: Graph, nodes: dict[str, Node | None], constants: dict[str, Array]) -> Graph:
     """The graph with nodes exchanged by name, or taken out, and constants added."""
     kept = [nodes.get(node.name, node) for node in graph]
-    return replace(
-        graph,
-        nodes=tuple(_ordered([n for n in kept if n is not None])),
+    return graph.with_nodes(
+        _ordered([n for n in kept if n is not None]),
         constants={**graph.constants, **constants},
         parameters=graph.parameters | {k for k in constants if not k.endswith(":zero")},
     )

@@ -181,7 +181,7 @@ class QATNetwork(Module):
         product = apply(op, [x, w_q], plain) * ag.reshape(spread / batch_spread, _channels(y))
         shift = (b - batch_mean) * gamma / batch_spread + beta
         z = product + ag.reshape(shift, _channels(y))
-        return ag.relu(z) if "activation" in attributes else z
+        return ag.relu(z) if attributes.get("activation") else z
 
     def _weight(self, node: Node, w: Tensor) -> tuple[Tensor, FloatArray]:
         """The weight fake-quantized, and its scale."""
@@ -291,11 +291,8 @@ class QATNetwork(Module):
             constants |= {names[0]: w} | ({} if b is None else {names[1]: b})
             inputs = (node.inputs[0], *names[: 1 if b is None else 2])
             op = node.op.removeprefix("Normalized")
-            nodes.append(Node(op, node.name, inputs, node.outputs, node.attributes))
-        graph = Graph(
-            self.graph.inputs, self.graph.outputs, tuple(nodes), constants,
-            shapes=self.graph.shapes,
-        )  # fmt: skip
+            nodes.append(node.turned(op, inputs=inputs, without=("epsilon",)))
+        graph = self.graph.with_nodes(nodes, constants=constants, parameters=frozenset())
         return graph.without_unused(), codes
 
 

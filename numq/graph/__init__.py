@@ -1,18 +1,30 @@
 """One graph for training, quantization, export and import; nodes have ONNX operator names."""
 
 from numq.graph.graph import Constant, Graph, Node
+from numq.graph.inputs import Input, Numbers, check_inputs, resolved
 from numq.graph.run import Program, run, run_tensors
+from numq.graph.schema import Attribute, Domain, Schema, Size
+from numq.graph.schemas import SCHEMAS
 from numq.graph.show import draw, table
 from numq.graph.store import load_graph, save_graph
 from numq.graph.trace import trace
 
 __all__ = [
+    "SCHEMAS",
+    "Attribute",
     "Constant",
+    "Domain",
     "Graph",
+    "Input",
     "Node",
+    "Numbers",
     "Program",
+    "Schema",
+    "Size",
+    "check_inputs",
     "draw",
     "load_graph",
+    "resolved",
     "run",
     "run_tensors",
     "save_graph",

@@ -7,11 +7,16 @@ they mean. A constant is an array, or a QTensor where weights are quantized.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from numq.arrays import Array
+from numq.arrays import Array, check_type
+from numq.graph.checks import check_graph, check_names
+from numq.graph.inputs import Input, used_as
+from numq.graph.schema import Schema
+from numq.graph.schemas import schema_of
 from numq.qparams import QParams
 from numq.qtensor import QTensor
 
@@ -21,15 +26,22 @@ Shape: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One operation.
+    """One operation, held against its schema when it is made.
 
     Attributes:
         op: the ONNX operator's name; for what ONNX lacks, that of ONNX Runtime's contrib operator.
         name: unique in its graph.
-        inputs: the edges and constants it reads, in ONNX's order.
+        inputs: the edges and constants it reads, in ONNX's order; optional ones at the end may be
+            left out, or be "".
         outputs: the edges it makes.
-        attributes: by their ONNX names; newer versions' constant integer inputs (shape, axes) too.
-            `activation = "Relu"` stands for a Relu fused behind the operation.
+        attributes: by their ONNX names, read-only; newer versions' constant integer inputs (shape,
+            axes) too. Those left out have ONNX's defaults. `activation = "Relu"` stands for a Relu
+            fused behind the operation.
+
+    Raises:
+        ValueError: an operator, an attribute or a value that its schema does not have, or another
+            number of inputs or outputs.
+        TypeError: an attribute of another type.
     """
 
     op: str
@@ -37,6 +49,42 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Complete the attributes, and refuse what the schema does not have."""
+        check_names([self.name], "a node's name")
+        try:
+            made = self._checked()
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{self.label}: {error}") from None
+        for name, value in made.items():
+            object.__setattr__(self, name, value)
+
+    def _checked(self) -> dict[str, Any]:
+        if not isinstance(self.attributes, Mapping):
+            raise TypeError(f"attributes is {self.attributes!r}; allowed is a mapping")
+        given = list(self.inputs) if isinstance(self.inputs, tuple | list) else self.inputs
+        while isinstance(given, list) and given and given[-1] == "":
+            given.pop()
+        inputs, outputs = check_names(given, "inputs"), check_names(self.outputs, "outputs")
+        schema = schema_of(self.op, self.attributes)
+        schema.check_counts(len(inputs), len(outputs))
+        attributes = MappingProxyType(schema.completed(self.attributes))
+        return {"inputs": inputs, "outputs": outputs, "attributes": attributes}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled by what it was made from."""
+        return Node, (self.op, self.name, self.inputs, self.outputs, dict(self.attributes))
+
+    @property
+    def label(self) -> str:
+        """Name and operator, for messages."""
+        return f"node {self.name} ({self.op})"
+
+    @property
+    def schema(self) -> Schema:
+        """Its row in the table of operators."""
+        return schema_of(self.op, self.attributes)
 
     @property
     def output(self) -> str:
@@ -47,6 +95,33 @@ class Node:
     def having(self, **attributes: Any) -> Node:
         """The same node with attributes added or replaced."""
         return replace(self, attributes={**self.attributes, **attributes})
+
+    def turned(
+        self,
+        op: str,
+        *,
+        inputs: tuple[str, ...] | None = None,
+        outputs: tuple[str, ...] | None = None,
+        without: tuple[str, ...] = (),
+        **attributes: Any,
+    ) -> Node:
+        """The same node as another operator.
+
+        Args:
+            op: the operator.
+            inputs: what it reads; None: the same as before.
+            outputs: what it makes; None: the same as before.
+            without: attributes to leave behind.
+            attributes: to add or replace.
+        """
+        kept = {k: v for k, v in self.attributes.items() if k not in without}
+        return Node(
+            op,
+            self.name,
+            self.inputs if inputs is None else inputs,
+            self.outputs if outputs is None else outputs,
+            {**kept, **attributes},
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,9 +136,15 @@ class Graph:
         parameters: which of the constants are learned.
         qparams: for each edge that carries codes, what they mean.
         shapes: of the edges when the network was recorded; for the reader, not for the arithmetic.
+        declared: the kind of numbers and the shape of each input. Of those left out, the kind is
+            what the operators read it as (integers for indices, bools for a condition), the shape
+            any.
 
     Raises:
-        ValueError: an edge that nothing makes, or that two nodes make.
+        ValueError: a name that nothing makes, that two things make, or that is read before it is
+            made; codes whose meaning is missing or changes on the way, a missing constant, notes
+            about edges that are not there.
+        TypeError: parts of other types.
     """
 
     inputs: tuple[str, ...]
@@ -73,22 +154,24 @@ class Graph:
     parameters: frozenset[str] = frozenset()
     qparams: Mapping[str, QParams] = field(default_factory=dict)
     shapes: Mapping[str, Shape] = field(default_factory=dict)
+    declared: Mapping[str, Input] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse edges from nowhere."""
-        known = {*self.inputs, *self.constants}
-        for node in self.nodes:
-            missing = [name for name in node.inputs if name not in known]
-            if missing:
-                raise ValueError(
-                    f"node {node.name} ({node.op}) reads {missing[0]}, made by nothing"
-                )
-            twice = [name for name in node.outputs if name in known]
-            if twice:
-                raise ValueError(f"node {node.name} ({node.op}) makes {twice[0]} a second time")
-            known.update(node.outputs)
-        if lost := [name for name in self.outputs if name not in known]:
-            raise ValueError(f"output {lost[0]} is made by nothing")
+        """Refuse what could not run; see `checks`."""
+        for name in ("constants", "qparams", "shapes", "declared"):
+            check_type(getattr(self, name), Mapping, name)
+        check_type(self.parameters, frozenset | set, "parameters")
+        check_type(self.nodes, tuple | list, "nodes")
+        for i, node in enumerate(self.nodes):
+            check_type(node, Node, f"nodes[{i}]")
+        object.__setattr__(self, "inputs", check_names(self.inputs, "inputs"))
+        object.__setattr__(self, "outputs", check_names(self.outputs, "outputs"))
+        object.__setattr__(self, "nodes", tuple(self.nodes))
+        object.__setattr__(self, "parameters", frozenset(self.parameters))
+        wanted = used_as(self.nodes)
+        found = {name: Input(wanted[name]) if name in wanted else Input() for name in self.inputs}
+        object.__setattr__(self, "declared", {**found, **self.declared})
+        check_graph(self)
 
     def consumers(self, edge: str) -> list[Node]:
         """The nodes that read an edge."""
@@ -99,8 +182,21 @@ class Graph:
         return next((node for node in self.nodes if edge in node.outputs), None)
 
     def activations(self, node: Node) -> list[str]:
-        """The inputs of a node that are no constants."""
+        """The inputs of a node that are no constants of the graph.
+
+        They are edges: the graph's inputs and what nodes make. An edge may still be the same in
+        every run, where a node computes it from constants alone.
+        """
         return [name for name in node.inputs if name not in self.constants]
+
+    def with_nodes(self, nodes: Iterable[Node], **changes: Any) -> Graph:
+        """The same graph with other nodes and fields, without notes of edges that are gone."""
+        made = tuple(nodes)
+        edges = {*self.inputs, *(edge for node in made for edge in node.outputs)}
+        for name in ("qparams", "shapes"):
+            notes = changes.get(name, getattr(self, name))
+            changes[name] = {edge: note for edge, note in notes.items() if edge in edges}
+        return replace(self, nodes=made, **changes)
 
     def without_unused(self) -> Graph:
         """The same graph without constants, nodes and notes that no output needs."""

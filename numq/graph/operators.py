@@ -1,17 +1,21 @@
 """What the float operators of a graph do: ONNX's name, and the function of autograd behind it.
 
-Each entry takes the tensors and the attributes and gives a tensor, so that a graph runs with
-gradients or without.
+Each entry takes the tensors and the attributes, complete as `schemas` has them, and gives a tensor,
+so that a graph runs with gradients or without.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from numq import autograd as ag
-from numq.autograd import Tensor
+from numq.autograd import Tensor, record
 from numq.autograd.indexing import gather_nd, slice_axes
+from numq.graph.geometry import Padding, padding_of
 
 Attributes: TypeAlias = Mapping[str, Any]
 Operator: TypeAlias = Callable[[Sequence[Tensor], Attributes], Tensor]
@@ -22,32 +26,93 @@ def _plain(function: Callable[..., Tensor]) -> Operator:
     return lambda inputs, _: function(*inputs)
 
 
+def _fold(function: Callable[[Tensor, Tensor], Tensor]) -> Operator:
+    """A function of two for any number of inputs."""
+    return lambda inputs, _: reduce(function, inputs)
+
+
 def _reduce(function: Callable[..., Tensor]) -> Operator:
-    return lambda i, a: function(i[0], axis=tuple(a["axes"]), keepdims=bool(a["keepdims"]))
+    """Over `axes`; over all where there are none, unless that is to change nothing."""
+
+    def operator(i: Sequence[Tensor], a: Attributes) -> Tensor:
+        axes = a["axes"]
+        if not axes:
+            axes = () if a["noop_with_empty_axes"] else None
+        return function(i[0], axis=axes, keepdims=bool(a["keepdims"]))
+
+    return operator
 
 
-def _padding(a: Attributes) -> tuple[tuple[int, int], tuple[int, int]]:
-    top, left, bottom, right = a["pads"]
-    return (top, bottom), (left, right)
+def _argmax(i: Sequence[Tensor], a: Attributes) -> Tensor:
+    """The first of equal ones, or the last: that is the first from behind."""
+    x, axis = i[0], a["axis"]
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis is {axis}; a tensor of shape {x.shape} has {x.ndim} axes")
+    if a["select_last_index"]:
+        backwards = slice_axes(x, (axis,), (-1,), (-(2**63),), (-1,))
+        y = ag.sub(x.shape[axis] - 1, ag.argmax(backwards, axis))
+    else:
+        y = ag.argmax(x, axis)
+    return ag.unsqueeze(y, (axis % x.ndim,)) if a["keepdims"] else y
+
+
+def _matmul(i: Sequence[Tensor], _: Attributes) -> Tensor:
+    """As NumPy's: a vector is a row on the left, a column on the right."""
+    a, b = i
+    row, column = a.ndim == 1, b.ndim == 1
+    y = ag.matmul(ag.unsqueeze(a, (0,)) if row else a, ag.unsqueeze(b, (1,)) if column else b)
+    gone = tuple(axis for axis, vector in ((-2, row), (-1, column)) if vector)
+    return ag.squeeze(y, gone) if gone else y
+
+
+def _gemm(i: Sequence[Tensor], a: Attributes) -> Tensor:
+    """`alpha · A'·B' + beta · C`; without transA, the leading axes of A are rows, all of them."""
+    x, w, *bias = i
+    if a["transA"]:
+        x = ag.transpose(x)
+    w = w if a["transB"] else ag.transpose(w)
+    if a["alpha"] == a["beta"] == 1 and all(b.shape == w.shape[:1] for b in bias):
+        return ag.linear(x, w, *bias)
+    y = ag.linear(x, w)
+    y = y if a["alpha"] == 1 else ag.mul(y, a["alpha"])
+    if not bias or not a["beta"]:
+        return y
+    shift = bias[0] if a["beta"] == 1 else ag.mul(bias[0], a["beta"])
+    made = ag.add(y, shift)
+    if made.shape != y.shape:
+        raise ValueError(f"C has shape {shift.shape}; it does not broadcast to {y.shape}")
+    return made
+
+
+def _window(x: Tensor, w: Sequence[int], a: Attributes) -> Padding:
+    """The border of a picture."""
+    if x.ndim != 4:
+        raise ValueError(f"x has shape {x.shape}; needed is (N, C, H, W)")
+    return padding_of(a, (x.shape[2], x.shape[3]), (w[0], w[1]))
 
 
 def _conv(inputs: Sequence[Tensor], a: Attributes) -> Tensor:
+    kernel = inputs[1].shape[2:]
+    if inputs[1].ndim != 4 or a["kernel_shape"] not in (None, kernel):
+        raise ValueError(f"w has shape {inputs[1].shape}, kernel_shape is {a['kernel_shape']}")
     return ag.conv2d(
         *inputs,
         stride=a["strides"],
-        padding=_padding(a),
+        padding=_window(inputs[0], kernel, a),
         dilation=a["dilations"],
         groups=a["group"],
     )
 
 
-def _max_pool(inputs: Sequence[Tensor], a: Attributes) -> Tensor:
-    return ag.max_pool2d(inputs[0], a["kernel_shape"], stride=a["strides"], padding=_padding(a))
+def _max_pool(i: Sequence[Tensor], a: Attributes) -> Tensor:
+    size = a["kernel_shape"]
+    return ag.max_pool2d(i[0], size, stride=a["strides"], padding=_window(i[0], size, a))
 
 
-def _average_pool(inputs: Sequence[Tensor], a: Attributes) -> Tensor:
+def _average_pool(i: Sequence[Tensor], a: Attributes) -> Tensor:
+    size = a["kernel_shape"]
     return ag.avg_pool2d(
-        inputs[0], a["kernel_shape"], stride=a["strides"], padding=_padding(a),
+        i[0], size, stride=a["strides"], padding=_window(i[0], size, a),
         count_include_pad=bool(a["count_include_pad"]),
     )  # fmt: skip
 
@@ -58,49 +123,115 @@ def _pad(inputs: Sequence[Tensor], a: Attributes) -> Tensor:
     return ag.pad(inputs[0], pairs, a["value"])
 
 
-def _slice(inputs: Sequence[Tensor], a: Attributes) -> Tensor:
-    """The axes named; the others whole. Lengths are those of the tensor that came."""
-    ranges = [(0, n, 1) for n in inputs[0].shape]
-    for axis, start, end, step in zip(a["axes"], a["starts"], a["ends"], a["steps"], strict=True):
-        ranges[axis] = (start, -1 if end < 0 else end, step)
-    return slice_axes(inputs[0], ranges)
+def _slice(i: Sequence[Tensor], a: Attributes) -> Tensor:
+    n = len(a["starts"])
+    axes = tuple(range(n)) if a["axes"] is None else a["axes"]
+    steps = (1,) * n if a["steps"] is None else a["steps"]
+    return slice_axes(i[0], axes, a["starts"], a["ends"], steps)
+
+
+def _reshape(i: Sequence[Tensor], a: Attributes) -> Tensor:
+    """A length of 0 is that of the input, unless `allowzero`."""
+    x, shape = i[0], a["shape"]
+    if a["allowzero"]:
+        return ag.reshape(x, shape)
+    if any(n == 0 and axis >= x.ndim for axis, n in enumerate(shape)):
+        raise ValueError(f"shape is {shape}; a tensor of shape {x.shape} has no such axis to keep")
+    return ag.reshape(x, tuple(n or x.shape[axis] for axis, n in enumerate(shape)))
+
+
+def _expand(i: Sequence[Tensor], a: Attributes) -> Tensor:
+    """Both broadcast: a length of 1 leaves that of the input."""
+    try:
+        shape = np.broadcast_shapes(i[0].shape, a["shape"])
+    except ValueError:
+        raise ValueError(f"shape is {a['shape']}; it does not fit {i[0].shape}") from None
+    return ag.broadcast_to(i[0], shape)
+
+
+def _squeeze(i: Sequence[Tensor], a: Attributes) -> Tensor:
+    single = tuple(axis for axis, n in enumerate(i[0].shape) if n == 1)
+    return ag.squeeze(i[0], single if a["axes"] is None else a["axes"])
+
+
+def _flatten(i: Sequence[Tensor], a: Attributes) -> Tensor:
+    return ag.flatten(i[0], a["axis"] + (i[0].ndim if a["axis"] < 0 else 0))
+
+
+def _transpose(i: Sequence[Tensor], a: Attributes) -> Tensor:
+    return ag.transpose(i[0], range(i[0].ndim)[::-1] if a["perm"] is None else a["perm"])
+
+
+def _clip(i: Sequence[Tensor], a: Attributes) -> Tensor:
+    return i[0] if a["min"] is a["max"] is None else ag.clip(i[0], a["min"], a["max"])
+
+
+def _power(i: Sequence[Tensor], _: Attributes) -> Tensor:
+    if i[1].ndim:
+        raise ValueError(f"the exponent has shape {i[1].shape}; allowed is one number, of shape ()")
+    return ag.power(i[0], float(i[1]))
+
+
+def _cast(i: Sequence[Tensor], a: Attributes) -> Tensor:
+    """Straight through for gradients; fractions are cut off, as C does."""
+    data = i[0].data.astype(a["to"])
+    floats = data.dtype.kind == "f"
+    return record("Cast", i, data, (lambda g: (g,)) if floats else None, to=a["to"])
 
 
 def _batch_norm(inputs: Sequence[Tensor], a: Attributes) -> Tensor:
     return ag.batch_norm(*inputs, epsilon=a["epsilon"])
 
 
+def _layer_norm(i: Sequence[Tensor], a: Attributes) -> Tensor:
+    beta = i[2] if len(i) > 2 else Tensor.of(np.zeros_like(i[1].data))
+    return ag.layer_norm(i[0], i[1], beta, epsilon=a["epsilon"], axis=a["axis"])
+
+
 def _gather_nd(inputs: Sequence[Tensor], _: Attributes) -> Tensor:
     places = inputs[1].data
+    if places.ndim < 1 or not 1 <= places.shape[-1] <= inputs[0].ndim:
+        raise ValueError(
+            f"indices has shape {places.shape}; the last axis is to have 1 to {inputs[0].ndim} "
+            f"entries, for a tensor of shape {inputs[0].shape}"
+        )
     return gather_nd(inputs[0], [Tensor(places[..., i]) for i in range(places.shape[-1])])
 
 
+def _normalized(product: Operator) -> Operator:
+    """A product, then batch normalization: what QAT folds."""
+    return lambda i, a: _batch_norm([product(i[:3], a), *i[3:]], a)
+
+
 _PLAIN: dict[str, Callable[..., Tensor]] = {
-    "Add": ag.add, "Sub": ag.sub, "Mul": ag.mul, "Div": ag.div, "Neg": ag.neg,
-    "MatMul": ag.matmul, "Gemm": ag.linear, "Exp": ag.exp, "Log": ag.log, "Sqrt": ag.sqrt,
-    "Tanh": ag.tanh, "Sigmoid": ag.sigmoid, "Erf": ag.erf, "Relu": ag.relu, "Abs": ag.absolute,
-    "Max": ag.maximum, "Min": ag.minimum, "Where": ag.where, "Greater": ag.greater,
-    "Less": ag.less, "GlobalAveragePool": ag.global_avg_pool2d,
-    "SoftmaxCrossEntropyLoss": ag.cross_entropy,
+    "Add": ag.add, "Sub": ag.sub, "Mul": ag.mul, "Div": ag.div, "Neg": ag.neg, "Exp": ag.exp,
+    "Log": ag.log, "Sqrt": ag.sqrt, "Tanh": ag.tanh, "Sigmoid": ag.sigmoid, "Erf": ag.erf,
+    "Relu": ag.relu, "Abs": ag.absolute, "Where": ag.where, "Greater": ag.greater, "Less": ag.less,
+    "GlobalAveragePool": ag.global_avg_pool2d, "SoftmaxCrossEntropyLoss": ag.cross_entropy,
 }  # fmt: skip
 
 OPERATORS: dict[str, Operator] = {
     **{name: _plain(function) for name, function in _PLAIN.items()},
-    "Pow": lambda i, _: ag.power(i[0], float(i[1])),
+    "Max": _fold(ag.maximum),
+    "Min": _fold(ag.minimum),
+    "Pow": _power,
     "LeakyRelu": lambda i, a: ag.leaky_relu(i[0], a["alpha"]),
     "Gelu": lambda i, a: ag.gelu(i[0], ag.GeluForm(a["approximate"])),
-    "Clip": lambda i, a: ag.clip(i[0], a["min"], a["max"]),
+    "Clip": _clip,
+    "Cast": _cast,
+    "MatMul": _matmul,
+    "Gemm": _gemm,
     "ReduceSum": _reduce(ag.sum),
     "ReduceMean": _reduce(ag.mean),
     "ReduceMax": _reduce(ag.max),
     "ReduceMin": _reduce(ag.min),
-    "ArgMax": lambda i, a: ag.argmax(i[0], a["axis"]),
-    "Reshape": lambda i, a: ag.reshape(i[0], a["shape"]),
-    "Flatten": lambda i, a: ag.flatten(i[0], a["axis"]),
-    "Transpose": lambda i, a: ag.transpose(i[0], a["perm"]),
+    "ArgMax": _argmax,
+    "Reshape": _reshape,
+    "Flatten": _flatten,
+    "Transpose": _transpose,
     "Unsqueeze": lambda i, a: ag.unsqueeze(i[0], a["axes"]),
-    "Squeeze": lambda i, a: ag.squeeze(i[0], a["axes"]),
-    "Expand": lambda i, a: ag.broadcast_to(i[0], a["shape"]),
+    "Squeeze": _squeeze,
+    "Expand": _expand,
     "Concat": lambda i, a: ag.concat(i, a["axis"]),
     "Pad": _pad,
     "Slice": _slice,
@@ -112,15 +243,22 @@ OPERATORS: dict[str, Operator] = {
     "MaxPool": _max_pool,
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
-    "LayerNormalization": lambda i, a: ag.layer_norm(*i, epsilon=a["epsilon"], axis=a["axis"]),
+    "LayerNormalization": _layer_norm,
+    "NormalizedConv": _normalized(_conv),
+    "NormalizedGemm": _normalized(_gemm),
 }
 
 
 def apply(op: str, inputs: Sequence[Tensor], attributes: Attributes) -> Tensor:
     """The operator on tensors, then the activation fused behind it, if any.
 
+    Args:
+        op: its name.
+        inputs: what it reads.
+        attributes: complete, as a Node has them.
+
     Raises:
-        ValueError: an operator that is not in the table.
+        ValueError: an operator on codes.
     """
     if op not in OPERATORS:
         raise ValueError(f"op is {op}; float operators are {', '.join(sorted(OPERATORS))}")

@@ -7,6 +7,7 @@ constants; None where the float operator will do (its weight is then an array, o
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ from numq.arithmetic.convolve import conv2d_int8
 from numq.arithmetic.requantize import Requantization
 from numq.arrays import Array, FloatArray, as_float32
 from numq.autograd import Tensor
+from numq.graph.geometry import Padding, padding_of
 from numq.graph.graph import Graph, Node
 from numq.graph.operators import apply
 from numq.kernels import pack_conv_weight
@@ -35,10 +37,11 @@ def _activated(node: Node, y: FloatArray) -> FloatArray:
     return np.maximum(y, 0) if _relu(node) else y
 
 
-def _weight(node: Node, graph: Graph) -> QTensor | None:
-    """The second input, if it is a quantized constant."""
-    constant = graph.constants.get(node.inputs[1])
-    return constant if isinstance(constant, QTensor) else None
+def _weight(node: Node, graph: Graph) -> QTensor:
+    """The second input, a quantized constant by the operator's schema."""
+    constant = graph.constants[node.inputs[1]]
+    assert isinstance(constant, QTensor)
+    return constant
 
 
 def _bias(node: Node, graph: Graph) -> Any:
@@ -67,9 +70,15 @@ def _rows(function: Callable[[Array], Array]) -> Step:
 
 
 def gemm(node: Node, graph: Graph) -> Step | None:
-    """Gemm with an integer weight: weight-only."""
-    w, bias = _weight(node, graph), _bias(node, graph)
-    if w is None or node.inputs[0] in graph.constants:
+    """Gemm with an integer weight as (out, in): weight-only."""
+    w, a = graph.constants.get(node.inputs[1]), node.attributes
+    plain = (a["alpha"], a["beta"], a["transA"], a["transB"]) == (1, 1, 0, 1)
+    if not isinstance(w, QTensor) or not plain or len(graph.activations(node)) > 1:
+        return None
+    if node.inputs[0] in graph.constants or len(w.shape) != 2:
+        return None
+    bias = _bias(node, graph)
+    if bias is not None and bias.shape != w.shape[:1]:
         return None
     return _rows(lambda x: _activated(node, ops.linear_weight_only(x, w, bias)))
 
@@ -77,7 +86,6 @@ def gemm(node: Node, graph: Graph) -> Step | None:
 def dynamic_gemm(node: Node, graph: Graph) -> Step:
     """com.microsoft DynamicQuantizeMatMul: an integer product, the range taken at run time."""
     w, bias, quantizer = _weight(node, graph), _bias(node, graph), node.attributes["quantizer"]
-    assert w is not None
     assert isinstance(quantizer, Quantizer)
     ops.check_weight(w)
     ops.check_dynamic(quantizer)
@@ -87,27 +95,32 @@ def dynamic_gemm(node: Node, graph: Graph) -> Step:
 def dynamic_conv(node: Node, graph: Graph) -> Step:
     """ConvInteger behind DynamicQuantizeLinear: one range for the whole batch."""
     w, bias, quantizer = _weight(node, graph), _bias(node, graph), node.attributes["quantizer"]
-    assert w is not None
-    how = _geometry(node)
+    how = _moves(node)
     packed, s_w = pack_conv_weight(w.codes, groups=how["groups"]), w.scale.reshape(-1, 1, 1)
     shift = np.float32(0) if bias is None else np.asarray(bias)[:, None, None]
 
     def step(x: Array) -> Array:
         q = quantizer(as_float32(x, node.inputs[0]))
         zeros = int(q.zero_point), w.zero_point
-        acc = conv2d_int8(q.codes, packed, x_zero_point=zeros[0], w_zero_point=zeros[1], **how)
+        acc = conv2d_int8(
+            q.codes, packed, x_zero_point=zeros[0], w_zero_point=zeros[1],
+            padding=_padding(node, x, w.shape[2:]), **how,
+        )  # fmt: skip
         return _activated(node, acc.astype(np.float32) * (q.scale * s_w) + shift)
 
     return step
 
 
-def _geometry(node: Node) -> dict[str, Any]:
+def _moves(node: Node) -> dict[str, Any]:
     a = node.attributes
-    top, left, bottom, right = a["pads"]
-    return {
-        "stride": a["strides"], "padding": ((top, bottom), (left, right)),
-        "dilation": a["dilations"], "groups": a["group"],
-    }  # fmt: skip
+    return {"stride": a["strides"], "dilation": a["dilations"], "groups": a["group"]}
+
+
+def _padding(node: Node, x: Array, kernel: tuple[int, ...]) -> Padding:
+    """The border of the pictures that came."""
+    if x.ndim != 4:
+        raise ValueError(f"x has shape {x.shape}; needed is (N, C, H, W)")
+    return padding_of(node.attributes, (x.shape[2], x.shape[3]), (kernel[0], kernel[1]))
 
 
 def quantize_linear(node: Node, graph: Graph) -> Step:
@@ -125,7 +138,6 @@ def dequantize_linear(node: Node, graph: Graph) -> Step:
 def static_gemm(node: Node, graph: Graph) -> Step:
     """com.microsoft QGemm, codes to codes."""
     w, (x, y) = _weight(node, graph), _params(node, graph)
-    assert w is not None
     layer = ops.prepare_static(x, w, _bias(node, graph), y, _how(node), relu=_relu(node))
     return _rows(lambda codes: ops.linear_static(codes, layer))
 
@@ -133,11 +145,15 @@ def static_gemm(node: Node, graph: Graph) -> Step:
 def static_conv(node: Node, graph: Graph) -> Step:
     """QLinearConv, codes to codes."""
     w, (x, y) = _weight(node, graph), _params(node, graph)
-    assert w is not None
     layer = ops.prepare_static_conv2d(
-        x, w, _bias(node, graph), y, _how(node), relu=_relu(node), **_geometry(node)
+        x, w, _bias(node, graph), y, _how(node), relu=_relu(node), **_moves(node)
     )
-    return lambda codes: ops.conv2d_static(codes, layer)
+
+    def step(codes: Array) -> Array:
+        padding = _padding(node, codes, w.shape[2:])
+        return ops.conv2d_static(codes, replace(layer, padding=padding))
+
+    return step
 
 
 def static_add(node: Node, graph: Graph) -> Step:
@@ -158,20 +174,18 @@ def max_pool(node: Node, graph: Graph) -> Step | None:
     """MaxPool, which on codes gives codes of the same meaning."""
     if node.inputs[0] not in graph.qparams:
         return None
-    a = node.attributes
-    top, left, bottom, right = a["pads"]
-    size, stride, padding = a["kernel_shape"], a["strides"], ((top, bottom), (left, right))
-    return lambda codes: ops.max_pool2d_static(codes, size, stride, padding)
+    size, stride = node.attributes["kernel_shape"], node.attributes["strides"]
+    return lambda codes: ops.max_pool2d_static(codes, size, stride, _padding(node, codes, size))
 
 
 def average_pool(node: Node, graph: Graph) -> Step:
     """com.microsoft QLinearAveragePool."""
     layer = ops.prepare_static_average(*_params(node, graph), _how(node))
     a = node.attributes
-    top, left, bottom, right = a["pads"]
+    size, include = a["kernel_shape"], bool(a["count_include_pad"])
     return lambda codes: ops.avg_pool2d_static(
-        codes, layer, a["kernel_shape"], stride=a["strides"],
-        padding=((top, bottom), (left, right)), count_include_pad=bool(a["count_include_pad"]),
+        codes, layer, size, stride=a["strides"], padding=_padding(node, codes, size),
+        count_include_pad=include,
     )  # fmt: skip
 
 

@@ -7,14 +7,16 @@ from typing import Any, TypeAlias
 
 from numpy.typing import ArrayLike
 
-from numq.arrays import Array, as_float32, as_int
+from numq.arrays import Array, check_type
 from numq.autograd import Tensor, no_grad
-from numq.graph.graph import Graph, Node
-from numq.graph.operators import apply
+from numq.graph.graph import Constant, Graph, Node
+from numq.graph.inputs import Numbers, as_given, check_count, check_inputs, resolved
+from numq.graph.operators import OPERATORS, apply
 from numq.graph.quantized import QUANTIZED
+from numq.graph.schema import Carries, Size
 from numq.qtensor import QTensor
 
-Step: TypeAlias = Callable[..., Array]  # the arrays of the inputs that are no constants
+Step: TypeAlias = Callable[..., Any]  # of the inputs that are no constants; an array, or several
 Visit: TypeAlias = Callable[[str, Array], None]
 
 
@@ -29,17 +31,35 @@ def run_tensors(
         constants: tensors to use in place of the graph's constants, such as parameters that learn.
 
     Raises:
-        ValueError: another number of inputs, or an operator that works on codes.
+        ValueError: another number of inputs, shapes the graph was not recorded for, or an operator
+            that works on codes.
+        TypeError: inputs that are no Tensors, or hold numbers of another kind.
     """
-    _check_count(graph, inputs)
+    check_count(graph, inputs)
+    for name, x in zip(graph.inputs, inputs, strict=True):
+        _check_tensor(name, graph.declared[name].numbers, x)
+    sizes = check_inputs(graph, inputs)
+    if coded := [node for node in graph if node.op not in OPERATORS]:
+        raise ValueError(f"{coded[0].label} works on codes; a Program runs it, on arrays")
     values = dict(zip(graph.inputs, inputs, strict=True))
     given = constants or {}
     for name, constant in graph.constants.items():
-        plain = constant.dequantize() if isinstance(constant, QTensor) else constant
-        values[name] = given[name] if name in given else Tensor.of(plain)
+        values[name] = given[name] if name in given else Tensor.of(_reals(constant))
     for node in graph:
-        values[node.output] = _applied(node, [values[name] for name in node.inputs])
+        tensors = [values[name] for name in node.inputs]
+        try:
+            values[node.output] = apply(node.op, tensors, resolved(node, sizes).attributes)
+        except (ValueError, TypeError, IndexError) as error:
+            raise type(error)(f"{node.label}: {error}") from error
     return [values[name] for name in graph.outputs]
+
+
+def _check_tensor(name: str, numbers: Numbers, x: object) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} is a {type(x).__name__}; allowed are Tensors")
+    allowed = {Numbers.REAL: "fiu", Numbers.INTEGER: "iu", Numbers.BOOL: "b"}[numbers]
+    if x.dtype.kind not in allowed:
+        raise TypeError(f"{name} has dtype {x.dtype}; the graph takes {numbers.value} there")
 
 
 def run(program: Program, inputs: Sequence[ArrayLike], visit: Visit | None = None) -> list[Array]:
@@ -47,45 +67,76 @@ def run(program: Program, inputs: Sequence[ArrayLike], visit: Visit | None = Non
 
     Args:
         program: a graph, prepared.
-        inputs: one for each input of the graph, real numbers as float32, or indices.
+        inputs: one for each input of the graph: real numbers, which become float32, integers where
+            it takes indices, bools where it takes masks.
         visit: called with every edge's name and array, inputs included.
+
+    Raises:
+        TypeError, ValueError: inputs that the graph does not take; what an operator refuses, under
+            the name of its node.
     """
     graph = program.graph
-    _check_count(graph, inputs)
-    values = {name: _given(graph, name, x) for name, x in zip(graph.inputs, inputs, strict=True)}
+    check_count(graph, inputs)
+    named = zip(graph.inputs, inputs, strict=True)
+    given = {name: as_given(name, graph.declared[name], x) for name, x in named}
+    sizes = check_inputs(graph, list(given.values()))
+    values: dict[str, Array] = {**program.fixed, **given}
     if visit:
         for name in graph.inputs:
             visit(name, values[name])
     with no_grad():
         for node, step in zip(graph.nodes, program.steps, strict=True):
-            values[node.output] = step(*(values[name] for name in graph.activations(node)))
-            if visit:
-                visit(node.output, values[node.output])
-    constants = {k: v for k, v in graph.constants.items() if not isinstance(v, QTensor)}
-    return [values[name] if name in values else constants[name] for name in graph.outputs]
+            arrays = [values[name] for name in graph.activations(node)]
+            made = _told(node, step or program.step(resolved(node, sizes)), arrays)
+            for name, array in zip(node.outputs, made, strict=True):
+                values[name] = array
+                if visit:
+                    visit(name, array)
+    return [values[name] for name in graph.outputs]
+
+
+def _told(node: Node, step: Step, arrays: Sequence[Array]) -> tuple[Array, ...]:
+    """What the node makes; what it refuses is told with its name."""
+    try:
+        made = step(*arrays)
+    except (ValueError, TypeError, IndexError) as error:
+        raise type(error)(f"{node.label}: {error}") from error
+    return made if isinstance(made, tuple) else (made,)
 
 
 class Program:
-    """A graph whose weights are laid out for the processor, once.
+    """A graph whose weights are laid out for the processor, once; pickled as its graph.
 
     Attributes:
         graph: what is run.
-        steps: a function for each node.
+        steps: a function for each node; None where an attribute follows the inputs' shapes.
+        fixed: constants that are outputs of the graph.
     """
 
     def __init__(self, graph: Graph) -> None:
         """Prepare every node.
 
         Raises:
-            ValueError: an operator that nobody knows, or parameters it cannot use.
+            TypeError: no graph.
+            ValueError: parameters that a kernel cannot use.
         """
+        check_type(graph, Graph, "graph")
         self.graph = graph
-        self.steps: tuple[Step, ...] = tuple(self._step(node) for node in graph)
+        self.steps = tuple(None if _follows(node) else self.step(node) for node in graph)
+        self.fixed = {n: _reals(c) for n, c in graph.constants.items() if n in graph.outputs}
 
-    def _step(self, node: Node) -> Step:
+    def step(self, node: Node) -> Step:
+        """What a node does, as a function of the arrays that are no constants."""
         prepare = QUANTIZED.get(node.op)
-        special = prepare(node, self.graph) if prepare else None
+        try:
+            special = prepare(node, self.graph) if prepare else None
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{node.label}: {error}") from error
         return special or _float_step(node, self.graph)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Laid out anew where it is loaded."""
+        return Program, (self.graph,)
 
     def __call__(self, *inputs: ArrayLike) -> Any:
         """One output as an array, several as a list of them."""
@@ -93,36 +144,31 @@ class Program:
         return outputs[0] if len(outputs) == 1 else outputs
 
 
+def _follows(node: Node) -> bool:
+    """Whether an attribute is to be resolved for the shapes that come."""
+    values = [v for v in node.attributes.values() if isinstance(v, tuple)]
+    return any(isinstance(n, Size) for value in values for n in value)
+
+
 def _float_step(node: Node, graph: Graph) -> Step:
+    """The float operator; on codes it moves them about, those of constants too."""
+    coded = node.outputs[0] in graph.qparams
     fixed: dict[str, Tensor] = {}
-    for name in node.inputs:
+    for i, name in enumerate(node.inputs):
         if name in graph.constants:
-            constant = graph.constants[name]
-            plain = constant.dequantize() if isinstance(constant, QTensor) else constant
-            fixed[name] = Tensor.of(plain)
+            moved = coded and node.schema.role(i) is Carries.EITHER
+            fixed[name] = Tensor.of(_reals(graph.constants[name], codes=moved))
 
     def step(*arrays: Array) -> Array:
         fresh = iter(arrays)
         tensors = [fixed[n] if n in fixed else Tensor.of(next(fresh)) for n in node.inputs]
-        return _applied(node, tensors).data
+        return apply(node.op, tensors, node.attributes).data
 
     return step
 
 
-def _applied(node: Node, tensors: list[Tensor]) -> Tensor:
-    """The operator; what it refuses is told with the node's name."""
-    try:
-        return apply(node.op, tensors, node.attributes)
-    except (ValueError, TypeError, IndexError) as error:
-        raise type(error)(f"node {node.name} ({node.op}): {error}") from error
-
-
-def _given(graph: Graph, name: str, x: ArrayLike) -> Array:
-    """An input as float32; integers where it is used as indices."""
-    indices = any(n.op in ("Gather", "GatherND") and n.inputs[1] == name for n in graph)
-    return as_int(x, name) if indices else as_float32(x, name)
-
-
-def _check_count(graph: Graph, inputs: Sequence[object]) -> None:
-    if len(inputs) != len(graph.inputs):
-        raise ValueError(f"{len(inputs)} inputs came; the graph takes {', '.join(graph.inputs)}")
+def _reals(constant: Constant, *, codes: bool = False) -> Array:
+    """A constant as an array: what its codes stand for, or the codes."""
+    if not isinstance(constant, QTensor):
+        return constant
+    return constant.codes if codes else constant.dequantize()

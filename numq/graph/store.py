@@ -22,6 +22,8 @@ from numq.arithmetic.requantize import Requantization
 from numq.arrays import Array, IntArray, check_type
 from numq.formats import IntFormat
 from numq.graph.graph import Constant, Graph, Node, Shape
+from numq.graph.inputs import Input, Numbers
+from numq.graph.schema import Size
 from numq.packing import pack, unpack
 from numq.qparams import QParams
 from numq.qtensor import QTensor
@@ -40,7 +42,7 @@ _KNOWN: dict[str, type] = {
         quantizers.AffineQuantizer, quantizers.SymmetricQuantizer, rules.QuantizeRule,
         rules.ScaleOp, rules.ZeroPointOrder, rules.NonFinite, scales.ScaleFloor,
         scales.ScaleFormat, scales.SymmetricRange, scales.ZeroPointRule, Requantization, Rounding,
-        Overflow,
+        Overflow, Input, Numbers, Size,
     )
 }  # fmt: skip
 
@@ -70,7 +72,10 @@ def save_graph(graph: Graph, path: str | os.PathLike[str]) -> int:
     text = {
         "inputs": graph.inputs, "outputs": graph.outputs, "parameters": sorted(graph.parameters),
         "nodes": [_node(node) for node in graph], "quantized": meanings, "edges": edges,
-        "shapes": graph.shapes,
+        "shapes": graph.shapes, "declared": {
+            name: _encoded(declared, f"declared[{name!r}]")
+            for name, declared in graph.declared.items()
+        },
     }  # fmt: skip
     written = json.dumps(text, sort_keys=True)
     metadata = {"format": "numq graph", "version": str(VERSION), "graph": written}
@@ -122,6 +127,7 @@ def _graph(text: Any, arrays: dict[str, Array]) -> Graph:
             name: tuple(_int(n, f"shapes[{name!r}]") for n in _list(shape, f"shapes[{name!r}]"))
             for name, shape in _mapping(text, "shapes").items()
         },
+        {name: _decoded(declared) for name, declared in _mapping(text, "declared").items()},
     )
 
 

@@ -1,0 +1,170 @@
+"""What a graph takes: the kind of numbers and the shape of each input, checked when it runs.
+
+Lengths of axes are numbers where the recording depends on them and names where it does not; axes of
+one name have one length in a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from numq.arrays import Array, as_data, as_float32, as_int, check_type
+from numq.graph.schema import Size
+
+if TYPE_CHECKING:
+    from numq.graph.graph import Graph, Node
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+class Numbers(Enum):
+    """What kind of numbers an input takes."""
+
+    REAL = "real numbers"
+    INTEGER = "integers"
+    BOOL = "bools"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a graph.
+
+    Attributes:
+        numbers: REAL becomes float32; INTEGER are indices or labels; BOOL is a mask.
+        shape: a number for each axis whose length is fixed, a name for one that is free; None: any
+            shape at all, which the operators check.
+    """
+
+    numbers: Numbers = Numbers.REAL
+    shape: tuple[int | str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is neither a length nor a name."""
+        check_type(self.numbers, Numbers, "numbers")
+        lengths = () if self.shape is None else self.shape
+        if not isinstance(lengths, tuple | list) or not all(map(_length, lengths)):
+            raise ValueError(f"shape is {lengths!r}; allowed are lengths from 0 on, and names")
+        object.__setattr__(self, "shape", None if self.shape is None else tuple(lengths))
+
+
+def _length(n: object) -> bool:
+    return (isinstance(n, int) and not isinstance(n, bool) and n >= 0) or (
+        isinstance(n, str) and bool(n)
+    )
+
+
+# Operators whose result has the numbers of the inputs named here: what they give to an index or a
+# mask, they took from there.
+_KEEPING: Mapping[str, slice] = {
+    **dict.fromkeys(
+        ("Reshape", "Flatten", "Transpose", "Unsqueeze", "Squeeze", "Expand", "Slice", "Pad",
+         "ReduceSum", "ReduceMax", "ReduceMin", "Neg", "Abs", "Relu", "Clip", "Gather", "GatherND"),
+        slice(0, 1),
+    ),
+    **dict.fromkeys(("Concat", "Add", "Sub", "Mul", "Max", "Min"), slice(None)),
+    "Where": slice(1, 3),
+}  # fmt: skip
+_INDICES = ("Gather", "GatherND", "SoftmaxCrossEntropyLoss")
+
+
+def used_as(nodes: Sequence[Node]) -> dict[str, Numbers]:
+    """For each edge what the operators want of it, where that is not real numbers."""
+    wanted: dict[str, Numbers] = {}
+    for node in reversed(nodes):
+        if node.op in _INDICES:
+            wanted[node.inputs[1]] = Numbers.INTEGER
+        if node.op == "Where":
+            wanted[node.inputs[0]] = Numbers.BOOL
+        if node.op in _KEEPING and node.outputs[0] in wanted:
+            kept = node.inputs[_KEEPING[node.op]]
+            wanted |= dict.fromkeys(kept, wanted[node.outputs[0]])
+    return wanted
+
+
+def as_given(name: str, declared: Input, x: ArrayLike) -> Array:
+    """An input of a graph as an array of its kind.
+
+    Raises:
+        TypeError: numbers of another kind.
+        ValueError: NaN or infinity among real numbers.
+    """
+    if declared.numbers is Numbers.REAL:
+        return as_float32(x, name)
+    if declared.numbers is Numbers.INTEGER:
+        return as_int(x, name)
+    array = as_data(x, name)
+    if array.dtype != np.bool_:
+        raise TypeError(f"{name} has dtype {array.dtype}; the graph takes bools there")
+    return array
+
+
+def check_count(graph: Graph, inputs: Sequence[Any]) -> None:
+    """Raise ValueError for another number of inputs than the graph has."""
+    if len(inputs) != len(graph.inputs):
+        raise ValueError(f"{len(inputs)} inputs came; the graph takes {', '.join(graph.inputs)}")
+
+
+def check_inputs(graph: Graph, inputs: Sequence[Any]) -> dict[str, Shape]:
+    """The shapes of the inputs by name, if the graph can take them.
+
+    Args:
+        graph: what is to run.
+        inputs: an array or Tensor for each of its inputs.
+
+    Raises:
+        ValueError: another number of inputs, or a shape that the graph was not recorded for.
+    """
+    check_count(graph, inputs)
+    shapes = {name: tuple(x.shape) for name, x in zip(graph.inputs, inputs, strict=True)}
+    free: dict[str, tuple[int, str]] = {}
+    for name, shape in shapes.items():
+        wanted = graph.declared[name].shape
+        if wanted is not None:
+            _check_shape(name, shape, wanted, free)
+    return shapes
+
+
+def _check_shape(
+    name: str, shape: Shape, wanted: tuple[int | str, ...], free: dict[str, tuple[int, str]]
+) -> None:
+    """Raise ValueError for a wrong length; `free` collects what each name has stood for."""
+    if len(shape) != len(wanted):
+        raise ValueError(f"{name} has shape {shape}; the graph takes {_shown(wanted)}")
+    for axis, (n, need) in enumerate(zip(shape, wanted, strict=True)):
+        place = f"axis {axis} of {name}"
+        if isinstance(need, int) and n != need:
+            raise ValueError(
+                f"{name} has shape {shape}; the graph takes {_shown(wanted)}: it was recorded with "
+                f"{need} along axis {axis}, and depends on it; record the model with such an input"
+            )
+        if isinstance(need, str):
+            known, where = free.setdefault(need, (n, place))
+            if known != n:
+                raise ValueError(
+                    f"{name} has shape {shape}; {place} is to be {known}, as {where} is"
+                )
+
+
+def _shown(shape: tuple[int | str, ...]) -> str:
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def resolved(node: Node, sizes: Mapping[str, Shape]) -> Node:
+    """The node with numbers where its attributes have a Size.
+
+    Args:
+        node: of a graph.
+        sizes: the shapes of the graph's inputs, from `check_inputs`.
+    """
+    found = {
+        name: tuple(n.of(sizes) if isinstance(n, Size) else n for n in value)
+        for name, value in node.attributes.items()
+        if isinstance(value, tuple) and any(isinstance(n, Size) for n in value)
+    }
+    return node.having(**found) if found else node
