@@ -9,6 +9,8 @@ import numpy as np
 from numq.arrays import Array, FloatArray, IntArray, check_type
 from numq.formats import IntFormat
 
+_CAP = 2.0**31 - 128  #: the largest float32 that int32 holds
+
 
 class Rounding(Enum):
     """Which integer a real number goes to. Rivals differ on ties, and only there."""
@@ -28,6 +30,7 @@ class Overflow(Enum):
     SATURATE = "the nearest code"
     WRAP = "modulo 2^bits, as a register does"
     CAST_INT32 = "cast to int32, where what it lacks becomes -2^31; add, wrapping; then saturate"
+    CAP_CAST_INT32 = "cap at 2^31 − 128, float32's last below 2^31; then as CAST_INT32 (FBGEMM)"
     CAST_INT64 = "add as floats, cast to int64, where +1e38 becomes -2^63; then saturate"
     RAISE = "OverflowError"
 
@@ -130,6 +133,9 @@ def round_to_int(
             codes = _wrap(rounded, offset, fmt)
         case Overflow.CAST_INT32:
             total = _wrapped_sum(_cast(rounded, 32), offset, 32)
+            codes = np.clip(total, fmt.qmin, fmt.qmax)
+        case Overflow.CAP_CAST_INT32:
+            total = _wrapped_sum(_cast(np.minimum(rounded, _CAP), 32), offset, 32)
             codes = np.clip(total, fmt.qmin, fmt.qmax)
         case Overflow.CAST_INT64:
             codes = np.clip(_cast(rounded + offset, 64), fmt.qmin, fmt.qmax)

@@ -5,23 +5,25 @@
 Divide by the scale or multiply by its reciprocal, add the zero point after or before rounding,
 round ties one way or the other, saturate or not, refuse NaN or give it a code: random data hardly
 ever shows the difference (1 element in a million), data on a grid of half steps often does
-(1 in 8). The instances below are the rules of real releases, on x86-64:
+(1 in 8). The instances below are the rules of real backends on x86-64, each named by what it does,
+with the releases in which it was seen; the next release may follow another one:
 
-| rule | backend | code, clipped | +1e38 | NaN |
+| rule | seen in | code, clipped | +1e38 | NaN |
 |---|---|---|---|---|
 | ONNX | the text of QuantizeLinear; numq's default | rint(x/s) + z | qmax | refused |
-| ONNXRUNTIME | ONNX Runtime 1.31 QuantizeLinear | rint(x/s) + z | qmax | qmin |
+| ONNXRUNTIME | ONNX Runtime 1.31, 1.32 QuantizeLinear | rint(x/s) + z | qmax | qmin |
 | ONNX_REFERENCE | onnx.reference 1.23 | rint(x/s) + z | qmin* | qmin* |
-| TORCH_FAKE_QUANTIZE | torch 2.13, 2.15 fake_quantize | rint(x·(1/s)) + z | qmax | qmin |
+| TORCH_FAKE_QUANTIZE | torch 2.13 to 2.15 fake_quantize | rint(x·(1/s)) + z | qmax | qmin |
 | TORCH_FAKE_QUANTIZE_PER_CHANNEL | the same per channel | rint(x·(1/s)) + z | qmin | qmin |
 | TORCHAO | torchao quantize_affine | rint(x·(1/s)) + z | qmax | qmin |
-| TORCH_PER_TENSOR | torch 2.13 quantize_per_tensor | rint(fma(x, 1/s, z)) | qmax | qmax |
-| TORCH_PER_CHANNEL | torch 2.13 quantize_per_channel | rint(x·(1/s) + z) | qmax | 0 |
-| TORCH_2_15_PER_TENSOR | torch 2.15 quantize_per_tensor | rint(x·(1/s)) + z | qmax | qmax |
-| TORCH_2_15_PER_CHANNEL | torch 2.15 quantize_per_channel | rint(x·(1/s)) + z | qmax | 0 |
+| TORCH_PER_TENSOR_FUSED_ADD_THEN_ROUND | torch 2.13 | rint(fma(x, 1/s, z)) | qmax | qmax |
+| TORCH_PER_CHANNEL_ADD_THEN_ROUND | torch 2.13 | rint(x·(1/s) + z) | qmax | 0 |
+| TORCH_PER_TENSOR_ROUND_THEN_ADD | torch 2.14, 2.15 | rint(x·(1/s)) + z | qmax* | qmax* |
+| TORCH_PER_CHANNEL_ROUND_THEN_ADD | torch 2.14, 2.15 | rint(x·(1/s)) + z | qmax | 0 |
 | LITERT_REFERENCE | LiteRT 2.3 QUANTIZE, reference kernel | half_away(x/s) + z | qmax | refused |
 
-*: the cast gives −2^31; a negative zero point then wraps it to qmax.
+*: in int32, where adding the zero point may wrap to the other end. A cast of what int32 lacks gives
+−2^31 and wraps with a negative zero point; a cap at 2^31 − 128 wraps with one above 127.
 """
 
 from __future__ import annotations
@@ -105,29 +107,35 @@ TORCH_FAKE_QUANTIZE_PER_CHANNEL = QuantizeRule(
 TORCHAO = TORCH_FAKE_QUANTIZE
 """torchao quantize_affine: the arithmetic of torch's per-tensor fake-quantize."""
 
-TORCH_PER_CHANNEL = QuantizeRule(
+TORCH_PER_CHANNEL_ADD_THEN_ROUND = QuantizeRule(
     scale_op=ScaleOp.MULTIPLY_RECIPROCAL,
     order=ZeroPointOrder.ADD_THEN_ROUND,
     non_finite=NonFinite.NAN_TO_CODE_ZERO,
 )
-"""torch.quantize_per_channel (2.13): `clip(rint(x·(1/s) + z))`, NaN becomes code 0."""
+"""torch.quantize_per_channel, seen in 2.13: `clip(rint(x·(1/s) + z))`, NaN becomes code 0."""
 
-TORCH_PER_TENSOR = QuantizeRule(
+TORCH_PER_TENSOR_FUSED_ADD_THEN_ROUND = QuantizeRule(
     scale_op=ScaleOp.MULTIPLY_RECIPROCAL,
     order=ZeroPointOrder.FUSED_ADD_THEN_ROUND,
     non_finite=NonFinite.NAN_TO_QMAX,
 )
-"""torch.quantize_per_tensor (2.13, fbgemm): `clip(rint(fma32(x, 1/s, z)))`, NaN becomes qmax."""
+"""torch.quantize_per_tensor, seen in 2.13: `clip(rint(fma32(x, 1/s, z)))`, NaN becomes qmax."""
 
-TORCH_2_15_PER_TENSOR = QuantizeRule(
-    scale_op=ScaleOp.MULTIPLY_RECIPROCAL, non_finite=NonFinite.NAN_TO_QMAX
+TORCH_PER_TENSOR_ROUND_THEN_ADD = QuantizeRule(
+    scale_op=ScaleOp.MULTIPLY_RECIPROCAL,
+    overflow=Overflow.CAP_CAST_INT32,
+    non_finite=NonFinite.NAN_AS_INFINITY,
 )
-"""torch.quantize_per_tensor (2.15): `clip(rint(x·(1/s)) + z)`, NaN becomes qmax."""
+"""torch.quantize_per_tensor, seen in 2.14: `clip(wrap32(rint(min(x·(1/s), 2^31 − 128)) + z))`.
 
-TORCH_2_15_PER_CHANNEL = QuantizeRule(
+NaN is capped, too. Far out the sum wraps: below −2^31 a negative zero point gives qmax, and at the
+cap one above 127 gives qmin.
+"""
+
+TORCH_PER_CHANNEL_ROUND_THEN_ADD = QuantizeRule(
     scale_op=ScaleOp.MULTIPLY_RECIPROCAL, non_finite=NonFinite.NAN_TO_CODE_ZERO
 )
-"""torch.quantize_per_channel (2.15): `clip(rint(x·(1/s)) + z)`, NaN becomes code 0."""
+"""torch.quantize_per_channel, seen in 2.14, 2.15: `clip(rint(x·(1/s)) + z)`, NaN is code 0."""
 
 LITERT_REFERENCE = QuantizeRule(rounding=Rounding.HALF_AWAY)
 """LiteRT QUANTIZE, reference kernel: `clip(round_half_away(x/s) + z)`."""

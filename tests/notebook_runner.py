@@ -9,6 +9,7 @@ picture that the README shows.
 from __future__ import annotations
 
 import base64
+import os
 import re
 import sys
 from pathlib import Path
@@ -39,7 +40,10 @@ def tags(cell: NotebookNode) -> list[str]:
 
 
 def fresh(path: Path) -> NotebookNode:
-    """The notebook as a clean kernel leaves it, all cells in order; the first error is raised."""
+    """The notebook as a clean kernel leaves it, all cells in order; the first error is raised.
+
+    The kernel draws into the notebook, whatever backend of matplotlib the environment asks for.
+    """
     notebook = nbformat.read(path, as_version=4)
     for cell in code_cells(notebook):
         cell.outputs, cell.execution_count = [], None
@@ -52,7 +56,7 @@ def fresh(path: Path) -> NotebookNode:
         extra_arguments=["--IPKernelApp.log_level=ERROR"],
         resources={"metadata": {"path": str(path.parent)}},
     )
-    client.execute()
+    client.execute(env={k: v for k, v in os.environ.items() if k != "MPLBACKEND"})
     return _bare(notebook)
 
 

@@ -32,8 +32,8 @@ from numq.scales import (
 
 RULES = {
     "onnxruntime": rules.ONNXRUNTIME,
-    "torch.quantize_per_tensor": rules.TORCH_PER_TENSOR,
-    "torch.quantize_per_channel": rules.TORCH_PER_CHANNEL,
+    "torch.quantize_per_tensor": rules.TORCH_PER_TENSOR_FUSED_ADD_THEN_ROUND,
+    "torch.quantize_per_channel": rules.TORCH_PER_CHANNEL_ADD_THEN_ROUND,
     "torchao.quantize_affine": rules.TORCHAO,
     "LiteRT QUANTIZE reference kernel": rules.LITERT_REFERENCE,
 }

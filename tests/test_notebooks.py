@@ -196,6 +196,14 @@ def test_the_readme_shows_a_picture_of_a_notebook_and_leads_to_all():
     assert _missing_links(readme) == []
 
 
+def test_the_backend_of_the_environment_does_not_matter(tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    cell = nbformat.v4.new_code_cell("import matplotlib.pyplot as plt\n_ = plt.plot([1, 2])")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "picture.ipynb")
+    again = fresh(tmp_path / "picture.ipynb")
+    assert "image/png" in dict(shown(again.cells[0]))
+
+
 def _example() -> Path:
     return next(path for path in paths() if _tagged(path, VARIES))
 

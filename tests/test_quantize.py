@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from peers import followed
 from strategies import FLOAT32_MAX, NEAREST, finite32, formats, near_ties, scales, small_formats
 
 from numq import rules
@@ -18,13 +19,14 @@ from numq.rounding import Overflow, Rounding
 from numq.rules import NonFinite, QuantizeRule, ScaleOp, ZeroPointOrder
 from numq.verify import oracle
 
+FUSED = rules.TORCH_PER_TENSOR_FUSED_ADD_THEN_ROUND
 ALL_RULES = [
     QuantizeRule(scale_op, order, rounding, overflow, NonFinite.NAN_TO_QMIN)
     for scale_op, order, rounding, overflow in itertools.product(
         ScaleOp,
         ZeroPointOrder,
         NEAREST,
-        [Overflow.SATURATE, Overflow.CAST_INT32, Overflow.CAST_INT64],
+        [o for o in Overflow if o not in (Overflow.RAISE, Overflow.WRAP)],
     )
     if order is not ZeroPointOrder.FUSED_ADD_THEN_ROUND or scale_op is ScaleOp.MULTIPLY_RECIPROCAL
 ]
@@ -73,7 +75,7 @@ def test_dequantize_is_the_exact_product_rounded_once(case):
 @pytest.mark.parametrize(
     "stride", [211, pytest.param(1, marks=pytest.mark.slow)], ids=["sampled", "exhaustive"]
 )
-@pytest.mark.parametrize("rule", [rules.ONNXRUNTIME, rules.TORCH_PER_TENSOR, rules.ONNX_REFERENCE])
+@pytest.mark.parametrize("rule", [rules.ONNXRUNTIME, FUSED, rules.ONNX_REFERENCE])
 def test_every_float16_value(stride, rule):
     halves = np.arange(0, 2**16, stride, dtype=np.uint16).view(np.float16)
     for scale, zero_point, fmt in ((0.0078125, 3, INT8), (0.3, 100, UINT8)):
@@ -179,11 +181,9 @@ def test_fused_add_sees_what_two_roundings_hide():
     scale = np.float32(0.3)
     x = ((np.arange(-200, 200) + 0.5) * scale).astype(np.float32)
     two = QuantizeRule(ScaleOp.MULTIPLY_RECIPROCAL, ZeroPointOrder.ADD_THEN_ROUND)
-    fused = codes(rules.TORCH_PER_TENSOR, x, scale, 3)
+    fused = codes(FUSED, x, scale, 3)
     assert fused != codes(two, x, scale, 3)
-    assert fused == [
-        oracle.quantize(float(v), float(scale), 3, INT8, rules.TORCH_PER_TENSOR) for v in x
-    ]
+    assert fused == [oracle.quantize(float(v), float(scale), 3, INT8, FUSED) for v in x]
 
 
 def test_stochastic_quantization_needs_and_uses_its_generator():
@@ -198,26 +198,48 @@ def test_stochastic_quantization_needs_and_uses_its_generator():
 SPECIAL = [np.nan, np.inf, -np.inf, 3e9, -3e9, 1e38, -1e38, 0.5, 1.5, -0.5, 127.4]
 
 
+def torch_codes(torch, x, scale, zero_point, fmt):
+    """(quantize_per_tensor's codes, those of quantize_per_channel with one channel)."""
+    x, dtype = torch.tensor(x), torch.qint8 if fmt.signed else torch.quint8
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates its quantized dtypes
+        whole = torch.quantize_per_tensor(x, scale, zero_point, dtype)
+        one, zero = torch.tensor([scale], dtype=torch.float64), torch.tensor([zero_point])
+        channel = torch.quantize_per_channel(x[None], one, zero, 0, dtype)
+    return whole.int_repr().numpy(), channel.int_repr().numpy()[0]
+
+
+def torch_rules(torch):
+    """The rules of quantize_per_tensor and quantize_per_channel that this release follows."""
+    ties, found = np.float32([0.5, 1.5, 2.5]), []
+    answers = torch_codes(torch, ties, 1.0, 1, INT8)
+    for kind, first, answer in zip(
+        ("PER_TENSOR", "PER_CHANNEL"), ("FUSED_ADD", "ADD"), answers, strict=True
+    ):
+        names = f"TORCH_{kind}_{first}_THEN_ROUND", f"TORCH_{kind}_ROUND_THEN_ADD"
+        known = {name: codes(getattr(rules, name), ties, 1.0, 1) for name in names}
+        what = f"torch {torch.__version__}, quantize_{kind.lower()}"
+        found.append(getattr(rules, followed(what, answer, known)))
+    return found
+
+
 @pytest.mark.parametrize(
-    ("fmt", "zero_point"), [(INT8, 0), (INT8, 5), (INT8, -5), (UINT8, 0), (UINT8, 5)]
+    ("fmt", "zero_point"),
+    [(INT8, 0), (INT8, 5), (INT8, -5), (INT8, -128), (UINT8, 0), (UINT8, 5), (UINT8, 200)],
 )
 def test_special_values_as_torch_quantizes_them(fmt, zero_point):
     torch = pytest.importorskip("torch", reason="torch is an optional peer")
-    x = torch.tensor(SPECIAL, dtype=torch.float32)
-    dtype = torch.qint8 if fmt.signed else torch.quint8
-    ends = (fmt.qmin, fmt.qmax)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch deprecates its quantized dtypes
-        tensor = torch.quantize_per_tensor(x, 1.0, zero_point, dtype).int_repr()
-        one, zero = torch.tensor([1.0]), torch.tensor([zero_point])
-        channel = torch.quantize_per_channel(x[None], one, zero, 0, dtype).int_repr()[0]
+    per_tensor, per_channel = torch_rules(torch)
+    for scale in (1.0, 0.003):
+        ties = ((np.arange(-300, 300) + 0.5) * scale).astype(np.float32)
+        values = np.concatenate([np.float32(SPECIAL), ties])
+        tensor, channel = torch_codes(torch, values, scale, zero_point, fmt)
+        assert codes(per_tensor, values, scale, zero_point, fmt) == tensor.tolist()
+        assert codes(per_channel, values, scale, zero_point, fmt) == channel.tolist()
+    x, ends = torch.tensor(SPECIAL, dtype=torch.float32), (fmt.qmin, fmt.qmax)
+    one, zero = torch.tensor([1.0]), torch.tensor([zero_point])
     fake = torch.fake_quantize_per_tensor_affine(x, 1.0, zero_point, *ends)
     fakes = torch.fake_quantize_per_channel_affine(x[None], one, zero.int(), 0, *ends)[0]
-    per_tensor, per_channel = rules.TORCH_PER_TENSOR, rules.TORCH_PER_CHANNEL
-    if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 15):
-        per_tensor, per_channel = rules.TORCH_2_15_PER_TENSOR, rules.TORCH_2_15_PER_CHANNEL
-    assert codes(per_tensor, SPECIAL, 1.0, zero_point, fmt) == tensor.tolist()
-    assert codes(per_channel, SPECIAL, 1.0, zero_point, fmt) == channel.tolist()
     qparams = QParams(1.0, zero_point, fmt)
     ours = fake_quantize(np.float32(SPECIAL), qparams, rule=rules.TORCH_FAKE_QUANTIZE)
     assert ours.tolist() == fake.tolist()
@@ -281,7 +303,7 @@ def test_fused_order_is_refused_where_no_hardware_has_it():
     with pytest.raises(ValueError, match="needs scale_op MULTIPLY_RECIPROCAL"):
         QuantizeRule(order=ZeroPointOrder.FUSED_ADD_THEN_ROUND)
     with pytest.raises(ValueError, match="defined for float32"):
-        quantize(np.ones(1), QParams(1.0, 0, INT8), rule=rules.TORCH_PER_TENSOR)
+        quantize(np.ones(1), QParams(1.0, 0, INT8), rule=FUSED)
 
 
 def test_a_reciprocal_that_overflows_is_an_error():

@@ -71,6 +71,8 @@ def fit(rounded: int, offset: int, fmt: IntFormat, overflow: Overflow) -> int:
             return low - 2**fmt.bits if low > fmt.qmax else low
         case Overflow.CAST_INT32:
             return clamp(wrap(cast(rounded, 32) + offset, 32), fmt)
+        case Overflow.CAP_CAST_INT32:
+            return clamp(wrap(cast(min(rounded, 2**31 - 128), 32) + offset, 32), fmt)
         case Overflow.CAST_INT64:
             total = nearest_float(Fraction(rounded + offset), FLOAT64)
             return clamp(cast(int(total), 64), fmt)

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from beside_torch import BROADCAST, assert_near, assert_same, dyadic
+from peers import followed
 
 from numq import autograd as ag
 from numq.autograd import GeluForm, Tensor, parameter
@@ -28,9 +29,6 @@ def ends(dtype):
 EXACT = {
     "relu": lambda f: (ag.relu, f.relu),
     "leaky_relu": lambda f: (lambda a: ag.leaky_relu(a, 0.25), lambda a: f.leaky_relu(a, 0.25)),
-    "clip": lambda f: (lambda a: ag.clip(a, -1, 20), lambda a: a.clamp(-1, 20)),
-    "clip/below": lambda f: (lambda a: ag.clip(a, lo=1), lambda a: a.clamp(min=1)),
-    "clip/above": lambda f: (lambda a: ag.clip(a, hi=1), lambda a: a.clamp(max=1)),
 }
 ROUNDED = {
     "exp": lambda f: (ag.exp, lambda a: a.exp()),
@@ -50,6 +48,33 @@ ROUNDED = {
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_exact_functions(functional, name, dtype):
     assert_same(*EXACT[name](functional), [ends(dtype)])
+
+
+def clamp_passes_at_bounds(torch):
+    """Whether the installed torch lets the gradient through where a value is at the bound."""
+    at = torch.tensor([1.0, 2.0], requires_grad=True)
+    at.clamp(1, 2).sum().backward()
+    what = f"torch {torch.__version__}, clamp's gradient at its bounds"
+    return followed(what, at.grad.tolist(), {"passes": [1, 1], "is 0": [0, 0]}) == "passes"
+
+
+@pytest.mark.parametrize("bounds", [(-1, 20), (1, None), (None, 1)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_clip_is_torchs_and_passes_at_its_bounds(bounds, dtype):
+    torch = pytest.importorskip("torch")
+    x = ends(dtype)
+    seed = dyadic(np.random.default_rng(7), x.shape, dtype)
+    a, t = parameter(x), torch.tensor(x, requires_grad=True)
+    y, other = ag.clip(a, *bounds), t.clamp(*bounds)
+    y.backward(seed)
+    other.backward(torch.tensor(seed))
+    assert_near(y.data, other.detach().numpy(), 0)
+    at = np.isin(x, [b for b in bounds if b is not None])
+    theirs = t.grad.numpy()
+    assert at.sum() == 2 - (None in bounds)
+    assert (a.grad[at] == seed[at]).all()
+    assert (theirs[at] == (seed[at] if clamp_passes_at_bounds(torch) else 0)).all()
+    assert_near(a.grad[~at], theirs[~at], 0)
 
 
 @pytest.mark.parametrize("name", ROUNDED)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from peers import followed
 from strategies import format_of, golden
 
 import numq as nq
@@ -140,7 +141,8 @@ def test_learned_step_by_hand_where_torch_is_wrong():
     torch = pytest.importorskip("torch")
     t, ts, tz = (torch.tensor(a, requires_grad=True) for a in (x, [s], [z]))
     torch._fake_quantize_learnable_per_tensor_affine(t, ts, tz, -8, 7, 1.0).sum().backward()
-    assert ts.grad.item() == 3  # once torch is mended, this says so
+    what = f"torch {torch.__version__}, a learned scale's gradient beside a negative zero point"
+    followed(what, ts.grad.item(), {"3, where 5 is right": 3, "5, which is right": 5})
 
 
 def test_lsq_by_hand():
@@ -244,7 +246,7 @@ def test_learned_gradients_are_those_of_the_relaxed_function():
         (lambda: fake_quantize_ste([np.nan], HALF), ValueError, r"\[0\] is nan"),
         (lambda: fake_quantize_ste([1.0], HALF, mask=1), TypeError, "mask is 1"),
         (
-            lambda: fake_quantize_ste([1.0], HALF, rule=nq.rules.TORCH_PER_CHANNEL),
+            lambda: fake_quantize_ste([1.0], HALF, rule=nq.rules.TORCH_PER_CHANNEL_ADD_THEN_ROUND),
             ValueError,
             "mask",
         ),
