@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from numq.arguments import number
 from numq.arrays import check_type
 from numq.autograd import (
     GeluForm,
@@ -37,7 +38,7 @@ class LeakyReLU(Module):
 
     def __init__(self, alpha: float = 0.01) -> None:
         """Keep the slope."""
-        self.alpha = alpha
+        self.alpha = number(alpha, "alpha")
 
     def forward(self, x: Tensor) -> Tensor:
         """`max(x, alpha·x)` for alpha below 1."""
@@ -49,6 +50,7 @@ class GELU(Module):
 
     def __init__(self, form: GeluForm = GeluForm.ERF) -> None:
         """Exactly, or by tanh."""
+        check_type(form, GeluForm, "form")
         self.form = form
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,9 +111,7 @@ class Dropout(Module):
     def __init__(self, p: float, *, rng: np.random.Generator) -> None:
         """Keep the share to drop, in [0, 1), and where randomness comes from."""
         check_type(rng, np.random.Generator, "rng")
-        if not 0 <= p < 1:
-            raise ValueError(f"p is {p}; allowed is [0, 1)")
-        self.p, self.rng = p, rng
+        self.p, self.rng = number(p, "p", least=0, below=1), rng
 
     def forward(self, x: Tensor) -> Tensor:
         """The values that are left."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from numq.arguments import integer
 from numq.arrays import check_type
 from numq.autograd import Tensor
 from numq.nn.module import Module
@@ -39,5 +40,8 @@ class Sequential(Module):
         return self._count
 
     def __getitem__(self, i: int) -> Module:
-        """One of them."""
+        """One of them; IndexError for a number that none has."""
+        i = integer(i, "i")
+        if not -self._count <= i < self._count:
+            raise IndexError(f"i is {i}; there are {self._count} layers")
         return self.layers[i]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from numq.arguments import flag, integer, integers
 from numq.arrays import check_type
 from numq.autograd import (
     Tensor,
@@ -47,16 +48,17 @@ class Conv2d(Module):
     ) -> None:
         """Draw the parameters from `rng`. A single number stands for both directions."""
         check_type(rng, np.random.Generator, "rng")
-        check_sizes(in_channels=in_channels, out_channels=out_channels, groups=groups)
+        in_channels, out_channels, groups = check_sizes(
+            in_channels=in_channels, out_channels=out_channels, groups=groups
+        )
         if in_channels % groups or out_channels % groups:
             raise ValueError(f"groups is {groups}; it divides {in_channels} and {out_channels} not")
-        self.stride, self.dilation, self.groups = _pair(stride), _pair(dilation), groups
-        self.padding = _border(padding)
-        inputs, (kh, kw) = in_channels // groups, _pair(kernel)
-        check_sizes(kernel=min(kh, kw))
+        self.stride, self.dilation = _pair(stride, "stride"), _pair(dilation, "dilation")
+        self.padding, self.groups = _border(padding), groups
+        inputs, (kh, kw) = in_channels // groups, _pair(kernel, "kernel")
         bound = 1 / np.sqrt(inputs * kh * kw)
         self.weight = parameter(uniform(rng, bound, out_channels, inputs, kh, kw))
-        self.bias = parameter(uniform(rng, bound, out_channels)) if bias else None
+        self.bias = parameter(uniform(rng, bound, out_channels)) if flag(bias, "bias") else None
 
     def forward(self, x: Tensor) -> Tensor:
         """The convolution, plus the bias."""
@@ -79,8 +81,8 @@ class MaxPool2d(Module):
         self, size: int | Pair, *, stride: int | Pair | None = None, padding: Border = 0
     ) -> None:
         """Windows touch unless a stride is given."""
-        self.size, self.padding = _pair(size), _border(padding)
-        self.stride = self.size if stride is None else _pair(stride)
+        self.size, self.padding = _pair(size, "size"), _border(padding)
+        self.stride = self.size if stride is None else _pair(stride, "stride")
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → (N, C, out_h, out_w)."""
@@ -99,9 +101,9 @@ class AvgPool2d(Module):
         count_include_pad: bool = False,
     ) -> None:
         """Windows touch unless a stride is given."""
-        self.size, self.padding = _pair(size), _border(padding)
-        self.stride = self.size if stride is None else _pair(stride)
-        self.count_include_pad = count_include_pad
+        self.size, self.padding = _pair(size, "size"), _border(padding)
+        self.stride = self.size if stride is None else _pair(stride, "stride")
+        self.count_include_pad = flag(count_include_pad, "count_include_pad")
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → (N, C, out_h, out_w)."""
@@ -119,16 +121,18 @@ class GlobalAvgPool2d(Module):
         return global_avg_pool2d(x)
 
 
-def _pair(value: int | Pair) -> Pair:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+def _pair(value: int | Pair, name: str, least: int = 1) -> Pair:
+    """A number for both directions, or one for each."""
+    if isinstance(value, tuple | list):
+        vertical, horizontal = integers(value, name, least, 2)
+        return vertical, horizontal
+    both = integer(value, name, least)
+    return both, both
 
 
 def _border(padding: Border) -> tuple[Pair, Pair]:
     """1, (1, 2) or ((top, bottom), (left, right)) as the last of them."""
-    if isinstance(padding, int):
-        return (padding, padding), (padding, padding)
-    vertical, horizontal = padding
-    return (
-        (vertical, vertical) if isinstance(vertical, int) else vertical,
-        (horizontal, horizontal) if isinstance(horizontal, int) else horizontal,
-    )
+    if isinstance(padding, tuple | list) and len(padding) == 2:
+        return _pair(padding[0], "padding[0]", 0), _pair(padding[1], "padding[1]", 0)
+    both = integer(padding, "padding", 0)
+    return (both, both), (both, both)

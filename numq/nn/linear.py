@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from numq.arguments import flag
 from numq.arrays import check_type
 from numq.autograd import Tensor, gather, linear, parameter
 from numq.nn.module import Module, check_sizes, uniform
@@ -22,10 +23,10 @@ class Linear(Module):
     ) -> None:
         """Draw the parameters from `rng`."""
         check_type(rng, np.random.Generator, "rng")
-        check_sizes(in_features=in_features, out_features=out_features)
+        in_features, out_features = check_sizes(in_features=in_features, out_features=out_features)
         bound = 1 / np.sqrt(in_features)
         self.weight = parameter(uniform(rng, bound, out_features, in_features))
-        self.bias = parameter(uniform(rng, bound, out_features)) if bias else None
+        self.bias = parameter(uniform(rng, bound, out_features)) if flag(bias, "bias") else None
 
     def forward(self, x: Tensor) -> Tensor:
         """`x·Wᵀ + b`."""
@@ -47,7 +48,7 @@ class Embedding(Module):
     def __init__(self, count: int, dim: int, *, rng: np.random.Generator) -> None:
         """Draw the vectors from `rng`."""
         check_type(rng, np.random.Generator, "rng")
-        check_sizes(count=count, dim=dim)
+        count, dim = check_sizes(count=count, dim=dim)
         self.weight = parameter(rng.standard_normal((count, dim), np.float32))
 
     def forward(self, ids: Tensor) -> Tensor:

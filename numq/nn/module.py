@@ -5,21 +5,26 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from os import PathLike
+from reprlib import recursive_repr
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
-from numq.arrays import Array
+from numq.arguments import flag, integer, shown
+from numq.arrays import Array, as_data, check_type
 from numq.autograd import Tensor
+from numq.nn.members import opened
 from numq.storage import load_arrays, save_arrays
 
 
 class Module(ABC):
     """Base of the layers, and of networks of one's own.
 
-    Parameters are attributes that are tensors requiring a gradient, buffers those that do not;
-    both, and modules, may also stand in tuples, lists and dicts.
+    Parameters are attributes that are tensors requiring a gradient, buffers those that do not; the
+    result of an operation is neither. All of them, and modules, may also stand in tuples, lists
+    and dicts, nested to any depth; in a set, or anything else without places to name, they raise
+    TypeError.
 
     Attributes:
         training: whether dropout drops and batch normalization looks at the batch.
@@ -34,18 +39,21 @@ class Module(ABC):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes."""
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
         """The same as `forward`; arrays become tensors.
 
         Raises:
             TypeError: an input that is neither a Tensor nor an array (nor None, nor a tuple).
         """
         given = tuple(_tensor(x) for x in inputs)
-        self.seen = tuple((x.shape, x.dtype) for x in given if isinstance(x, Tensor))
-        return self.forward(*given)
+        named = {k: Tensor(x) if isinstance(x, np.ndarray) else x for k, x in options.items()}
+        tensors = () if named else given  # of inputs by name no recording could be made
+        self.seen = tuple((x.shape, x.dtype) for x in tensors if isinstance(x, Tensor))
+        return self.forward(*given, **named)
 
     def train(self, mode: bool = True) -> Self:
         """This module and those inside learn (or, with False, are used as they are)."""
+        mode = flag(mode, "mode")
         for _, module in self.named_modules():
             module.training = mode
         return self
@@ -55,16 +63,19 @@ class Module(ABC):
         return self.train(False)
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """(name, module): this one under "", then those inside, names joined by dots."""
-        yield prefix, self
-        for name, member in _members(vars(self)):
-            if isinstance(member, Module):
-                yield from member.named_modules(f"{prefix}.{name}" if prefix else name)
+        """(name, module): this one under "", then those inside, names joined by dots.
+
+        Each module comes once, under its first name, also where it is used twice.
+        """
+        return _modules(self, prefix, set())
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """(name, parameter) of this module and of those inside.
 
         Each parameter comes once, under its first name, also where a layer is used twice.
+
+        Raises:
+            ValueError: two tensors of one name, such as under the keys 1 and "1" of a dict.
         """
         return ((name, t) for name, t in self._tensors() if t.requires_grad)
 
@@ -74,11 +85,16 @@ class Module(ABC):
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
         seen: set[int] = set()
+        names: set[str] = set()
         for path, module in self.named_modules():
-            for name, member in _members(vars(module)):
-                if isinstance(member, Tensor) and id(member) not in seen:
+            for name, member in members(module):
+                if isinstance(member, Tensor) and not member.node and id(member) not in seen:
+                    full = f"{path}.{name}" if path else name
+                    if full in names:
+                        raise ValueError(f"two tensors have the name {full}; rename one of them")
                     seen.add(id(member))
-                    yield f"{path}.{name}" if path else name, member
+                    names.add(full)
+                    yield full, member
 
     def parameters(self) -> list[Tensor]:
         """The parameters without their names."""
@@ -91,24 +107,35 @@ class Module(ABC):
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Take over values; all of them, or none.
 
+        Floats of another precision, such as the float64 of a checkpoint, are rounded to the dtype
+        of the parameter. `num_batches_tracked`, which torch counts in its batch normalizations and
+        which no layer here has, is passed over.
+
+        Args:
+            state: arrays by name.
+
         Raises:
-            ValueError: entries missing, unknown, of another shape or dtype; lists every one.
+            TypeError: no mapping.
+            ValueError: entries missing, unknown, of another shape or kind, or that overflow the
+                dtype of the parameter; lists every one.
         """
+        check_type(state, Mapping, "state")
         own = dict(self._tensors())
-        problems = [f"{name} is missing" for name in own if name not in state]
-        problems += [f"{name} is unknown" for name in state if name not in own]
-        for name in own.keys() & state.keys():
-            came, needed = np.asarray(state[name]), own[name]
-            if (came.shape, came.dtype) != (needed.shape, needed.dtype):
-                problems.append(
-                    f"{name} is {came.dtype} {came.shape}, needed is {needed.dtype} {needed.shape}"
-                )
+        given = {k: v for k, v in state.items() if k in own or not _counter(k)}
+        problems = [f"{name} is missing" for name in own if name not in given]
+        problems += [f"{name} is unknown" for name in given if name not in own]
+        values: dict[str, Array] = {}
+        for name in own.keys() & given.keys():
+            try:
+                values[name] = _fitted(given[name], own[name])
+            except (TypeError, ValueError) as error:
+                problems.append(f"{name} {error}")
         if problems:
             raise ValueError(
                 f"state does not fit, nothing was loaded: {'; '.join(sorted(problems))}"
             )
         for name, tensor in own.items():
-            tensor.data = state[name]
+            tensor.data = values[name]
 
     def save(self, path: str | PathLike[str]) -> int:
         """Write the state to a safetensors file; returns its bytes.
@@ -132,11 +159,12 @@ class Module(ABC):
             raise ValueError(f"path is {path}, which holds a graph; nq.flows.Network.load reads it")
         self.load_state_dict(state)
 
+    @recursive_repr()
     def __repr__(self) -> str:
         """The modules inside, a line each, and how many parameters there are."""
         inside = [
             f"  {name}: {member!r}".replace("\n", "\n  ")
-            for name, member in _members(vars(self))
+            for name, member in members(self)
             if isinstance(member, Module)
         ]
         count = sum(p.size for p in self.parameters())
@@ -149,18 +177,43 @@ def _tensor(x: Any) -> Any:
         return Tensor(x)
     if x is None or isinstance(x, Tensor | tuple):
         return x
-    raise TypeError(f"x is {x!r}; allowed are Tensors and arrays")
+    raise TypeError(f"x is {shown(x)}; allowed are Tensors and arrays")
 
 
-def _members(attributes: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """(name, value) of the attributes, containers opened: `layers.0`, `heads.left`."""
-    for name, value in attributes.items():
-        if isinstance(value, tuple | list):
-            yield from ((f"{name}.{i}", member) for i, member in enumerate(value))
-        elif isinstance(value, dict):
-            yield from ((f"{name}.{key}", member) for key, member in value.items())
-        else:
-            yield name, value
+def _modules(module: Module, name: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
+    if id(module) in seen:
+        return
+    seen.add(id(module))
+    yield name, module
+    for key, member in members(module):
+        if isinstance(member, Module):
+            yield from _modules(member, f"{name}.{key}" if name else key, seen)
+
+
+def members(module: Module) -> Iterator[tuple[str, Module | Tensor]]:
+    """(name, value) of the modules and tensors of a module itself; what comes twice, twice."""
+    for name, value in vars(module).items():
+        yield from opened(name, value, (Module, Tensor))
+
+
+def _counter(name: object) -> bool:
+    return isinstance(name, str) and name.split(".")[-1] == "num_batches_tracked"
+
+
+def _fitted(value: ArrayLike | Tensor, tensor: Tensor) -> Array:
+    """The value in the dtype of the tensor; ValueError that goes on after its name."""
+    try:
+        came = as_data(value.data if isinstance(value, Tensor) else value, "it")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"is no array of real numbers ({error})") from None
+    floats = came.dtype.kind == tensor.dtype.kind == "f"
+    if came.shape != tensor.shape or not (floats or came.dtype == tensor.dtype):
+        raise ValueError(f"is {came.dtype} {came.shape}, needed is {tensor.dtype} {tensor.shape}")
+    with np.errstate(over="ignore", under="ignore"):
+        made = came.astype(tensor.dtype)
+    if floats and not np.array_equal(np.isfinite(made), np.isfinite(came)):
+        raise ValueError(f"overflows {tensor.dtype}")
+    return made
 
 
 def uniform(rng: np.random.Generator, bound: float, *shape: int) -> Array:
@@ -168,8 +221,6 @@ def uniform(rng: np.random.Generator, bound: float, *shape: int) -> Array:
     return rng.uniform(-bound, bound, shape).astype(np.float32)
 
 
-def check_sizes(**sizes: int) -> None:
-    """Raise ValueError for the first size below 1."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} is {size}; allowed are integers from 1 on")
+def check_sizes(**sizes: int) -> tuple[int, ...]:
+    """The sizes as ints; raises for the first that is no integer or below 1."""
+    return tuple(integer(size, name, 1) for name, size in sizes.items())

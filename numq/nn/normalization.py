@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 
+from numq.arguments import number
 from numq.autograd import Tensor, batch_norm, batch_norm_train, layer_norm, parameter
 from numq.nn.module import Module, check_sizes
 
@@ -26,10 +27,9 @@ class BatchNorm(Module):
 
     def __init__(self, features: int, *, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
         """γ = 1, β = 0, mean 0, variance 1."""
-        check_sizes(features=features)
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"momentum is {momentum}; allowed is [0, 1]")
-        self.momentum, self.epsilon, self.frozen = momentum, epsilon, False
+        (features,) = check_sizes(features=features)
+        self.momentum = number(momentum, "momentum", least=0, most=1)
+        self.epsilon, self.frozen = number(epsilon, "epsilon", least=0), False
         self.weight = parameter(np.ones(features, np.float32))
         self.bias = parameter(np.zeros(features, np.float32))
         self.running_mean = Tensor(np.zeros(features, np.float32))
@@ -70,8 +70,8 @@ class LayerNorm(Module):
 
     def __init__(self, features: int, *, epsilon: float = 1e-5) -> None:
         """γ = 1, β = 0."""
-        check_sizes(features=features)
-        self.epsilon = epsilon
+        (features,) = check_sizes(features=features)
+        self.epsilon = number(epsilon, "epsilon", least=0)
         self.weight = parameter(np.ones(features, np.float32))
         self.bias = parameter(np.zeros(features, np.float32))
 

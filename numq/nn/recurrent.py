@@ -8,8 +8,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from numq.arguments import shown
 from numq.arrays import check_type
-from numq.autograd import Tensor, add, linear, mul, parameter, sigmoid, stack, sub, tanh
+from numq.autograd import (
+    Operand,
+    Tensor,
+    add,
+    as_tensor,
+    linear,
+    mul,
+    parameter,
+    sigmoid,
+    stack,
+    sub,
+    tanh,
+)
 from numq.nn.module import Module, check_sizes, uniform
 
 
@@ -29,7 +42,7 @@ class Recurrent(Module):
     def __init__(self, inputs: int, hidden: int, *, rng: np.random.Generator) -> None:
         """Draw the parameters from `rng`."""
         check_type(rng, np.random.Generator, "rng")
-        check_sizes(inputs=inputs, hidden=hidden)
+        inputs, hidden = check_sizes(inputs=inputs, hidden=hidden)
         bound, rows = 1 / np.sqrt(hidden), self.gates * hidden
         self.weight_ih = parameter(uniform(rng, bound, rows, inputs))
         self.weight_hh = parameter(uniform(rng, bound, rows, hidden))
@@ -44,6 +57,15 @@ class Recurrent(Module):
                 f"x has shape {x.shape}; needed is (N, T, {self.weight_ih.shape[1]}), T at least 1"
             )
         return linear(x, self.weight_ih, self.bias_ih)
+
+    def _state(self, given: Operand, name: str, x: Tensor) -> Tensor:
+        """A state that was given, (N, hidden) floats; anything else raises."""
+        state, needed = as_tensor(given, name=name), (x.shape[0], self.hidden)
+        if state.shape != needed or state.dtype.kind != "f":
+            raise ValueError(
+                f"{name} has shape {state.shape}, {state.dtype}; needed are floats of {needed}"
+            )
+        return state
 
     def _from_state(self, h: Tensor | None) -> Tensor:
         """(N, hidden) → (N, gates·hidden), what the state adds: of zeros no product."""
@@ -75,9 +97,18 @@ class LSTM(Recurrent):
         Args:
             x: the sequence.
             state: (h, c) before the first step, each (N, hidden); zeros if None.
+
+        Raises:
+            TypeError: a state that is no pair.
+            ValueError: x or a state of another shape.
         """
         products = self._products(x)  # (N, T, 4·hidden)
-        h, c = state or (None, None)
+        h: Tensor | None = None
+        c: Tensor | None = None
+        if state is not None:
+            if not isinstance(state, tuple | list) or len(state) != 2:
+                raise TypeError(f"state is {shown(state)}; allowed are None and (h, c)")
+            h, c = self._state(state[0], "state[0]", x), self._state(state[1], "state[1]", x)
         states = []
         for t in range(x.shape[1]):
             gates = add(products[:, t], self._from_state(h))  # (N, 4·hidden)
@@ -106,9 +137,12 @@ class GRU(Recurrent):
         Args:
             x: the sequence.
             state: h before the first step, (N, hidden); zeros if None.
+
+        Raises:
+            ValueError: x or a state of another shape.
         """
         products = self._products(x)  # (N, T, 3·hidden)
-        h = state
+        h = None if state is None else self._state(state, "state", x)
         states = []
         for t in range(x.shape[1]):
             now, before = products[:, t], self._from_state(h)  # (N, 3·hidden)

@@ -190,11 +190,11 @@ def test_state_is_loaded_whole_or_not_at_all(tmp_path):
     assert (model.blocks[0].weight.data == 1).all()
     state = {k: v + 1 for k, v in other.state_dict().items()}
     state["blocks.0.bias"] = np.ones(3, np.float32)
-    state["heads.left.bias"] = np.ones(1)
+    state["heads.left.bias"] = np.ones(1, int)
     state["more"] = state.pop("heads.left.weight")
     message = (
         r"nothing was loaded: blocks.0.bias is float32 \(3,\), needed is float32 \(2,\); "
-        r"heads.left.bias is float64 .*; heads.left.weight is missing; more is unknown"
+        r"heads.left.bias is int64 .*; heads.left.weight is missing; more is unknown"
     )
     with pytest.raises(ValueError, match=message):
         model.load_state_dict(state)
