@@ -1,0 +1,111 @@
+"""The hostile table of numbers, parameters and tensors."""
+
+import numpy as np
+import pytest
+from hostile_engine import case
+from hostile_known import assert_table
+
+import numq as nq
+from numq import bits, granularity, scales
+
+X = np.array([[0.5, -1.0, 0.25], [2.0, 0.125, -0.75]], np.float32)
+CODES = np.array([[1, -2, 3], [4, 5, -6]], np.int8)
+P = nq.QParams(0.25, 3, nq.INT8)
+ROWS = nq.QParams([0.5, 0.25], [0, 0], nq.INT8, nq.PerChannel(0))
+Q = nq.QTensor(CODES, P)
+RNG = np.random.default_rng(0)
+OBSERVED = nq.MinMaxObserver().observe(X, nq.PerTensor())
+REQUANTIZER = nq.prepare_requantizer(0.5, 0.25, P)
+STOCHASTIC = nq.QuantizeRule(rounding=nq.Rounding.STOCHASTIC)
+
+
+def finite(*names):
+    return {"finite": names}
+
+
+CASES = [
+    # formats
+    case(nq.IntFormat, bits=8),
+    case(nq.IntFormat(8).packed_nbytes, count=5),
+    case(nq.FloatFormat, name="mine", exponent_bits=4, mantissa_bits=3),
+    # bits
+    case(nq.inspect_float, value=1.5, fmt=nq.FLOAT16, settings={"right": {
+        ("value", "True"): lambda a: a.source == 1, ("value", "nan"): lambda a: "nan" in repr(a),
+        ("value", "inf"): lambda a: "inf" in repr(a),
+        ("value", "-inf"): lambda a: "-inf" in repr(a),
+        ("value", "digits"): lambda a: a.source == 0.5}}),
+    case(nq.inspect_int, value=5, fmt=nq.INT8),
+    case(bits.encode_float, value=1.5, fmt=nq.FLOAT16),
+    case(bits.decode_float, code=15, fmt=nq.FLOAT16),
+    # rounding
+    case(nq.round_values, x=X, rounding=nq.Rounding.STOCHASTIC, rng=RNG),
+    case(nq.round_to_int, x=X, fmt=nq.INT8, rounding=nq.Rounding.STOCHASTIC, rng=RNG,
+         settings=finite("x")),
+    # packing
+    case(nq.pack, codes=CODES, fmt=nq.INT4),
+    case(nq.unpack, packed=np.array([33, 67], np.uint8), fmt=nq.UINT4, count=3),
+    # granularity
+    case(nq.PerChannel, axis=1),
+    case(nq.PerGroup, axis=1, size=2),
+    case(nq.PerBlock, shape=(1, 3)),
+    case(granularity.grid_shape, granularity=nq.PerChannel(0), shape=(2, 3)),
+    case(granularity.param_shape, granularity=nq.PerChannel(0), shape=(2, 3)),
+    case(granularity.expand, params=np.ones(2, np.float32), granularity=nq.PerChannel(0),
+         shape=(2, 3)),
+    # scales and parameters
+    case(nq.Affine), case(nq.Symmetric), case(nq.QuantizeRule),
+    case(nq.ScaleFloor, minimum=1e-30, replacement=1e-30, all_zero=1.0),
+    case(nq.Target, format=nq.INT8),
+    case(nq.QParams, scale=np.array([0.5, 0.25], np.float32), zero_point=np.array([1, 2]),
+         format=nq.INT8, granularity=nq.PerChannel(0), settings=finite("scale")),
+    case(nq.choose_qparams, rmin=np.float32(-1.0), rmax=np.float32(1.5), fmt=nq.INT8,
+         settings=finite("rmin", "rmax")),
+    case(scales.middle, fmt=nq.INT8),
+    case(nq.quantize_multiplier, real_multiplier=np.array([0.3, 0.004]),
+         settings=finite("real_multiplier")),
+    case(nq.multiply_by_quantized_multiplier, x=np.array([100, -7]), multiplier=np.array(1 << 30),
+         shift=np.array(-1)),
+    case(nq.rounding_divide_by_pot, x=np.array([100, -7]), exponent=np.array(2)),
+    case(nq.saturating_rounding_doubling_high_mul, a=np.array([100, -7]), b=np.array(1 << 30)),
+    # tensors
+    case(nq.QTensor, codes=CODES, qparams=P),
+    case(nq.quantize, x=X, qparams=P, rule=STOCHASTIC, rng=RNG, settings=finite("x")),
+    case(nq.fake_quantize, x=X, qparams=P, settings=finite("x")),
+    case(nq.dequantize, "dequantize", q=Q, settings={"only": ("q",)}),
+    case(nq.quantize, "quantize per channel", x=X, qparams=ROWS,
+         settings={"finite": ("x",), "ranked": ("x",), "only": ("x",)}),
+    # observers
+    case(nq.MovingAverageObserver, momentum=0.5), case(nq.PercentileObserver, percent=99.0),
+    case(nq.MinMaxObserver().observe, "MinMaxObserver().observe", x=X, granularity=nq.PerTensor(),
+         settings=finite("x")),
+    case(nq.MSEObserver().observe, "MSEObserver().observe", x=X, granularity=nq.PerChannel(1),
+         settings=finite("x")),
+    case(nq.MinMaxObserver().merge, a=OBSERVED, b=OBSERVED),
+    case(nq.MinMaxObserver().range, state=OBSERVED, target=nq.Target(nq.INT8)),
+    # metrics
+    case(nq.sqnr_db, signal=X, approximation=X + np.float32(0.125),
+         settings={"finite": ("signal", "approximation"), "ranked": ("approximation",)}),
+    case(nq.error_report, x=X, q=Q, settings={"finite": ("x",), "ranked": ("x",)}),
+    # quantizers
+    *(case(kind, kind.__name__, format=nq.INT8, granularity=nq.PerChannel(0), clip=(None, 4.0))
+      for kind in (nq.AffineQuantizer, nq.SymmetricQuantizer)),
+    case(nq.AffineQuantizer().__call__, "AffineQuantizer()", x=X, settings=finite("x")),
+    case(nq.AffineQuantizer().qparams, "AffineQuantizer().qparams", x=X, settings=finite("x")),
+    # integer arithmetic
+    case(nq.max_depth, a_low=-128, a_high=127, b_low=-128, b_high=127),
+    case(nq.matmul_int8, a=CODES, b=CODES.T, settings={"ranked": ("a", "b")}),
+    case(nq.accumulate, x=CODES, z_x=np.array(3), w=CODES.T, z_w=np.array([1, 2]),
+         settings={"ranked": ("x", "w", "z_x")}),
+    case(nq.accumulate_naive, x=CODES, z_x=np.array(3), w=CODES.T, z_w=np.array([1, 2]),
+         settings={"ranked": ("x", "w")}),
+    case(nq.conv2d_int8, x=CODES.reshape(1, 1, 2, 3), w=CODES.reshape(2, 1, 1, 3),
+         settings={"ranked": ("x", "w")}),
+    case(nq.prepare_requantizer, x_scale=np.float32(0.5), w_scale=np.array([0.25, 0.5], np.float32),
+         out=P, settings=finite("x_scale", "w_scale")),
+    case(nq.requantize, acc=np.array([[100, -7]]), requantizer=REQUANTIZER),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_numbers(case):
+    assert_table(case)

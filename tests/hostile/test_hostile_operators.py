@@ -1,0 +1,96 @@
+"""The hostile table of kernels and operators."""
+
+import numpy as np
+import pytest
+from hostile_engine import case
+from hostile_known import assert_table
+
+import numq as nq
+from numq import kernels, ops
+
+A = np.array([[1, -2, 3], [4, 5, -6]], np.int8)
+B = np.array([[1, 2], [3, -4], [-5, 6]], np.int8)
+ROWS, COLUMNS = np.array([0.5, 0.25], np.float32), np.array([0.125, 1.0], np.float32)
+BIAS = np.array([10, -20], np.int32)
+FLOAT_BIAS = np.array([0.5, -0.25], np.float32)
+PICTURE = np.arange(-8, 10, dtype=np.int8).reshape(1, 2, 3, 3)
+KERNEL = np.arange(-4, 4, dtype=np.int8).reshape(1, 2, 2, 2)
+X = np.array([[0.5, -1.0, 0.25], [2.0, 0.125, -0.75]], np.float32)
+P = nq.QParams(0.25, 3, nq.INT8)
+OUT = nq.QParams(0.5, -2, nq.INT8)
+WEIGHT = nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(0))(X)
+CONV_WEIGHT = nq.QTensor(KERNEL, nq.QParams([0.25], [0], nq.INT8, nq.PerChannel(0)))
+LINEAR = ops.prepare_static(P, WEIGHT, FLOAT_BIAS, OUT)
+CONV = ops.prepare_static_conv2d(P, CONV_WEIGHT, FLOAT_BIAS[:1], OUT)
+ADD = ops.prepare_static_add(P, OUT, P)
+AVERAGE = ops.prepare_static_average(P, OUT)
+CONCAT = ops.prepare_static_concat([P, OUT], P)
+TABLE = ops.prepare_table(np.tanh, P, OUT)
+
+
+def ranked(*names):
+    return {"ranked": names}
+
+
+KERNELS = [
+    case(kernels.matmul, a=A, b=B, settings=ranked("a", "b")),
+    case(kernels.matmul_integers, a=A, b=B, bias=BIAS, a_zero_point=3, b_zero_point=1,
+         settings={"ranked": ("a", "b", "bias"), "sized": ("bias",)}),
+    case(kernels.matmul_requantized, a=A, b=B, multiplier=0.5, bias=BIAS, zero_point=3,
+         settings={"ranked": ("a", "b", "bias"), "sized": ("bias",)}),
+    case(kernels.matmul_requantized, "matmul_requantized per column", a=A, b=B, multiplier=COLUMNS,
+         settings={"finite": ("multiplier",), "ranked": ("multiplier",), "sized": ("multiplier",),
+                   "only": ("multiplier",)}),
+    case(kernels.matmul_dequantized, a=A, b=B, row_scale=ROWS, column_scale=COLUMNS,
+         bias=FLOAT_BIAS, settings={"ranked": ("a", "b", "bias", "row_scale", "column_scale"),
+                                    "sized": ("bias", "row_scale", "column_scale")}),
+    case(kernels.conv2d_integers, x=PICTURE, w=KERNEL, bias=BIAS[:1],
+         settings=ranked("x", "w", "bias")),
+    case(kernels.conv2d_requantized, x=PICTURE, w=KERNEL, multiplier=0.5, bias=BIAS[:1],
+         settings=ranked("x", "w", "bias")),
+    case(kernels.conv2d_dequantized, x=PICTURE, w=KERNEL, scale=0.5, bias=FLOAT_BIAS[:1],
+         settings=ranked("x", "w", "bias")),
+    case(kernels.pack_weight, b=B, settings=ranked("b")),
+    case(kernels.pack_conv_weight, w=KERNEL, settings=ranked("w")),
+    case(kernels.set_threads, count=1),
+]  # fmt: skip
+
+OPERATORS = [
+    case(ops.linear_weight_only, x=X, w=WEIGHT, bias=FLOAT_BIAS,
+         settings={"finite": ("x", "bias"), "ranked": ("bias",), "sized": ("bias",)}),
+    case(ops.linear_weight_only_integer, x=X, w=WEIGHT, bias=FLOAT_BIAS,
+         settings={"finite": ("x", "bias"), "ranked": ("bias",), "sized": ("bias",)}),
+    case(ops.linear_dynamic, x=X, w=WEIGHT, bias=FLOAT_BIAS,
+         settings={"finite": ("x", "bias"), "ranked": ("bias",), "sized": ("bias",)}),
+    case(ops.check_weight, w=WEIGHT), case(ops.check_dynamic, quantizer=ops.PER_TOKEN_INT8),
+    case(ops.quantize_bias, bias=FLOAT_BIAS, x_scale=np.float32(0.5), w_scale=ROWS,
+         settings={"finite": ("bias", "x_scale", "w_scale")}),
+    case(ops.rescale_dead_channels, w=WEIGHT, x=P, out=OUT),
+    case(ops.prepare_static, x=P, w=WEIGHT, bias=FLOAT_BIAS, out=OUT,
+         settings={"finite": ("bias",), "ranked": ("bias",), "sized": ("bias",)}),
+    case(ops.linear_static, codes=A, layer=LINEAR),
+    case(ops.static_accumulators, codes=A, layer=LINEAR),
+    case(ops.prepare_static_conv2d, x=P, w=CONV_WEIGHT, bias=FLOAT_BIAS[:1], out=OUT,
+         settings={"finite": ("bias",), "ranked": ("bias",), "sized": ("bias",)}),
+    case(ops.conv2d_static, codes=PICTURE, layer=CONV, settings=ranked("codes")),
+    case(ops.prepare_static_add, a=P, b=OUT, out=P), case(ops.add_static, a=A, b=A, layer=ADD),
+    case(ops.prepare_static_average, x=P, out=OUT),
+    case(ops.avg_pool2d_static, codes=PICTURE, layer=AVERAGE, size=(2, 2), stride=(1, 1),
+         settings=ranked("codes")),
+    case(ops.global_avg_pool2d_static, codes=PICTURE, layer=AVERAGE, settings=ranked("codes")),
+    case(ops.max_pool2d_static, codes=PICTURE, size=(2, 2), stride=(1, 1),
+         settings=ranked("codes")),
+    case(ops.prepare_static_concat, inputs=[P, OUT], out=P),
+    case(ops.concat_static, arrays=[A, A], layer=CONCAT, axis=1),
+    case(ops.prepare_table, function=lambda v: v, x=P, out=OUT),
+    case(ops.apply_table, codes=A, table=TABLE),
+    *(case(f, fmt=nq.UINT8)
+      for f in (ops.sigmoid_qparams, ops.softmax_qparams, ops.tanh_qparams)),
+]  # fmt: skip
+
+CASES = [*KERNELS, *OPERATORS]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_operators(case):
+    assert_table(case)

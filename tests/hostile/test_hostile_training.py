@@ -1,0 +1,169 @@
+"""The hostile table of autograd, layers, optimizers, data, mixed precision and QAT."""
+
+import numpy as np
+import pytest
+from hostile_engine import case
+from hostile_known import assert_table
+
+import numq as nq
+from numq import autograd as ag
+from numq import data, mixed, nn, optim, qat
+from numq.autograd import Tensor, parameter
+
+X = np.array([[0.5, -1.0, 0.25], [2.0, 0.125, -0.75]], np.float32)
+POSITIVE = np.abs(X)
+W = np.array([[1.0, 0.5, -0.25], [0.75, -1.5, 2.0]], np.float32)
+B = np.array([0.5, -0.25], np.float32)
+ONES = np.ones(3, np.float32)
+PICTURE = np.arange(18, dtype=np.float32).reshape(1, 2, 3, 3) / 8
+KERNEL = np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2) / 8
+CHANNELS = np.array([1.0, 0.5], np.float32)
+LABELS = np.array([0, 2])
+SEQUENCE = np.arange(12, dtype=np.float32).reshape(2, 2, 3) / 8
+P = nq.QParams(0.25, 3, nq.INT8)
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def ranked(*names):
+    return {"ranked": names}
+
+
+def layer(make, x, title):
+    return case(make().eval().__call__, title, settings={"only": ("inputs",)}, inputs=x)
+
+
+def called(module):
+    """A layer as a function of one named input."""
+
+    def forward(x):
+        return module.eval()(x)
+
+    return forward
+
+
+def step(kind, **settings):
+    def build(parameters, lr, **rest):
+        return type(kind(parameters, lr, **rest)).__name__
+
+    return build
+
+
+def consumed(batch):
+    def call(data, size, rng):
+        return list(batch(data, size, rng))
+
+    return call
+
+
+def half(model):
+    with mixed.half_parameters(model):
+        return [p.dtype.name for p in model.parameters()]
+
+
+WHERE_NAN_GOES = {"right": {("x", "nan"): lambda _: True}}
+
+ONE = [
+    ag.absolute, ag.erf, ag.exp, ag.gelu, ag.leaky_relu, ag.neg, ag.relu, ag.sigmoid, ag.tanh,
+]  # fmt: skip
+TWO = [ag.add, ag.div, ag.maximum, ag.minimum, ag.mul, ag.sub]
+
+AUTOGRAD = [
+    case(Tensor, data=X, requires_grad=True),
+    case(ag.as_tensor, value=X), case(ag.parameter, data=X),
+    *(case(function, a=X) for function in ONE),
+    *(case(function, a=X, b=W) for function in TWO),
+    case(ag.log, a=POSITIVE), case(ag.sqrt, a=POSITIVE), case(ag.power, a=POSITIVE, exponent=2.0),
+    case(ag.greater, a=X, b=W, settings={"right": {(n, "nan"): lambda _: True for n in "ab"}}),
+    case(ag.less, a=X, b=W, settings={"right": {(n, "nan"): lambda _: True for n in "ab"}}),
+    case(ag.where, condition=X > 0, a=X, b=W, settings={"right": {
+        ("a", "nan"): lambda _: True, ("b", "nan"): lambda _: True}}),
+    case(ag.clip, a=X, lo=-0.5, hi=1.0),
+    *(case(f, a=X, axis=1) for f in (ag.sum, ag.mean, ag.max, ag.min, ag.softmax, ag.log_softmax)),
+    case(ag.argmax, a=X, axis=1),
+    case(ag.reshape, a=X, shape=(3, 2)), case(ag.broadcast_to, a=X, shape=(2, 2, 3)),
+    case(ag.transpose, a=X, axes=(1, 0)), case(ag.flatten, a=PICTURE, axis=1),
+    case(ag.squeeze, a=PICTURE, axes=(0,)), case(ag.unsqueeze, a=X, axes=(1,)),
+    case(ag.pad, a=X, pads=((1, 0), (0, 2)), value=0.5),
+    case(ag.concat, tensors=[X, W], axis=1), case(ag.stack, tensors=[X, W], axis=1),
+    case(ag.gather, a=X, indices=LABELS, axis=1), case(ag.index, a=X, key=(0, 1)),
+    case(ag.matmul, a=X, b=W.T), case(ag.linear, x=X, w=W, b=B, settings=ranked("w", "b")),
+    case(ag.conv2d, x=PICTURE, w=KERNEL, b=CHANNELS[:1], settings=ranked("x", "w", "b")),
+    case(ag.max_pool2d, x=PICTURE, size=(2, 2), stride=(1, 1), settings=ranked("x")),
+    case(ag.avg_pool2d, x=PICTURE, size=(2, 2), stride=(1, 1), settings=ranked("x")),
+    case(ag.global_avg_pool2d, x=PICTURE, settings=ranked("x")),
+    case(ag.batch_norm, x=PICTURE, gamma=CHANNELS, beta=CHANNELS, mean=CHANNELS, var=CHANNELS,
+         settings=ranked("gamma", "beta", "mean", "var")),
+    case(ag.batch_norm_train, x=PICTURE, gamma=CHANNELS, beta=CHANNELS,
+         settings=ranked("gamma", "beta")),
+    case(ag.layer_norm, x=X, gamma=ONES, beta=ONES, settings=ranked("gamma", "beta")),
+    case(ag.cross_entropy, logits=X, labels=LABELS, settings=ranked("logits", "labels")),
+    case(ag.mse_loss, a=X, b=W, settings={"ranked": ("b",), "sized": ("b",)}),
+    case(lambda function, x, tolerance=2.0**-24: ag.gradcheck(function, x, tolerance=tolerance),
+         "gradcheck", function=lambda x: x * x, x=parameter(X.astype(np.float64)),
+         settings={"only": ("function", "tolerance")}),
+]  # fmt: skip
+
+LAYERS = [
+    case(nn.Linear, in_features=3, out_features=2, rng=rng()),
+    case(nn.Conv2d, in_channels=2, out_channels=4, kernel=3, rng=rng()),
+    case(nn.BatchNorm, features=3), case(nn.LayerNorm, features=3),
+    case(nn.Dropout, p=0.5, rng=rng()), case(nn.Embedding, count=3, dim=2, rng=rng()),
+    case(nn.LSTM, inputs=3, hidden=2, rng=rng()), case(nn.GRU, inputs=3, hidden=2, rng=rng()),
+    case(nn.MultiheadAttention, embed=4, heads=2, rng=rng()),
+    case(nn.MaxPool2d, size=2), case(nn.AvgPool2d, size=2), case(nn.LeakyReLU, alpha=0.5),
+    case(nn.GELU), case(nn.causal_mask, length=3),
+    case(lambda layers: nn.Sequential(*layers), "Sequential", layers=[nn.ReLU()],
+         settings={"only": ()}),
+    case(called(nn.Linear(3, 2, rng=rng())), "Linear()", x=X),
+    case(called(nn.Conv2d(2, 1, 2, rng=rng())), "Conv2d()", x=PICTURE, settings=ranked("x")),
+    case(called(nn.BatchNorm(2)), "BatchNorm()", x=PICTURE),
+    case(called(nn.LSTM(3, 2, rng=rng())), "LSTM()", x=SEQUENCE, settings=ranked("x")),
+    case(called(nn.GRU(3, 2, rng=rng())), "GRU()", x=SEQUENCE, settings=ranked("x")),
+    case(called(nn.MultiheadAttention(3, 1, rng=rng())), "MultiheadAttention()", x=SEQUENCE,
+         settings=ranked("x")),
+    case(called(nn.Embedding(3, 2, rng=rng())), "Embedding()", x=LABELS),
+    case(called(nn.MaxPool2d(2)), "MaxPool2d()", x=PICTURE, settings=ranked("x")),
+    case(called(nn.Flatten()), "Flatten()", x=PICTURE),
+    case(nn.Linear(3, 2, rng=rng()).load_state_dict, state={
+        "weight": W, "bias": B}),
+    case(nn.Linear(3, 2, rng=rng()).train, mode=True),
+]  # fmt: skip
+
+PARAMETERS = [parameter(X), parameter(B)]
+TRAINING = [
+    case(optim.SGD, parameters=PARAMETERS, lr=0.5, momentum=0.5, weight_decay=0.5),
+    case(optim.Adam, parameters=PARAMETERS, lr=0.5, weight_decay=0.5),
+    case(optim.Group, parameters=PARAMETERS, lr_scale=0.5, weight_decay=0.5),
+    case(optim.CosineDecay, lr=0.5, steps=10, warmup=2), case(optim.LinearDecay, lr=0.5, steps=10),
+    case(optim.StepDecay, lr=0.5, every=3, factor=0.5),
+    case(optim.clip_grad_norm, parameters=PARAMETERS, max_norm=1.0),
+    case(optim.CosineDecay(0.5, 10).__call__, "CosineDecay()", step=3),
+    case(consumed(data.batches), "batches", data=(X, LABELS), size=1, rng=rng()),
+    case(data.accuracy, forward=lambda x: x, data=(X, LABELS)),
+    case(mixed.cast, x=Tensor(X), dtype=np.float16),
+    case(half, "half_parameters", model=nn.Linear(2, 2, rng=rng())),
+    case(mixed.LossScaler, scale=1024.0), case(mixed.vanished, gradients=X, scale=2.0),
+    case(mixed.mixed_precision, a=X, b=W.T), case(mixed.multi_precision, a=X, b=W.T),
+]  # fmt: skip
+
+QAT = [
+    case(qat.fake_quantize_ste, x=X, qparams=P),
+    case(qat.fake_quantize_stochastic, x=X, qparams=P, rng=rng()),
+    case(qat.lsq, x=X, scale=np.float32(0.25), fmt=nq.INT4, grad_factor=0.5),
+    case(qat.lsq_initial_scale, x=X, fmt=nq.INT4),
+    case(qat.lsq_plus, x=X, scale=np.float32(0.25), offset=np.float32(0.5), fmt=nq.INT4),
+    case(qat.pact, x=X, alpha=np.float32(1.0), bits=4),
+    case(qat.quantize_k, x=POSITIVE / 4, bits=4), case(qat.dorefa_activations, x=X, bits=4),
+    case(qat.dorefa_weights, w=X, bits=4), case(qat.binary_weights, w=X),
+    case(qat.binary_activations, x=X), case(qat.ternary_weights, w=X),
+]  # fmt: skip
+
+CASES = [*AUTOGRAD, *LAYERS, *TRAINING, *QAT]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_training(case):
+    assert_table(case)
