@@ -32,7 +32,7 @@ VALUES = [
     SymmetricQuantizer(nq.UINT8, PerBlock((1, 2)), scale_format=HALF, floor=NUMQ_FLOOR),
     IntFormat(5, signed=False, narrow_range=True),
     FLOAT8_E4M3FN,
-    nq.rules.TORCH_PER_TENSOR,
+    nq.rules.TORCH_PER_TENSOR_FUSED_ADD_THEN_ROUND,
     Target(nq.INT8),
 ]
 HOLDERS = [
