@@ -19,9 +19,15 @@ from numq.formats import FLOAT_FORMATS, INT_FORMATS, FloatFormat, IntFormat
 
 _NEGATIVE = re.compile(r"-[\d.]|-(inf|nan)", re.IGNORECASE)
 
+INTERRUPTED = 130  #: exit status after Ctrl-C: 128 and the number of SIGINT
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; errors of the user go to standard error, without a traceback."""
+    """Run one command; errors of the user go to standard error, without a traceback.
+
+    Returns:
+        The exit status: 0, 2 after an error, 130 after Ctrl-C.
+    """
     given = sys.argv[1:] if argv is None else argv
     # A leading blank keeps argparse from taking -inf or -1e5 for an option.
     arguments = _parser().parse_args([f" {a}" if _NEGATIVE.match(a) else a for a in given])
@@ -30,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, MissingExtraError, UnequalAnswersError) as error:
         print(f"numq: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stop:
+        print(f"numq: {stop or 'interrupted'}", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 

@@ -27,12 +27,26 @@ def compare(ours: Array, contestant: Contestant) -> Agreement:
     """Ask ``contestant`` once and compare.
 
     Raises:
-        UnequalAnswersError: another shape, or a difference beyond what ``contestant`` may have.
+        UnequalAnswersError: another shape or dtype (of those that may differ by a share of the
+            largest answer, no numbers), or a difference beyond what ``contestant`` may have.
     """
-    theirs = contestant.read(contestant.call())
+    return judge(ours, contestant, contestant.read(contestant.call()))
+
+
+def judge(ours: Array, contestant: Contestant, theirs: Array) -> Agreement:
+    """Compare ``theirs``, the answer of ``contestant``.
+
+    Raises:
+        UnequalAnswersError: as for ``compare``.
+    """
     if theirs.shape != ours.shape:
         raise UnequalAnswersError(
             f"{contestant.name}: got shape {theirs.shape}, expected {ours.shape}"
+        )
+    alike = theirs.dtype.kind in "iuf" if contestant.relative else theirs.dtype == ours.dtype
+    if not alike:
+        raise UnequalAnswersError(
+            f"{contestant.name}: got dtype {theirs.dtype}, expected {ours.dtype}"
         )
     left, right = np.ravel(theirs), np.ravel(ours)
     where = np.flatnonzero(left != right)

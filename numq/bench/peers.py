@@ -54,7 +54,7 @@ class Absent:
     """A peer that takes no part."""
 
     name: str
-    why: str
+    why: str  #: where a package is missing, with the command that installs it
 
 
 ADAPTERS = (
@@ -71,8 +71,8 @@ def find_peers() -> tuple[list[Peer], list[Absent]]:
     for library, module, name in ADAPTERS:
         try:
             found.append(getattr(import_module(module), name)())
-        except ImportError as error:
-            absent.append(Absent(library, str(error)))
+        except (ImportError, OSError) as error:  # not there, or a library of its own is not
+            absent.append(Absent(library, next(iter(str(error).splitlines()), "no reason given")))
     return found, absent
 
 

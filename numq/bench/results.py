@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from numq.bench.agreement import Agreement
@@ -35,11 +35,13 @@ class Row:
     unit: str  #: of the rate: GMAC/s or GB/s
     work: int  #: multiplications, or bytes read and written
     moved: int  #: bytes that have to be read or written at least once
-    roof: float  #: the most work a second that the machine allows
+    roof: float  #: the most work a second that the machine was seen to allow
     threads: int
     ours: Timing
     peers: tuple[PeerResult, ...]
     unequal: tuple[str, ...] = ()  #: peers whose answer is another one; not timed
+    skipped: tuple[str, ...] = ()  #: peers that failed, or would have taken too long; not timed
+    rounds: int = 1  #: turns that were meant to be; fewer where time was short
 
     @property
     def rate(self) -> float:
@@ -62,6 +64,10 @@ class Row:
     def ratio(self, peer: PeerResult) -> float:
         """Numq's rate over the peer's: above 1, numq is faster."""
         return peer.timing.median / self.ours.median
+
+    def under(self, peak: Peak) -> Row:
+        """The row with its roof below ``peak``."""
+        return replace(self, roof=peak.roof(self.work, self.moved, self.unit))
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,7 @@ class Machine:
     cores: int  #: that this process may use
     system: str
     libraries: tuple[str, ...]  #: with their versions; numq first
+    kernel: str = ""  #: that numq uses, by the value of an ``Isa``
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,24 @@ class Report:
     absent: tuple[Absent, ...]
     skipped: tuple[str, ...]  #: what could not be measured, and why
     ladder: tuple[Rung, ...]
+
+    def with_peak(self, peak: Peak) -> Report:
+        """With the higher of ``peak`` and what is known for its number of threads."""
+        peaks = {p.threads: p for p in self.peaks}
+        known = peaks.get(peak.threads)
+        peak = peaks[peak.threads] = peak if known is None else known.over(peak)
+        rows = tuple(r.under(peak) if r.threads == peak.threads else r for r in self.rows)
+        return replace(self, peaks=tuple(peaks.values()), rows=rows)
+
+    def with_row(self, row: Row) -> Report:
+        """With one more row; where it is faster than the peak, that was no peak and is raised."""
+        peak = next(p for p in self.peaks if p.threads == row.threads)
+        raised = peak.raised(row.work, row.moved, row.unit, row.ours.median)
+        return replace(self, rows=(*self.rows, row)).with_peak(raised)
+
+    def with_skipped(self, what: str) -> Report:
+        """With one more line about what was not measured."""
+        return self if what in self.skipped else replace(self, skipped=(*self.skipped, what))
 
     def tables(self) -> Iterator[tuple[str, int, tuple[Row, ...]]]:
         """Group, threads and rows of every table, in order."""
@@ -134,7 +159,8 @@ class Report:
             for row in self.rows
         ]
         means = [asdict(mean) for mean in self.means()]
-        return json.dumps({**asdict(self), "rows": rows, "means": means}, indent=1)
+        whole = {**asdict(self), "rows": rows, "means": means}
+        return json.dumps(whole, indent=1, allow_nan=False)
 
     @staticmethod
     def from_json(text: str) -> Report:
@@ -184,5 +210,6 @@ def _row(read: dict[str, Any]) -> Row:
             "ours": Timing(**read["ours"]),
             "peers": peers,
             "unequal": tuple(read["unequal"]),
+            "skipped": tuple(read["skipped"]),
         }
     )

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from numq.bench.budget import Budget, Clock
+from numq.bench.contest import OutOfTimeError, measure
 from numq.bench.shapes import BenchOptions, Case, Section, cases
 
 if TYPE_CHECKING:
-    from numq.bench.agreement import Agreement
-    from numq.bench.peak import Peak
-    from numq.bench.peers import Contestant, Peer
-    from numq.bench.problems import Array
-    from numq.bench.results import Machine, Report, Row
+    from numq.bench.peers import Peer
+    from numq.bench.results import Machine, Report
 
 Progress = Callable[[str, int, int], None]  #: what is next, how many are done, of how many
-QUICK_ROUNDS, ROUNDS = 5, 9
 
 
 def bench(options: BenchOptions, progress: Progress | None = None) -> Report:
@@ -29,89 +28,91 @@ def bench(options: BenchOptions, progress: Progress | None = None) -> Report:
         progress: called before each workload.
 
     Raises:
-        UnequalAnswersError: for one of the workloads no peer has the answer that numq has.
+        UnequalAnswersError: a rung of numq's own ladder gives another product.
         ValueError: Numba was started for fewer threads than ``options`` asks for.
     """
-    from numq.bench.ladder import measure_ladder
-    from numq.bench.peak import measure_peak
+    *_, report = growing(options, progress)
+    return report
+
+
+def growing(
+    options: BenchOptions, progress: Progress | None = None, clock: Clock = time.perf_counter
+) -> Iterator[Report]:
+    """As ``bench``: the report each time that something was added, so that nothing can be lost.
+
+    The first one names the machine and the peers; nothing is measured yet.
+    """
     from numq.bench.peers import find_peers
     from numq.bench.results import Report
-    from numq.bench.threads import limited
 
     peers, absent = find_peers()
+    report = Report(_machine(peers), (), (), tuple(absent), (), ())
+    yield report
     chosen, tell = cases(options), progress or (lambda *_: None)
-    total, rows, skipped, peaks = len(chosen) * len(options.threads), [], [], []
-    for threads in options.threads:
-        with limited(threads):
-            peaks.append(measure_peak(threads))
-            for done, case in enumerate(chosen, (len(peaks) - 1) * len(chosen)):
-                tell(f"{case.group}, {case.label}", done, total)
-                try:
-                    rows.append(measure(case, peers, peaks[-1], options))
-                except ModuleNotFoundError as error:
-                    skipped.append(f"{case.group}: numq has no {error.name}")
+    total = len(chosen) * len(options.threads)
+    for number, threads in enumerate(options.threads):
+        before = number * len(chosen)
+        budget = Budget(chosen, clock=clock)
+
+        def note(what: str, done: int, before: int = before) -> None:
+            tell(what, before + done, total)
+
+        for grown in _of_threads(report, chosen, peers, options, threads, budget, note):
+            yield (report := grown)
+    if Section.MATMUL in options.sections:
+        yield _with_ladder(report)
+
+
+def _of_threads(
+    report: Report,
+    chosen: tuple[Case, ...],
+    peers: list[Peer],
+    options: BenchOptions,
+    threads: int,
+    budget: Budget,
+    tell: Callable[[str, int], None],
+) -> Iterator[Report]:
+    """Add what is measured on so many threads; the peak before, between and after the sections."""
+    from numq.bench.peak import measure_peak
+    from numq.bench.threads import limited
+
+    with limited(threads):
+        for done, case in enumerate(chosen):
+            if done == 0 or case.section is not chosen[done - 1].section:
+                yield (report := report.with_peak(measure_peak(threads)))
+            tell(f"{case.group}, {case.label}", done)
+            peak = next(p for p in report.peaks if p.threads == threads)
+            try:
+                report = report.with_row(measure(case, peers, peak, options, budget))
+            except ModuleNotFoundError as error:
+                report = report.with_skipped(f"{case.group}: numq has no {error.name}")
+            except OutOfTimeError as error:
+                what = f"{case.group}, {case.label}, {threads} thread{'s' * (threads > 1)}"
+                report = report.with_skipped(f"{what}: {error}")
+            yield report
+        if chosen:
+            yield report.with_peak(measure_peak(threads))
+
+
+def _with_ladder(report: Report) -> Report:
+    """Rung by rung on one thread, where the rungs are compiled."""
+    from dataclasses import replace
+
+    from numq.bench.ladder import measure_ladder
+    from numq.bench.threads import limited
+    from numq.kernels.jit import jit_enabled
+
+    if not jit_enabled():
+        return report.with_skipped("the ladder: without the JIT its loops are Python's")
     with limited(1):
-        ladder = measure_ladder() if Section.MATMUL in options.sections else ()
-    found = _machine(peers)
-    unique = tuple(dict.fromkeys(skipped))
-    return Report(found, tuple(peaks), tuple(rows), tuple(absent), unique, ladder)
-
-
-def measure(case: Case, peers: list[Peer], peak: Peak, options: BenchOptions) -> Row:
-    """One workload, on the threads that are set; answers first, then times.
-
-    Raises:
-        UnequalAnswersError: no peer's answer equals numq's.
-    """
-    import numpy as np
-
-    from numq.bench.problems import ours, problem
-    from numq.bench.results import PeerResult, Row
-    from numq.bench.timing import interleaved
-
-    given = problem(case, np.random.default_rng(options.seed))
-    call = ours(given)
-    answer = np.asarray(call())
-    others = [c for peer in peers for c in peer.contestants(given, peak.threads)]
-    agreed, unequal = _compared(answer, others)
-    others = list(agreed)
-    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
-    mine, *theirs = interleaved([call, *(c.call for c in others)], rounds, peak.threads)
-    results = (
-        PeerResult(contestant.name, timing, agreement)
-        for contestant, timing, agreement in zip(others, theirs, agreed.values(), strict=True)
-    )
-    roof = peak.roof(case.work, case.moved, case.unit)
-    return Row(
-        case.section.value, case.group, case.label, case.unit, case.work, case.moved, roof,
-        peak.threads, mine, tuple(results), unequal,
-    )  # fmt: skip
-
-
-def _compared(
-    answer: Array, others: list[Contestant]
-) -> tuple[dict[Contestant, Agreement], tuple[str, ...]]:
-    """Those with the same answer; what is wrong with the rest, who are not timed.
-
-    On processors without a dot-product instruction some peers saturate sums in int16.
-    """
-    from numq.bench.agreement import UnequalAnswersError, compare
-
-    agreed, unequal = {}, []
-    for contestant in others:
-        try:
-            agreed[contestant] = compare(answer, contestant)
-        except UnequalAnswersError as error:
-            unequal.append(str(error))
-    if unequal and not agreed:
-        raise UnequalAnswersError("; ".join(unequal))
-    return agreed, tuple(unequal)
+        return replace(report, ladder=measure_ladder())
 
 
 def _machine(peers: list[Peer]) -> Machine:
     from importlib.metadata import PackageNotFoundError, version
 
     from numq.bench.results import Machine
+    from numq.kernels.cpu import choose
 
     try:
         ours = version("numq")
@@ -119,7 +120,7 @@ def _machine(peers: list[Peer]) -> Machine:
         ours = "(source tree)"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     names = (f"numq {ours}", *(peer.name for peer in peers))
-    return Machine(_processor(), cores or 1, platform.platform(), names)
+    return Machine(_processor(), cores or 1, platform.platform(), names, choose().value)
 
 
 def _processor() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -17,12 +17,24 @@ class Section(Enum):
     TRAINING = "training"  #: an epoch in float32, forward and backward
 
 
+def most_threads() -> int:
+    """The largest number of threads that this process may use."""
+    from numq.kernels.jit import config
+
+    return int(config.NUMBA_NUM_THREADS)
+
+
+def default_threads() -> tuple[int, ...]:
+    """One thread and two; where two are more than may be, one."""
+    return tuple(dict.fromkeys((1, min(2, most_threads()))))
+
+
 @dataclass(frozen=True)
 class BenchOptions:
     """What to run."""
 
     sections: tuple[Section, ...] = tuple(Section)
-    threads: tuple[int, ...] = (1, 2)  #: each count is a run of its own
+    threads: tuple[int, ...] = field(default_factory=default_threads)  #: each a run of its own
     quick: bool = False  #: a subset that takes well under a minute
     rounds: int | None = None  #: turns of every contestant; None: 5 if quick, else 9
     seed: int = 0  #: of the arrays

@@ -1,99 +1,138 @@
-"""What the benchmark shows: a table per group of workloads, the means, the ladder."""
+"""What the benchmark prints: each row of each table at once, then the means and the ladder."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from numq.bench.results import GIGA, PeerResult, Report, Row
+from numq.bench import lines
+from numq.bench.lines import threads_text
+from numq.bench.results import GIGA, Machine, Report, Row
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from numq.bench.peak import Peak
+
 WIDTH = 200  #: no number is ever cut
+LEGEND = (
+    "of roof: share of the measured peak, of multiplying or of memory, whichever is lower; the",
+    "  peak is the most seen so far, measured beside each section; a row that is faster raises it",
+    "± %: half the range of the middle half of the turns; ratio: numq's rate over the peer's",
+    f"{lines.UNEQUAL}: another answer, not timed; {lines.SKIPPED}: failed or too slow, not timed",
+)
 
 
 def show(report: Report, console: Console) -> None:
-    """Print the report."""
-    from rich.console import Console
-
-    wide = Console(file=console.file, width=max(WIDTH, console.width))
-    wide.print(heading(report), highlight=False, markup=False)
-    for group, threads, rows in report.tables():
-        wide.print(table(group, threads, rows, report))
-    if report.rows:
-        wide.print(means(report))
-    if report.ladder:
-        wide.print(ladder(report))
+    """Print a whole report."""
+    printer = Printer(console)
+    printer.update(report)
+    printer.finish(report)
 
 
-def heading(report: Report) -> str:
-    """Machine, peaks, and who is not there."""
-    lines = [f"{report.machine.processor}, {report.machine.cores} cores"]
-    lines.append(", ".join(report.machine.libraries))
-    for peak in report.peaks:
-        reads = ", ".join(f"{size_text(b.size)} {b.rate / GIGA:.0f}" for b in peak.bandwidths)
-        lines.append(
-            f"measured peak, {_threads(peak.threads)}: {peak.macs / GIGA:.0f} GMAC/s ({peak.isa}); "
-            f"reading arrays of {reads} GB/s"
-        )
-    lines += [f"not compared: {absent.name} ({absent.why})" for absent in report.absent]
-    lines += [f"another answer: {r.label}, {why}" for r in report.rows for why in r.unequal]
-    lines += [f"not measured: {skipped}" for skipped in report.skipped]
-    return "\n".join(lines)
+class Printer:
+    """Prints a report while it grows, line by line, whether or not anybody sits before it."""
+
+    def __init__(self, console: Console) -> None:
+        """Nothing is printed yet."""
+        self._console = console
+        self._begun = False
+        self._peaks: dict[int, str] = {}  #: what was printed, by number of threads
+        self._rows = self._skipped = 0
+        self._last: Row | None = None
+        self._names: lines.Names = ()
+
+    def update(self, report: Report) -> None:
+        """Print what is new."""
+        if not self._begun:
+            self._begun = True
+            self._print(*heading(report.machine), *LEGEND)
+            self._print(*(f"not compared: {a.name} ({a.why})" for a in report.absent))
+        for peak in report.peaks:
+            if peak.threads not in self._peaks:
+                self._close(report)
+                self._print_peak(peak)
+        for row in report.rows[self._rows :]:
+            self._row(row, report)
+            self._rows += 1
+        self._print(*(f"not measured: {what}" for what in report.skipped[self._skipped :]))
+        self._skipped = len(report.skipped)
+
+    def finish(self, report: Report) -> None:
+        """Close the last table; print what is known of all of them together."""
+        from rich.console import Console
+
+        self._close(report)
+        wide = Console(file=self._console.file, width=max(WIDTH, self._console.width))
+        if report.rows:
+            wide.print(means(report))
+        if report.ladder:
+            wide.print(ladder(report))
+        for peak in report.peaks:  # of the whole run, as are the shares in the JSON file
+            if self._peaks.get(peak.threads) != peak_text(peak):
+                self._print_peak(peak)
+        self._print(*counts(report))
+
+    def _row(self, row: Row, report: Report) -> None:
+        last, timed = self._last, tuple(peer.name for peer in row.peers)
+        if last is None or (last.group, last.threads) != (row.group, row.threads):
+            self._close(report)
+            self._names = ()
+            self._print("", lines.title(row))
+        if self._last is None or not set(timed) <= set(self._names):
+            self._names = tuple(dict.fromkeys((*self._names, *timed)))
+            self._print(lines.header(row, self._names))
+        self._last = row
+        self._print(lines.line(row, self._names), *lines.notes(row))
+
+    def _close(self, report: Report) -> None:
+        if self._last is None:
+            return
+        table = self._last.group, self._last.threads
+        rows = tuple(r for r in report.rows[: self._rows] if (r.group, r.threads) == table)
+        found = tuple(m for m in report.means() if (m.group, m.threads) == table)
+        self._print(*lines.caption(rows, found, self._names))
+        self._last = None
+
+    def _print_peak(self, peak: Peak) -> None:
+        self._peaks[peak.threads] = peak_text(peak)
+        self._print(self._peaks[peak.threads])
+
+    def _print(self, *texts: str) -> None:
+        for text in texts:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def table(group: str, threads: int, rows: tuple[Row, ...], report: Report) -> Table:
-    """One group of workloads: rates, and for each peer rate and ratio."""
-    from rich.box import SIMPLE
-    from rich.table import Table
+def heading(machine: Machine) -> list[str]:
+    """The machine, and who takes part."""
+    kernel = f", kernel {machine.kernel}" if machine.kernel else ""
+    return [
+        f"{machine.processor}, {machine.cores} cores",
+        f"{', '.join(machine.libraries)}{kernel}",
+    ]
 
-    names = list(dict.fromkeys(peer.name for row in rows for peer in row.peers))
-    out = Table(
-        box=SIMPLE, title=f"{group} ({_threads(threads)})", caption=_caption(rows, names),
-        title_justify="left", caption_justify="left", pad_edge=False,
-    )  # fmt: skip
-    out.add_column("", no_wrap=True)
-    for header in (f"numq {rows[0].unit}", "± %", "of roof"):
-        out.add_column(header, justify="right", no_wrap=True)
-    for name in names:
-        out.add_column(name, justify="right", no_wrap=True)
-        out.add_column("ratio", justify="right", no_wrap=True)
-    for row in rows:
-        out.add_row(row.label, *_ours(row), *(c for name in names for c in _cells(row, name)))
-    found = {m.peer: m for m in report.means() if (m.group, m.threads) == (group, threads)}
-    out.add_section()
-    out.add_row(
-        "geometric mean", "", "", "", *(c for n in names for c in ("", f"{found[n].ratio:.2f}"))
+
+def peak_text(peak: Peak) -> str:
+    """The peak for one number of threads."""
+    reads = ", ".join(f"{size_text(b.size)} {b.rate / GIGA:.0f}" for b in peak.bandwidths)
+    return (
+        f"measured peak, {threads_text(peak.threads)}: {peak.macs / GIGA:.0f} GMAC/s ({peak.isa}); "
+        f"reading arrays of {reads} GB/s"
     )
-    return out
 
 
-def _ours(row: Row) -> tuple[str, ...]:
-    return f"{row.rate:.1f}", f"{50 * row.ours.spread:.0f}", f"{row.share:.0%}"
-
-
-def _cells(row: Row, name: str) -> tuple[str, str]:
-    peer = row.peer(name)
-    return ("", "") if peer is None else (f"{row.rate_of(peer):.1f}", f"{row.ratio(peer):.2f}")
-
-
-def _caption(rows: tuple[Row, ...], names: list[str]) -> str:
-    """How equal the answers are, peer by peer."""
-    notes = []
-    for name in names:
-        peers = [peer for row in rows if (peer := row.peer(name)) is not None]
-        notes.append(_agreement(name, peers))
-    return "; ".join(notes)
-
-
-def _agreement(name: str, peers: list[PeerResult]) -> str:
-    differing = sum(peer.agreement.differing for peer in peers)
-    if not differing:
-        return f"{name}: equal answers"
-    share = differing / sum(peer.agreement.elements for peer in peers)
-    most = max(peer.agreement.most for peer in peers)
-    return f"{name}: {differing} answers ({share:.2g} of all) differ, by {most:.3g} at most"
+def counts(report: Report) -> list[str]:
+    """What was left out or differs, counted; each table says where, and why."""
+    rows = report.rows
+    found = {
+        "lines not measured": len(report.skipped),
+        "rows with fewer turns": sum(row.ours.turns < row.rounds for row in rows),
+        "peers not asked, or failed": sum(len(row.skipped) for row in rows),
+        "peers timed once": sum(lines.timed_once(r, peer) for r in rows for peer in r.peers),
+        "answers that differ": sum(len(row.unequal) for row in rows),
+    }
+    shown = [f"{what}: {count}" for what, count in found.items() if count]
+    return [f"see above: {'; '.join(shown)}"] if shown else []
 
 
 def means(report: Report) -> Table:
@@ -110,7 +149,7 @@ def means(report: Report) -> Table:
     for header in ("", "peer"):
         out.add_column(header, no_wrap=True)
     for threads in counts:
-        out.add_column(_threads(threads), justify="right", no_wrap=True)
+        out.add_column(threads_text(threads), justify="right", no_wrap=True)
     for group, peer in dict.fromkeys((m.group, m.peer) for m in report.means()):
         cells = (found.get((group, peer, threads)) for threads in counts)
         out.add_row(
@@ -137,10 +176,6 @@ def ladder(report: Report) -> Table:
         )
         before = rung.rate
     return out
-
-
-def _threads(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def size_text(count: int) -> str:
