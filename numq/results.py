@@ -15,7 +15,7 @@ import numpy as np
 from numq import flows
 from numq.autograd import Tensor, no_grad
 from numq.data import Digits, accuracy, load_digits, train_epochs
-from numq.flows import Estimator, QATNetwork, QATRecipe
+from numq.flows import Estimator, QATNetwork, QATRecipe, Recipe
 from numq.formats import INT8, IntFormat
 from numq.granularity import PerChannel
 from numq.nn import (
@@ -114,7 +114,7 @@ def recipe(approach: Approach) -> QATRecipe:
         activations = AffineQuantizer(INT8)
     kinds = approach.estimator or (Estimator.STE, Estimator.STE)
     return QATRecipe(
-        weights, activations, weight_estimator=kinds[0], activation_estimator=kinds[1],
+        Recipe(weights, activations), weight_estimator=kinds[0], activation_estimator=kinds[1],
         refresh=_BATCHES,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ import numq as nq
 from numq import Requantization, flows
 from numq.arithmetic.requantize import requantize
 from numq.autograd import Tensor, no_grad
-from numq.flows.prepare import PER_TENSOR_INT8, WEIGHTS_INT8
+from numq.flows.recipe import PER_TENSOR_INT8, WEIGHTS_INT8
 from numq.kernels import Isa, pack_weight
 from numq.kernels.reference import matmul_numpy
 from numq.nn import Linear, ReLU, Sequential
@@ -315,8 +315,8 @@ W, Q8, ROWS = WEIGHTS_INT8(np.ones((9, 12))), nq.QParams(1.0, 0, nq.INT8), WEIGH
         (lambda: static(M, X, with_(3, 5, np.nan)), ValueError, r"\[3, 5\] is nan"),
         (lambda: static(M, X, with_(3, 5, 1e39)), ValueError, r"\[3, 5\]"),
         (lambda: static(M, X, with_(2, 0, np.inf)), ValueError, r"\[2, 0\] is inf"),
-        (lambda: static(M, X, weights=GROUPED), ValueError, "w is PerGroup"),
-        (lambda: flows.dynamic(M, weights=GROUPED), ValueError, "w is PerGroup"),
+        (lambda: static(M, X, weights=GROUPED), ValueError, "weights is .*PerGroup"),
+        (lambda: flows.dynamic(M, weights=GROUPED), ValueError, "weights of node 0 .*PerGroup"),
         (lambda: static(QUIET, X), ValueError, r"bias of channel\(s\) \[2\] is"),
         (lambda: flows.weight_only(M)(with_(1, 2, 1e39)), ValueError, r"\[1, 2\]"),
         (lambda: flows.dynamic(M)(X[:, 1:]), ValueError, r"shape \(40, 11\).*\(M, 12\)"),

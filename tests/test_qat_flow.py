@@ -7,7 +7,7 @@ from graph_models import Residual, floats, pictures, settled
 import numq as nq
 from numq import flows, nn, optim
 from numq.autograd import Tensor, cross_entropy, no_grad
-from numq.flows import Estimator, QATRecipe
+from numq.flows import Estimator, QATRecipe, Recipe
 
 KINDS = [Estimator.STE, Estimator.LSQ]
 
@@ -20,7 +20,8 @@ def recipe(bits, kind):
     fmt = nq.IntFormat(bits)
     weights = nq.SymmetricQuantizer(fmt, nq.PerChannel(0), observer=nq.MSEObserver())
     activations = nq.AffineQuantizer(fmt, observer=nq.MSEObserver())
-    return QATRecipe(weights, activations, weight_estimator=kind, activation_estimator=kind)
+    static = Recipe(weights, activations)
+    return QATRecipe(static, weight_estimator=kind, activation_estimator=kind)
 
 
 def steps(network, x, labels, count=3):
@@ -91,7 +92,8 @@ def tipped(codes, integer, edge, simulated):
 
 def from_codes(network, integer, edge, codes):
     """The edge's real numbers in float64 from the codes that its node read; None for the input."""
-    graph, weights = network.folded_graph()
+    graph, codes_of = network.folded_graph()
+    weights = {n.inputs[1]: codes_of[n.name] for n in graph if n.name in codes_of}
     node = graph.producer(edge)
     if node is None:
         return None
@@ -217,7 +219,7 @@ def test_dynamic_lstm_multiplies_integers():
         (lambda: QATRecipe(momentum=0), ValueError, "momentum is 0"),
         (lambda: QATRecipe(refresh=0), ValueError, "refresh is 0"),
         (lambda: QATRecipe(activation_estimator=Estimator.TERNARY), ValueError, "TERNARY"),
-        (lambda: QATRecipe(weights=1), TypeError, "weights is 1"),
+        (lambda: QATRecipe(nq.INT8), TypeError, "static is an IntFormat"),
         (lambda: flows.prepare_qat(nn.ReLU(), np.ones(3)), ValueError, "no Conv or Gemm"),
         (lambda: flows.prepare_qat(nn.Linear(2, 2, rng=rng())), ValueError, "run the model once"),
     ],

@@ -24,6 +24,7 @@ def batch_norm(
     var: Operand,
     *,
     epsilon: float = 1e-5,
+    momentum: float = 0.9,
 ) -> Tensor:
     """With statistics that are given, as at inference; ONNX BatchNormalization.
 
@@ -34,6 +35,8 @@ def batch_norm(
         mean: (C,), a constant.
         var: (C,), a constant.
         epsilon: added to the variance.
+        momentum: weight of the old statistics when the network trains, for whoever reads the tape;
+            1 says that they are frozen.
 
     Raises:
         TypeError: x of integers or bools, an epsilon that is no number.
@@ -43,6 +46,7 @@ def batch_norm(
     x = floating(x, "x")
     gamma, beta, mean, var = _channels(x, gamma=gamma, beta=beta, mean=mean, var=var)
     epsilon = number(epsilon, "epsilon", least=0)
+    momentum = number(momentum, "momentum", least=0)
     for name, t in (("mean", mean), ("var", var)):
         if t.requires_grad:
             raise ValueError(f"{name} requires a gradient; allowed are constants (see detach)")
@@ -60,7 +64,7 @@ def batch_norm(
 
     y = _scaled(hat, _column(gamma.data, x), _column(beta.data, x), x)
     inputs = (x, gamma, beta, mean, var)
-    return record("BatchNormalization", inputs, y, backward, epsilon=epsilon)
+    return record("BatchNormalization", inputs, y, backward, epsilon=epsilon, momentum=momentum)
 
 
 def batch_norm_train(

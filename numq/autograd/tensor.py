@@ -49,6 +49,7 @@ class GradientError(AssertionError):
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _tracing: ContextVar[bool] = ContextVar("tracing", default=False)
+_dropout: ContextVar[bool] = ContextVar("dropout", default=False)
 
 
 @contextmanager
@@ -62,13 +63,23 @@ def no_grad() -> Iterator[None]:
 
 
 @contextmanager
-def tracing() -> Iterator[None]:
-    """Every operation inside stays on the tape, a gradient asked for or not."""
-    token = _tracing.set(True)
+def tracing(*, dropout: bool = False) -> Iterator[None]:
+    """Every operation inside stays on the tape, a gradient asked for or not.
+
+    Args:
+        dropout: Dropout, too, which does nothing in evaluation.
+    """
+    tokens = _tracing.set(True), _dropout.set(dropout)
     try:
         yield
     finally:
-        _tracing.reset(token)
+        _tracing.reset(tokens[0])
+        _dropout.reset(tokens[1])
+
+
+def keeps_dropout() -> bool:
+    """Whether a recording is being made that wants to know of Dropout."""
+    return _dropout.get()
 
 
 class Tensor:

@@ -5,17 +5,22 @@
 """
 
 from numq.flows.compare import LayerError, compare
-from numq.flows.convert import convert, dynamic, static, weight_only
+from numq.flows.convert import convert, static
+from numq.flows.floating import dynamic, weight_only
 from numq.flows.fuse import fuse
 from numq.flows.network import Network
-from numq.flows.prepare import Prepared, Recipe, calibrate, prepare
+from numq.flows.plan import Plan
+from numq.flows.prepare import Prepared, calibrate, prepare
 from numq.flows.qat_network import QATNetwork, prepare_qat
 from numq.flows.qat_weights import Estimator, QATRecipe
+from numq.flows.recipe import Override, Recipe
 
 __all__ = [
     "Estimator",
     "LayerError",
     "Network",
+    "Override",
+    "Plan",
     "Prepared",
     "QATNetwork",
     "QATRecipe",

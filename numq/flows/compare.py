@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from numq.arrays import Array, check_type
-from numq.flows.convert import as_graph
 from numq.flows.network import Network
 from numq.flows.qat_network import QATNetwork
+from numq.flows.record import as_graph
 from numq.graph import Graph, Node, Program, run
 from numq.metrics import error_report, sqnr_db
 from numq.nn import Module

@@ -1,8 +1,8 @@
-"""The flows: float model in, quantized network out."""
+"""The flow to integers from end to end: a calibrated or trained graph becomes a network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,113 +10,34 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from numq.arithmetic.requantize import Requantization
-from numq.arrays import Array, as_float32, check_type
+from numq.arrays import Array, as_float32
+from numq.flows.batches import Batches, checked
 from numq.flows.fuse import fuse
 from numq.flows.network import Network
-from numq.flows.prepare import (
-    PASSING,
-    PER_TENSOR_INT8,
-    TABLES,
-    WEIGHTED,
-    WEIGHTS_INT8,
-    Prepared,
-    Recipe,
-    calibrate,
-    edge_qparams,
-    is_integer,
-    prepare,
-)
+from numq.flows.plan import PASSING, TABLES, OnCodes, Plan
+from numq.flows.prepare import Prepared, calibrate, edge_qparams, prepare
 from numq.flows.qat_network import QATNetwork
 from numq.flows.qat_weights import Estimator
-from numq.formats import INT8
-from numq.granularity import PerTensor
-from numq.graph import Constant, Graph, Node, trace
+from numq.flows.recipe import PER_TENSOR_INT8, WEIGHTS_INT8, Override, Recipe
+from numq.flows.record import as_graph, check_call
+from numq.flows.weights import quantized_weights, with_weights
+from numq.graph import Graph, Node
 from numq.nn import Module
-from numq.ops import PER_TOKEN_INT8, check_dynamic
 from numq.qparams import QParams
 from numq.qtensor import QTensor
-from numq.quantizers import AffineQuantizer, Quantizer
-
-_BATCH_INT8 = AffineQuantizer(INT8, PerTensor())  # a convolution mixes rows: one range for all
-
-
-def as_graph(model: Module | Graph, *examples: ArrayLike) -> Graph:
-    """The model's graph; a module is recorded with the examples, or as it was called last."""
-    if isinstance(model, Graph):
-        return model
-    check_type(model, Module, "model")
-    return trace(model, *examples)
-
-
-def weight_only(
-    model: Module | Graph, *examples: ArrayLike, weights: Quantizer = WEIGHTS_INT8
-) -> Network:
-    """Integer weights, everything else float: smaller, not faster.
-
-    Args:
-        model: a graph, or a module that has been called before.
-        examples: an input for each of the model's, if it has not.
-        weights: any Quantizer, any granularity; of Conv, Gemm and embeddings.
-    """
-    check_type(weights, Quantizer, "weights")
-    graph = fuse(as_graph(model, *examples))
-    return Network(replace(graph, constants=_with_quantized(graph, weights)).without_unused())
-
-
-def dynamic(
-    model: Module | Graph,
-    *examples: ArrayLike,
-    weights: Quantizer = WEIGHTS_INT8,
-    activations: Quantizer = PER_TOKEN_INT8,
-) -> Network:
-    """Integer products; the range of the activations is taken from each batch as it comes.
-
-    Gemm (and with it every gate of an LSTM) multiplies integers, the state between stays float. A
-    convolution takes one range for its whole input.
-
-    Args:
-        model: a graph, or a module that has been called before.
-        examples: an input for each of the model's, if it has not.
-        weights: per tensor or per channel of axis 0, 8 bits or fewer.
-        activations: per token or per tensor, 8 bits or fewer; of Gemm.
-    """
-    check_type(weights, Quantizer, "weights")
-    check_dynamic(activations)
-    graph = fuse(as_graph(model, *examples))
-    nodes = tuple(_dynamic(node, graph, activations) for node in graph)
-    constants = _with_quantized(graph, weights)
-    return Network(replace(graph, nodes=nodes, constants=constants).without_unused())
-
-
-def _dynamic(node: Node, graph: Graph, activations: Quantizer) -> Node:
-    if node.op not in WEIGHTED or not is_integer(node, graph):
-        return node
-    if node.op == "Gemm":
-        return node.turned("DynamicQuantizeMatMul", quantizer=activations)
-    batch = replace(_BATCH_INT8, format=activations.format)
-    return node.turned("DynamicQuantizeConv", quantizer=batch)
-
-
-def _with_quantized(graph: Graph, weights: Quantizer) -> dict[str, Constant]:
-    """The constants, with the weights among them quantized; embeddings too."""
-    names = {n.inputs[1] for n in graph if n.op in WEIGHTED and is_integer(n, graph)}
-    names |= {n.inputs[0] for n in graph if n.op == "Gather" and n.inputs[0] in graph.parameters}
-    made = dict(graph.constants)
-    for name in names:
-        w = made[name]
-        assert isinstance(w, np.ndarray)
-        made[name] = weights(w)
-    return made
+from numq.quantizers import Quantizer
+from numq.rules import QuantizeRule
 
 
 def static(
     model: Module | Graph,
-    calibration: Iterable[ArrayLike | tuple[ArrayLike, ...]],
+    calibration: Batches,
     *,
     weights: Quantizer = WEIGHTS_INT8,
     activations: Quantizer = PER_TENSOR_INT8,
     others: Quantizer = PER_TENSOR_INT8,
     how: Requantization = Requantization.FIXED_SINGLE_UP,
+    overrides: tuple[Override, ...] = (),
 ) -> Network:
     """Integers from the quantized input to the output, ranges calibrated beforehand.
 
@@ -129,18 +50,20 @@ def static(
         activations: per tensor; of what a Conv or Gemm reads.
         others: per tensor; of all other edges, the outputs among them.
         how: the arithmetic of requantization.
+        overrides: other choices for some nodes, see `Recipe`.
 
     Raises:
-        ValueError: no calibration data, or a weight that no integer kernel can use.
+        TypeError: a model, batch or quantizer of another type.
+        ValueError: no calibration data, another number of inputs than the model takes, or a weight
+            that no integer kernel can use.
     """
-    recipe = Recipe(weights, activations, others, how)
-    if isinstance(calibration, np.ndarray):
-        raise TypeError("calibration is one array; pass an iterable of batches, such as [array]")
-    batches = list(calibration)
-    if not batches:
-        raise ValueError("calibration is empty; at least one non-empty batch is needed")
-    first = batches[0] if isinstance(batches[0], tuple) else (batches[0],)
-    graph = fuse(as_graph(model, *(_example(x) for x in first)))
+    recipe = Recipe(weights, activations, others, how, overrides)
+    inputs = model.inputs if isinstance(model, Graph) else None
+    batches = list(checked(calibration, "calibration", inputs))
+    if isinstance(model, Module):
+        for i, given in enumerate(batches):
+            check_call(model, given, f"calibration[{i}]")
+    graph = fuse(as_graph(model, *(_example(x) for x in batches[0])))
     return convert(calibrate(prepare(graph, recipe), batches))
 
 
@@ -159,58 +82,48 @@ def convert(prepared: Prepared | QATNetwork) -> Network:
     """
     if isinstance(prepared, QATNetwork):
         return _convert_trained(prepared)
-    weights = _quantized_weights(prepared)
-    return integer_network(prepared.graph, edge_qparams(prepared), weights, prepared.recipe.how)
+    if not isinstance(prepared, Prepared):
+        raise TypeError(
+            f"prepared is a {type(prepared).__name__}; allowed are what calibrate and prepare_qat "
+            "give"
+        )
+    weights = {n: c.weights for n, c in prepared.plan.nodes.items() if c.weights is not None}
+    codes = quantized_weights(prepared.graph, weights)
+    return integer_network(prepared.graph, prepared.plan, edge_qparams(prepared), codes)
 
 
 def _convert_trained(network: QATNetwork) -> Network:
     if network.recipe.activation_estimator is Estimator.BINARY:
         raise ValueError("activation_estimator is BINARY; codes ±1 have no integer kernel here")
-    graph, weights = network.folded_graph()
-    edges = {edge: network.edge_qparams(edge) for edge in network.edges}
-    for node in graph:
-        if node.op in PASSING and node.inputs[0] in edges:
-            edges[node.output] = edges[node.inputs[0]]
-    return integer_network(graph, edges, weights, network.recipe.how)
-
-
-def _quantized_weights(prepared: Prepared) -> dict[str, QTensor]:
-    graph, made = prepared.graph, {}
-    for node in graph:
-        if node.op in WEIGHTED and is_integer(node, graph):
-            w = graph.constants[node.inputs[1]]
-            assert isinstance(w, np.ndarray)
-            made[node.inputs[1]] = prepared.recipe.weights(w)
-    return made
+    ranges = {edge: network.edge_qparams(edge) for edge in network.edges}
+    graph, codes = network.folded_graph()
+    return integer_network(graph, network.plan, network.plan.meanings(ranges), codes)
 
 
 def integer_network(
-    graph: Graph,
-    edges: Mapping[str, QParams],
-    weights: Mapping[str, QTensor],
-    how: Requantization,
+    graph: Graph, plan: Plan, edges: Mapping[str, QParams], weights: Mapping[str, QTensor]
 ) -> Network:
     """The graph on codes: integer kernels where there are, doors where codes and floats meet.
 
     Args:
         graph: a fused float graph.
+        plan: its nodes on codes.
         edges: what the codes of each edge mean.
-        weights: the quantized weight for each weight's name.
-        how: the arithmetic of requantization.
+        weights: the quantized weight of each node that has one, by the node's name.
     """
-    made = _Conversion(graph, edges)
+    graph = with_weights(graph, weights)
+    made = _Conversion(graph, plan, edges)
     for node in graph:
-        made.add(node, how)
+        made.add(node)
     outputs = tuple(made.as_float(edge) for edge in graph.outputs)
-    graph = graph.with_nodes(
+    integers = graph.with_nodes(
         made.nodes,
         outputs=outputs,
-        constants={**graph.constants, **weights},
         parameters=frozenset(),
         qparams=made.qparams,
         shapes={**graph.shapes, **made.shapes},
     )
-    return Network(graph.without_unused())
+    return Network(integers.without_unused())
 
 
 @dataclass
@@ -218,6 +131,7 @@ class _Conversion:
     """The nodes made so far; codes of edge `e` are the edge `e:codes`."""
 
     graph: Graph
+    plan: Plan
     edges: Mapping[str, QParams]
     nodes: list[Node] = field(default_factory=list)
     qparams: dict[str, QParams] = field(default_factory=dict)
@@ -227,19 +141,21 @@ class _Conversion:
     def __post_init__(self) -> None:
         self.floats |= {*self.graph.inputs, *self.graph.constants}
 
-    def add(self, node: Node, how: Requantization) -> None:
-        """On codes if there is a kernel and a meaning for the result, else in float."""
-        if is_integer(node, self.graph) and node.output in self.edges:
+    def add(self, node: Node) -> None:
+        """On codes if the plan says so, else in float."""
+        treatment = self.plan.nodes.get(node.name)
+        if treatment is not None:
             inputs = tuple(
                 name if name in self.graph.constants else self.as_codes(name)
                 for name in node.inputs
             )
-            output = self._codes(node.output)
-            self.nodes.append(replace(_integer(node, how), inputs=inputs, outputs=(output,)))
+            made = _integer(node, treatment, self.plan.rule(node.output))
+            outputs = (self._codes(node.output),)
+            self.nodes.append(replace(made, inputs=inputs, outputs=outputs))
         else:
             inputs = tuple(self.as_float(name) for name in node.inputs)
             self.nodes.append(replace(node, inputs=inputs))
-            self.floats.add(node.output)
+            self.floats.update(node.outputs)
 
     def _codes(self, edge: str) -> str:
         name = f"{edge}:codes"
@@ -252,7 +168,8 @@ class _Conversion:
         """The edge's codes; a QuantizeLinear makes them where they are not yet."""
         if f"{edge}:codes" not in self.qparams:
             output = self._codes(edge)
-            self.nodes.append(Node("QuantizeLinear", f"{edge}:quantize", (edge,), (output,)))
+            rule = {"rule": self.plan.rule(edge)}
+            self.nodes.append(Node("QuantizeLinear", f"{edge}:quantize", (edge,), (output,), rule))
         return f"{edge}:codes"
 
     def as_float(self, edge: str) -> str:
@@ -274,10 +191,11 @@ _INTEGER_NAMES = {
 }
 
 
-def _integer(node: Node, how: Requantization) -> Node:
+def _integer(node: Node, treatment: OnCodes, rule: QuantizeRule) -> Node:
     if node.op in PASSING:
         return node
     if node.op in TABLES:
-        return node.turned("Table", function=node.op)
+        return node.turned("Table", function=node.op, rule=rule)
+    how = treatment.how
     more: dict[str, Any] = {} if node.op in ("Add", "Concat") else {"requantization": how}
     return node.turned(_INTEGER_NAMES[node.op], **more)

@@ -1,8 +1,11 @@
 """Rewriting a float graph so that one node is what one integer kernel computes.
 
-- a product with a constant matrix, and the addition behind it, become Gemm
+- what depends on constants alone becomes a constant; Dropout, which evaluation skips, goes
+- a product with a matrix of weights, and the addition behind it, become Gemm
 - BatchNormalization is folded into the Conv or Gemm before it:
       w' = w·γ/√(σ² + ε),   b' = (b − μ)·γ/√(σ² + ε) + β        (Jacob et al. 2018, section 3.2)
+  It normalizes axis 1. That is where a Conv has its output channels, but a Gemm only where its
+  result is (N, features): behind a product of (N, T, features) it stays what it is.
 - Relu becomes the activation of the Conv, Gemm or Add before it
 """
 
@@ -14,43 +17,133 @@ from dataclasses import replace
 import numpy as np
 
 from numq.arrays import Array, FloatArray
+from numq.flows.constants import (
+    fixed_edges,
+    fold_constants,
+    learned,
+    tables,
+    without_dropout,
+)
 from numq.graph import Graph, Node
 from numq.qtensor import QTensor
 
 _WITH_ACTIVATION = ("Conv", "Gemm", "Add", "NormalizedConv", "NormalizedGemm")
+_ELEMENTWISE = ("Relu", "LeakyRelu", "Gelu", "Sigmoid", "Tanh", "Clip", "Dropout", "Gemm")
 
 
-def fuse(graph: Graph) -> Graph:
+def fuse(graph: Graph, *, keep_tables: bool = False) -> Graph:
     """The same function in fewer nodes; see the top of this file.
 
     Folding changes results by rounding only. Nothing is folded across an edge that something else
     reads, too.
+
+    Args:
+        graph: of float operators.
+        keep_tables: leave rows of embeddings to be read at run time even where constants say which,
+            since the table is to be quantized.
+
+    Raises:
+        ValueError: a constant that is quantized already.
     """
-    return fuse_relu(fold_batch_norm(products(graph)))
+    _check_float(graph)
+    keep = tables(graph) if keep_tables else frozenset[str]()
+    graph = fold_constants(without_dropout(graph), keep)
+    graph = fold_constants(products(graph), keep)
+    return fuse_relu(fold_batch_norm(graph))
+
+
+def fuse_for_training(graph: Graph) -> Graph:
+    """The same, with everything that learns still there to learn.
+
+    What is made of parameters is made anew at each step, batch normalization is one node with the
+    Conv or Gemm before it (`attach_batch_norm`), and Dropout stays.
+    """
+    _check_float(graph)
+    keep = learned(graph)
+    graph = fold_constants(products(fold_constants(graph, keep)), keep)
+    return fuse_relu(attach_batch_norm(graph))
+
+
+def _check_float(graph: Graph) -> None:
+    codes = [name for name, c in graph.constants.items() if isinstance(c, QTensor)]
+    if codes or graph.qparams:
+        what = [*codes, *graph.qparams][0]
+        raise ValueError(f"graph is quantized already, {what} has codes; pass the float graph")
 
 
 def products(graph: Graph) -> Graph:
-    """MatMul with a constant matrix as Gemm, an Add of a constant vector behind it as its bias."""
+    """MatMul with a matrix of weights as Gemm, an Add of a constant vector behind it as its bias.
+
+    Weights are what no input of the graph reaches. Gemm wants them (out, in): a Transpose before
+    them is taken away, or one is added.
+    """
+    fixed = fixed_edges(graph)
     for node in graph.nodes:
-        w = graph.constants.get(node.inputs[1]) if node.op == "MatMul" else None
-        if not isinstance(w, np.ndarray) or w.ndim != 2 or node.inputs[0] in graph.constants:
+        weights = node.inputs[1] if _multiplies(node) else None
+        if weights not in fixed or node.inputs[0] in fixed:
             continue
-        name = f"{node.inputs[1]}.T"
-        gemm = Node("Gemm", node.name, (node.inputs[0], name), node.outputs, {"transB": 1})
-        graph = _replaced(graph, {node.name: gemm}, {name: np.ascontiguousarray(w.T)})
+        shape, before = shape_of(graph, weights), graph.producer(weights)
+        if shape is None or len(shape) != 2:
+            continue
+        if before is not None and _is_transpose(before):
+            graph = _replaced(graph, {node.name: _gemm(node, before.inputs[0])}, {})
+        else:
+            graph = _with_transpose(graph, node, shape)
     for node, behind in list(_pairs(graph, ("Gemm",), "Add")):
         other = [name for name in behind.inputs if name != node.output]
         bias = graph.constants.get(other[0]) if len(other) == 1 else None
-        outputs = _array(graph, node.inputs[1]).shape[0]
-        if len(node.inputs) == 2 and isinstance(bias, np.ndarray) and bias.shape == (outputs,):
+        shape = shape_of(graph, node.inputs[1])
+        outputs = None if shape is None else shape[:1]
+        if (
+            len(node.inputs) == 2
+            and is_plain(node)
+            and isinstance(bias, np.ndarray)
+            and bias.shape == outputs
+        ):
             merged = replace(node, inputs=(*node.inputs, other[0]), outputs=behind.outputs)
             graph = _replaced(graph, {node.name: merged, behind.name: None}, {})
     return graph.without_unused()
 
 
+def _multiplies(node: Node) -> bool:
+    """Whether the second input is a matrix as (in, out)."""
+    a = node.attributes
+    return node.op == "MatMul" or (node.op == "Gemm" and a["transB"] == 0)
+
+
+def _gemm(node: Node, weights: str) -> Node:
+    """The product with a matrix as (out, in)."""
+    inputs = (node.inputs[0], weights, *node.inputs[2:])
+    return node.turned("Gemm", inputs=inputs, transB=1)
+
+
+def _is_transpose(node: Node) -> bool:
+    return node.op == "Transpose" and node.attributes["perm"] in ((1, 0), None)
+
+
+def _with_transpose(graph: Graph, node: Node, shape: tuple[int, ...]) -> Graph:
+    """The product as a Gemm that reads the transposed weights."""
+    name = f"{node.inputs[1]}.T"
+    turned = Node("Transpose", name, (node.inputs[1],), (name,), {"perm": (1, 0)})
+    known = any(name in n.outputs for n in graph)  # two products share the weights
+    nodes = [_gemm(node, name) if n.name == node.name else n for n in graph]
+    return graph.with_nodes(
+        _ordered(nodes if known else [turned, *nodes]),
+        shapes={**graph.shapes, name: shape[::-1]},
+    )
+
+
+def shape_of(graph: Graph, name: str) -> tuple[int, ...] | None:
+    """Of a constant, or of an edge when the network was recorded; None if nobody knows."""
+    constant = graph.constants.get(name)
+    return graph.shapes.get(name) if constant is None else constant.shape
+
+
 def fold_batch_norm(graph: Graph) -> Graph:
     """BatchNormalization into the weights before it."""
-    for node, norm in list(_pairs(graph, ("Conv", "Gemm"), "BatchNormalization")):
+    for node, norm in list(_normalized(graph)):
+        if any(name not in graph.constants for name in (*node.inputs[1:], *norm.inputs[1:])):
+            continue
         node = next(n for n in graph if n.name == node.name)
         gamma, beta, mean, var = (_array(graph, name) for name in norm.inputs[1:])
         bias = _array(graph, node.inputs[2]) if len(node.inputs) > 2 else np.zeros_like(mean)
@@ -69,21 +162,49 @@ def attach_batch_norm(graph: Graph) -> Graph:
     The node, NormalizedConv or NormalizedGemm, reads (x, w, b, γ, β, μ, σ²): what training with
     quantized weights needs, which has to fold anew at each step.
     """
-    for node, norm in list(_pairs(graph, ("Conv", "Gemm"), "BatchNormalization")):
+    for node, norm in list(_normalized(graph)):
         node = next(n for n in graph if n.name == node.name)
         new = {}
         if len(node.inputs) == 2:
             name = f"{node.name}.bias:zero"
-            new[name] = np.zeros_like(_array(graph, norm.inputs[1]))
+            new[name] = np.zeros_like(_array(graph, norm.inputs[3]))
             node = replace(node, inputs=(*node.inputs, name))
         merged = node.turned(
             f"Normalized{node.op}",
             inputs=(*node.inputs, *norm.inputs[1:]),
             outputs=norm.outputs,
-            epsilon=norm.attributes["epsilon"],
+            **norm.attributes,
         )
         graph = _replaced(graph, {node.name: merged, norm.name: None}, new)
     return graph.without_unused()
+
+
+def _normalized(graph: Graph) -> Iterator[tuple[Node, Node]]:
+    """Products and the normalizations behind them, of the axis of the product's outputs."""
+    fixed = fixed_edges(graph)
+    for node, norm in _pairs(graph, ("Conv", "Gemm"), "BatchNormalization"):
+        constant = fixed.issuperset((*node.inputs[1:], *norm.inputs[1:]))
+        same_axis = node.op == "Conv" or (is_plain(node) and rank(graph, node.output) == 2)
+        if constant and same_axis and norm.inputs[3] in graph.constants:
+            yield node, norm
+
+
+def is_plain(node: Node) -> bool:
+    """Whether a Gemm is x·wᵀ + b and nothing else."""
+    a = node.attributes
+    return (a["alpha"], a["beta"], a["transA"], a["transB"]) == (1, 1, 0, 1)
+
+
+def rank(graph: Graph, edge: str) -> int | None:
+    """How many axes an edge has: as recorded, or as its maker says; None if nobody knows."""
+    shape, node = shape_of(graph, edge), graph.producer(edge)
+    if shape is not None:
+        return len(shape)
+    if node is None:
+        return None
+    if node.op == "Flatten":
+        return 2
+    return rank(graph, node.inputs[0]) if node.op in _ELEMENTWISE else None
 
 
 def folded(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
 
-from numq.arithmetic.requantize import Requantization
 from numq.arrays import FloatArray, check_type
-from numq.autograd import Tensor
-from numq.flows.prepare import PER_TENSOR_INT8, WEIGHTS_INT8, Recipe
+from numq.autograd import Tensor, clip
+from numq.flows.recipe import Recipe
 from numq.formats import INT2
 from numq.granularity import PerChannel
 from numq.qat import (
@@ -23,7 +22,9 @@ from numq.qat import (
 from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
 from numq.quantizers import Quantizer
-from numq.rules import TORCH_FAKE_QUANTIZE
+from numq.rounding import Rounding
+from numq.rules import TORCH_FAKE_QUANTIZE, ZeroPointOrder
+from numq.scales import ScaleFormat, middle
 
 
 class Estimator(Enum):
@@ -40,63 +41,91 @@ class QATRecipe:
     """How a network is quantized while it trains.
 
     Attributes:
-        weights: format, granularity and observer of the weights, per channel of axis 0 or per
-            tensor.
-        activations: the same of the edges that a Conv or Gemm reads, per tensor.
-        others: the same of all other edges, the outputs among them.
-        weight_estimator: how gradients reach the weights.
+        static: what the network is after training: the quantizers, the arithmetic, the overrides.
+        weight_estimator: how gradients reach the weights. LSQ learns their steps around a zero
+            point in the middle of the codes; BINARY and TERNARY have formats of their own.
         activation_estimator: how gradients pass the edges; BINARY takes the place of a ReLU, and
             leaves the inputs of the network, and edges that no product reads, to the quantizers.
         momentum: weight of the newest batch in the moving average of an observed range.
         refresh: steps of training between two looks at a weight's range, which an observer that
             searches makes slow.
-        how: the arithmetic of requantization after conversion.
+
+    Raises:
+        TypeError: a field of another type.
+        ValueError: TERNARY activations, a number out of range, or a rule that an estimator does not
+            have: all add the zero point after rounding, and LSQ rounds half to even.
     """
 
-    weights: Quantizer = WEIGHTS_INT8
-    activations: Quantizer = PER_TENSOR_INT8
-    others: Quantizer = PER_TENSOR_INT8
-    weight_estimator: Estimator = Estimator.STE
-    activation_estimator: Estimator = Estimator.STE
-    momentum: float = 0.1
-    refresh: int = 1
-    how: Requantization = Requantization.FIXED_SINGLE_UP
+    static: Recipe = Recipe()
+    weight_estimator: Estimator = field(default=Estimator.STE, kw_only=True)
+    activation_estimator: Estimator = field(default=Estimator.STE, kw_only=True)
+    momentum: float = field(default=0.1, kw_only=True)
+    refresh: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained or converted."""
-        _ = self.static  # checks the quantizers
+        check_type(self.static, Recipe, "static")
         check_type(self.weight_estimator, Estimator, "weight_estimator")
         check_type(self.activation_estimator, Estimator, "activation_estimator")
         if self.activation_estimator is Estimator.TERNARY:
             raise ValueError("activation_estimator is TERNARY; that is for weights alone")
+        for name, kind in (("momentum", int | float | np.floating), ("refresh", int | np.integer)):
+            value = getattr(self, name)
+            if isinstance(value, bool):
+                raise TypeError(f"{name} is {value}; allowed is a number")
+            check_type(value, kind, name)
         if not 0 < self.momentum <= 1:
             raise ValueError(f"momentum is {self.momentum}; allowed is (0, 1]")
         if self.refresh < 1:
             raise ValueError(f"refresh is {self.refresh}; allowed are integers from 1 on")
+        kinds = {
+            "weights": self.weight_estimator,
+            "activations": self.activation_estimator,
+            "others": self.activation_estimator,
+        }
+        for choices in (self.static, *self.static.overrides):
+            for name, kind in kinds.items():
+                if (quantizer := getattr(choices, name)) is not None:
+                    _check_trainable(quantizer, kind, name)
 
-    @property
-    def static(self) -> Recipe:
-        """The same after training."""
-        return Recipe(self.weights, self.activations, self.others, self.how)
+
+def _check_trainable(quantizer: Quantizer, kind: Estimator, name: str) -> None:
+    """Refuse choices that an estimator would pass over."""
+    rule, learned = quantizer.rule, kind is Estimator.LSQ
+    even = rule.rounding is Rounding.HALF_EVEN or not learned
+    if rule.order is not ZeroPointOrder.ROUND_THEN_ADD or not even:
+        raise ValueError(
+            f"the rule of {name} is {rule}; training with {kind.name} needs ROUND_THEN_ADD"
+            f"{' and HALF_EVEN' if learned else ''}"
+        )
+    if learned and quantizer.clip != (None, None):
+        raise ValueError(f"the clip of {name} is {quantizer.clip}; LSQ learns the range")
+    if learned and quantizer.scale_format is not ScaleFormat.FLOAT32:
+        raise ValueError(
+            f"the scale_format of {name} is {quantizer.scale_format}; LSQ learns FLOAT32 scales"
+        )
 
 
 def fake_quantized(
-    w: Tensor, step: Tensor | QParams | None, recipe: QATRecipe
+    w: Tensor, step: Tensor | QParams | None, kind: Estimator, quantizer: Quantizer
 ) -> tuple[Tensor, FloatArray]:
     """The weight as the integer network will see it, with a gradient; and its scale.
 
     Args:
         w: (out, ...), batch normalization folded in.
         step: the learned step for LSQ, parameters chosen beforehand for STE.
-        recipe: estimator and quantizer.
+        kind: the estimator.
+        quantizer: of the weight.
     """
-    kind, quantizer = recipe.weight_estimator, recipe.weights
     if kind is Estimator.LSQ:
         assert isinstance(step, Tensor)
-        return lsq(w, step, quantizer.format, quantizer.granularity), step.data
+        zero = np.full(step.shape, middle(quantizer.format), step.dtype)
+        return lsq(w, step, quantizer.format, quantizer.granularity, zero_point=zero), step.data
     if kind is Estimator.STE:
         params = step if isinstance(step, QParams) else quantizer.qparams(w.data)
-        return fake_quantize_ste(w, params), params.scale
+        if quantizer.clip != (None, None):
+            w = clip(w, *quantizer.clip)
+        return fake_quantize_ste(w, params, rule=quantizer.rule), params.scale
     by_channel: dict[Estimator, Callable[[Tensor], Tensor]] = {
         Estimator.BINARY: binary_weights,
         Estimator.TERNARY: ternary_weights,
@@ -106,17 +135,19 @@ def fake_quantized(
     return w_q, np.where(size > 0, size, 1).astype(w.dtype)  # a channel of zeros has any scale
 
 
-def weight_codes(w: FloatArray, scale: FloatArray | None, recipe: QATRecipe) -> QTensor:
+def weight_codes(
+    w: FloatArray, scale: FloatArray | None, kind: Estimator, quantizer: Quantizer
+) -> QTensor:
     """The codes whose meaning is exactly what `fake_quantized` gives.
 
     Binary and ternary weights become 2-bit codes −1, 0 and 1.
     """
-    kind, quantizer = recipe.weight_estimator, recipe.weights
     if kind is Estimator.LSQ:
         assert scale is not None
-        params = QParams(scale, 0, quantizer.format, quantizer.granularity)
+        fmt = quantizer.format
+        params = QParams(scale, middle(fmt), fmt, quantizer.granularity)
         return quantize(w, params, rule=TORCH_FAKE_QUANTIZE)
     if kind is Estimator.STE:
         return quantizer(w)
-    w_q, alpha = fake_quantized(Tensor(w), None, recipe)
+    w_q, alpha = fake_quantized(Tensor(w), None, kind, quantizer)
     return QTensor(np.sign(w_q.data).astype(np.int8), QParams(alpha, 0, INT2, PerChannel(0)))

@@ -212,6 +212,7 @@ _PLAIN: dict[str, Callable[..., Tensor]] = {
 
 OPERATORS: dict[str, Operator] = {
     **{name: _plain(function) for name, function in _PLAIN.items()},
+    "Dropout": lambda i, _: i[0],  # as in evaluation
     "Max": _fold(ag.maximum),
     "Min": _fold(ag.minimum),
     "Pow": _power,

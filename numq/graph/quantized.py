@@ -24,6 +24,7 @@ from numq.kernels import pack_conv_weight
 from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
 from numq.quantizers import Quantizer
+from numq.rules import QuantizeRule
 
 Step: TypeAlias = Callable[..., Array]
 Prepare: TypeAlias = Callable[[Node, Graph], Step | None]
@@ -52,6 +53,13 @@ def _how(node: Node) -> Requantization:
     how = node.attributes["requantization"]
     assert isinstance(how, Requantization)
     return how
+
+
+def _rule(node: Node) -> QuantizeRule:
+    """How real numbers become codes."""
+    rule = node.attributes["rule"]
+    assert isinstance(rule, QuantizeRule)
+    return rule
 
 
 def _params(node: Node, graph: Graph) -> tuple[QParams, QParams]:
@@ -125,8 +133,8 @@ def _padding(node: Node, x: Array, kernel: tuple[int, ...]) -> Padding:
 
 def quantize_linear(node: Node, graph: Graph) -> Step:
     """QuantizeLinear: the door in."""
-    params = graph.qparams[node.output]
-    return lambda x: quantize(as_float32(x, node.inputs[0]), params).codes
+    params, rule = graph.qparams[node.output], _rule(node)
+    return lambda x: quantize(as_float32(x, node.inputs[0]), params, rule=rule).codes
 
 
 def dequantize_linear(node: Node, graph: Graph) -> Step:
@@ -198,9 +206,11 @@ def global_average_pool(node: Node, graph: Graph) -> Step:
 def lookup(node: Node, graph: Graph) -> Step:
     """A function of one element as a table of all codes; `function` names the float operator."""
     x, y = _params(node, graph)
-    attributes = {k: v for k, v in node.attributes.items() if k != "function"}
+    attributes = {k: v for k, v in node.attributes.items() if k not in ("function", "rule")}
     op = node.attributes["function"]
-    table = ops.prepare_table(lambda v: apply(op, [Tensor(v)], attributes).data, x, y)
+    table = ops.prepare_table(
+        lambda v: apply(op, [Tensor(v)], attributes).data, x, y, rule=_rule(node)
+    )
     return lambda codes: ops.apply_table(codes, table)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from numq.arithmetic.requantize import Requantization
 from numq.graph.schema import REQUIRED, Attribute, Carries, Domain, Kind, Schema, Size
 from numq.quantizers import Quantizer
+from numq.rules import ONNX, QuantizeRule
 
 REAL, CODES, EITHER = Carries.REAL, Carries.CODES, Carries.EITHER
 WEIGHT, BIAS = Carries.WEIGHT, Carries.BIAS
@@ -77,6 +78,11 @@ _INTEGER_GEMM: Attributes = {
     "transB": _only(1),
 }
 _HOW: Attributes = {"requantization": Attribute(Kind.VALUE, type=Requantization)}
+# How real numbers become codes; what is not ONNX's own is numq's.
+_RULE: Attributes = {"rule": Attribute(Kind.VALUE, ONNX, type=QuantizeRule, own=True)}
+_NORM: Attributes = {
+    "epsilon": _EPSILON, "momentum": Attribute(Kind.FLOAT, 0.9), "training_mode": _only(0),
+}  # fmt: skip
 _QUANTIZER: Attributes = {"quantizer": Attribute(Kind.VALUE, type=Quantizer)}
 _SLICE: Attributes = {
     "starts": replace(_SHAPE, place=1),
@@ -191,9 +197,7 @@ _ROWS: tuple[Schema, ...] = (
     _onnx("GlobalAveragePool", 1, (REAL,)),
     # Normalization and losses.
     *(_onnx(op, 13, (REAL,), attributes={"axis": _AXIS}) for op in ("Softmax", "LogSoftmax")),
-    _onnx("BatchNormalization", 14, (REAL,) * 5, attributes={
-        "epsilon": _EPSILON, "momentum": Attribute(Kind.FLOAT, 0.9), "training_mode": _only(0),
-    }),
+    _onnx("BatchNormalization", 14, (REAL,) * 5, attributes=_NORM),
     _onnx("LayerNormalization", 17, (REAL, REAL, REAL), optional=1, attributes={
         "axis": _AXIS, "epsilon": _EPSILON, "stash_type": _only(1),
     }),
@@ -214,11 +218,14 @@ _ROWS: tuple[Schema, ...] = (
     _onnx("Slice", 10, (EITHER,), attributes=_SLICE, agree=_slice, **_MOVES),
     _onnx("Gather", 11, (EITHER, REAL), attributes={"axis": Attribute(Kind.INT, 0)}, **_MOVES),
     _onnx("GatherND", 11, (EITHER, REAL), attributes={"batch_dims": _only(0)}, **_MOVES),
+    _onnx("Dropout", 12, (EITHER,), attributes={
+        "ratio": Attribute(Kind.FLOAT, 0.5, low=0, place=1), "seed": Attribute(Kind.INT, None),
+    }, **_MOVES),
     _onnx("Concat", 11, (REAL,), variadic=True, attributes={"axis": Attribute(Kind.INT)}),
     _onnx("Pad", 11, (REAL,), attributes=_PAD, agree=_pad),
     # Codes and products of codes. The parameters of codes stand in the graph's qparams, where ONNX
     # has inputs for scales and zero points.
-    _onnx("QuantizeLinear", 10, (REAL,), outputs=(CODES,)),
+    _onnx("QuantizeLinear", 10, (REAL,), outputs=(CODES,), attributes=_RULE),
     _onnx("DequantizeLinear", 10, (CODES,)),
     _onnx("QLinearConv", 10, (CODES, WEIGHT, BIAS), optional=1, outputs=(CODES,),
           attributes={**_CONV, **_HOW, **_ACTIVATION}, agree=_padding),
@@ -233,11 +240,10 @@ _ROWS: tuple[Schema, ...] = (
           attributes={**_INTEGER_GEMM, **_QUANTIZER, **_ACTIVATION}),
     _numq("DynamicQuantizeConv", (REAL, WEIGHT, BIAS), optional=1,
           attributes={**_CONV, **_QUANTIZER, **_ACTIVATION}, agree=_padding),
-    _numq("NormalizedConv", (REAL,) * 7,
-          attributes={**_CONV, "epsilon": _EPSILON, **_ACTIVATION}, agree=_padding),
-    _numq("NormalizedGemm", (REAL,) * 7,
-          attributes={**_GEMM, "epsilon": _EPSILON, **_ACTIVATION}),
-    _numq("Table", (CODES,), outputs=(CODES,), attributes={}),
+    _numq("NormalizedConv", (REAL,) * 7, attributes={**_CONV, **_NORM, **_ACTIVATION},
+          agree=_padding),
+    _numq("NormalizedGemm", (REAL,) * 7, attributes={**_GEMM, **_NORM, **_ACTIVATION}),
+    _numq("Table", (CODES,), outputs=(CODES,), attributes=_RULE),
 )  # fmt: skip
 
 SCHEMAS: Mapping[str, Schema] = {row.op: row for row in _ROWS}
@@ -264,5 +270,7 @@ def schema_of(op: str, attributes: Mapping[str, Any]) -> Schema:
     inner = SCHEMAS[function] if function in TABLE_FUNCTIONS else None
     more = inner.attributes if inner else {}
     return replace(
-        row, attributes={"function": _FUNCTION, **more}, agree=inner.agree if inner else row.agree
+        row,
+        attributes={"function": _FUNCTION, **row.attributes, **more},
+        agree=inner.agree if inner else row.agree,
     )

@@ -21,13 +21,16 @@ from numq.graph.graph import Graph, Node
 from numq.nn import Module
 
 
-def trace(model: Module | Callable[..., Any], *examples: ArrayLike | Tensor) -> Graph:
+def trace(
+    model: Module | Callable[..., Any], *examples: ArrayLike | Tensor, dropout: bool = False
+) -> Graph:
     """Run the model once and record what it did, as in evaluation (no dropout, fixed statistics).
 
     Args:
         model: a module, or any function of tensors.
         examples: one input each. A module that has been called before needs none: zeros of the
             shapes that it saw last will do.
+        dropout: record where nn.Dropout stands, for training the graph; run, it does nothing.
 
     Returns:
         A graph whose constants have the names of the module's parameters and buffers.
@@ -44,7 +47,7 @@ def trace(model: Module | Callable[..., Any], *examples: ArrayLike | Tensor) -> 
         modes = [(m, m.training) for _, m in model.named_modules()]
         model.eval()
     try:
-        with tracing():
+        with tracing(dropout=dropout):
             results = model(*inputs)
     finally:
         for module, mode in modes:

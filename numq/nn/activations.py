@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 
 from numq.arguments import number
@@ -18,6 +20,7 @@ from numq.autograd import (
     softmax,
     tanh,
 )
+from numq.autograd.tensor import keeps_dropout, record
 from numq.nn.module import Module
 
 
@@ -115,7 +118,14 @@ class Dropout(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The values that are left."""
-        if not self.training or self.p == 0:
+        if self.p == 0:
             return x
+        if not self.training:
+            return self._noted(x) if keeps_dropout() else x
         kept = self.rng.random(x.shape, np.float32) >= self.p
         return mul(x, Tensor((kept / (1 - self.p)).astype(x.dtype)))
+
+    def _noted(self, x: Tensor) -> Tensor:
+        """`x` as it is, with a note on the tape; the generator stays where it was."""
+        seed = int(deepcopy(self.rng).integers(2**31))
+        return record("Dropout", (x,), x.data, lambda g: (g,), ratio=float(self.p), seed=seed)

@@ -2,7 +2,7 @@
 
     table[q] = quantize(f(s_x·(q − z_x)); s_y, z_y)
 
-Each answer is computed in float64 and rounded by the ONNX rule, so the table is exact.
+Each answer is computed in float64 and rounded once, by ONNX's rule if no other is asked for.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numq.formats import IntFormat
 from numq.ops.static import check_codes, check_input
 from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
+from numq.rules import ONNX, QuantizeRule
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,11 @@ class StaticTable:
 
 
 def prepare_table(
-    function: Callable[[FloatArray], FloatArray], x: QParams, out: QParams
+    function: Callable[[FloatArray], FloatArray],
+    x: QParams,
+    out: QParams,
+    *,
+    rule: QuantizeRule = ONNX,
 ) -> StaticTable:
     """The table of a function of one element.
 
@@ -42,13 +47,14 @@ def prepare_table(
         function: float64 array in, array of the same shape out.
         x: parameters of the input, per tensor, 8 bits or fewer.
         out: parameters of the output, the same.
+        rule: the arithmetic by which the answers become codes.
     """
     check_input(x)
     check_input(out)
     codes = np.arange(x.format.qmin, x.format.qmax + 1).astype(x.format.dtype)
     values = function(QTensor(codes, x).dequantize(np.float64))
     answers = np.zeros(256, out.format.dtype)
-    answers[codes] = quantize(values, out).codes
+    answers[codes] = quantize(values, out, rule=rule).codes
     return StaticTable(x.format, answers)
 
 
