@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable
+from dataclasses import is_dataclass
+from enum import Enum
 from typing import SupportsFloat
 
 import numpy as np
@@ -99,16 +101,25 @@ def shown(value: object) -> str:
     """How an error shows what came: short, and never a whole array or network."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape}, {value.dtype}"
-    if isinstance(value, str | bytes | bool | int | float | complex | np.generic | None):
-        text = repr(value)
+    if isinstance(value, int) and value.bit_length() > 200:  # Python refuses to print the largest
+        return f"an int of {value.bit_length()} bits"
+    if isinstance(value, str | bytes):
+        text = repr(value[:80])
         return text if len(text) <= 80 else f"{text[:77]}..."
-    text = repr(value) if isinstance(value, tuple | list) and _plain(value) else ""
+    if isinstance(value, Enum):
+        return f"{type(value).__name__}.{value.name}"
+    text = repr(value) if _readable(value) else ""
     kind = type(value).__name__
     return text if 0 < len(text) <= 80 else f"{'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind}"
 
 
-def _plain(values: Iterable[object]) -> bool:
-    return all(isinstance(v, str | bool | int | float | np.generic | None) for v in values)
+def _readable(value: object) -> bool:
+    """Whether the repr is known to be quick: scalars, short sequences, and values of numq's own."""
+    if isinstance(value, tuple | list):
+        return len(value) <= 40 and all(map(_readable, value))
+    if isinstance(value, str | bool | int | float | complex | np.generic | None):
+        return True
+    return type(value).__module__.startswith("numq.") and is_dataclass(value)
 
 
 def _integers(least: int | None, most: int | None) -> str:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+import numq as nq
 from numq.arguments import flag, integer, integers, number, shown
 
 
@@ -59,3 +60,21 @@ def test_what_came_is_shown_briefly():
     assert shown([object()]) == "a list"
     assert shown("x" * 1000) == "'" + "x" * 76 + "..."
     assert shown(int) == "a type"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (nq.UINT8, "uint8 [0, 255]"),
+        (nq.Rounding.HALF_EVEN, "Rounding.HALF_EVEN"),
+        ([[1], (2.5, None)], "[[1], (2.5, None)]"),
+        ([[1] * 30], "a list"),
+        ([[object()]], "a list"),
+        (10**5000, "an int of 16610 bits"),
+        ("a" * 10**6, "'" + "a" * 76 + "..."),
+        (nq.nn.ReLU(), "a ReLU"),
+        (nq.QTensor(np.zeros(100, np.int8), nq.QParams(1.0, 0, nq.INT8)), "a QTensor"),
+    ],
+)
+def test_what_came_is_shown_shortly(value, text):
+    assert shown(value) == text

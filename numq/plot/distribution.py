@@ -13,7 +13,7 @@ from numq.bits import decode_float
 from numq.formats import FloatFormat
 from numq.metrics import error_report
 from numq.plot.grid import levels
-from numq.plot.style import BLUE, FAINT, VERMILLION, axes, title
+from numq.plot.style import BLUE, FAINT, VERMILLION, given, title
 from numq.qparams import QParams
 from numq.qtensor import quantize
 
@@ -41,7 +41,7 @@ def histogram(x: ArrayLike, qparams: QParams | None = None, *, ax: Axes | None =
         raise ValueError("x has no values; allowed are one and more")
     real = None if qparams is None else levels(qparams)
     counts, edges = np.histogram(values, _BINS)
-    ax = ax or axes()
+    ax = given(ax)
     ax.stairs(counts, edges, fill=True, color=BLUE, alpha=0.55, linewidth=0)
     ax.set(xlabel="value", ylabel="count")
     if qparams is None or real is None:
@@ -67,7 +67,7 @@ def float_values(formats: Mapping[str, FloatFormat | QParams], *, ax: Axes | Non
     if not formats:
         raise ValueError("formats is empty; allowed are one and more")
     rows = [_numbers(fmt, name) for name, fmt in formats.items()]
-    ax = ax or axes(height=0.55 * len(formats) + 0.7)
+    ax = given(ax, 0.55 * len(formats) + 0.7)
     for row, numbers in enumerate(rows):
         ax.plot(numbers, np.full(len(numbers), row), "|", color=BLUE, markersize=14)
     ax.axvline(0, color=FAINT, linewidth=0.8, zorder=0)

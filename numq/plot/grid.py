@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from numq.arrays import FloatArray, as_float, check_finite, check_type
-from numq.plot.style import BLUE, FAINT, INK, RUST, VERMILLION, axes, bare, legend, minus, remark
+from numq.plot.style import BLUE, FAINT, INK, RUST, VERMILLION, bare, given, legend, minus, remark
 from numq.qparams import QParams
 from numq.qtensor import fake_quantize, quantize
 
@@ -50,7 +50,7 @@ def number_line(qparams: QParams, x: ArrayLike = (), *, ax: Axes | None = None) 
     values = as_float(x, "x")
     check_finite(values, "x")
     values = values.ravel().astype(np.float64)
-    ax = ax or axes(height=2.0)
+    ax = given(ax, 2.0)
     for y in (0, 1):
         ax.plot([low, high], [y, y], color=INK, linewidth=1.2, zorder=2)
     if len(real) <= _MOST_TICKS:
@@ -108,7 +108,7 @@ def _walk(qparams: QParams) -> tuple[FloatArray, FloatArray]:
 def staircase(qparams: QParams, *, ax: Axes | None = None) -> Axes:
     """What each real number comes back as; codes on the right, the ends of the range shaded."""
     x, y = _walk(qparams)
-    ax = ax or axes(height=3.2)
+    ax = given(ax, 3.2)
     real, fmt = levels(qparams), qparams.format
     scale, zero = float(qparams.scale), int(qparams.zero_point)
     ax.plot(x, x, "--", color=FAINT, linewidth=1, label="unquantized")
@@ -142,7 +142,7 @@ def error(qparams: QParams, *, ax: Axes | None = None) -> Axes:
     Formats of more than 64 codes show a band in place of their teeth.
     """
     real, (x, y) = levels(qparams), _walk(qparams)
-    ax = ax or axes(height=2.2)
+    ax = given(ax, 2.2)
     half = abs(float(qparams.scale)) / 2
     teeth = y - x
     if len(real) > _MOST_TICKS:

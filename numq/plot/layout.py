@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from numq.arguments import integer, integers, shown
 from numq.arrays import check_type
 from numq.bits import FloatBits, IntBits
 from numq.formats import IntFormat
 from numq.granularity import Granularity, Shape, expand, param_shape
 from numq.packing import PackOrder, pack
-from numq.plot.style import INK, axes, bare, minus, shade, title
+from numq.plot.style import INK, bare, given, minus, shade, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +26,7 @@ def bit_field(bits: FloatBits | IntBits, *, ax: Axes | None = None) -> Axes:
         ax: where to draw; None makes a new figure.
     """
     check_type(bits, FloatBits | IntBits, "bits")
-    ax = ax or axes(height=1.35)
+    ax = given(ax, 1.35)
     width = bits.format.bits
     shown = f"{bits.code:0{width}b}"
     start = 0
@@ -72,13 +73,13 @@ def packed_layout(
         ax: where to draw; None makes a new figure.
     """
     check_type(fmt, IntFormat, "fmt")
-    if count < 1:
+    if integer(count, "count") < 1:
         raise ValueError(f"count is {count}; allowed are 1 and more")
     name, fmt = fmt.name, IntFormat(fmt.bits, signed=False)
     places = [_bit_place(fmt, count, order, e, b) for e in range(count) for b in range(fmt.bits)]
     packed = pack(np.zeros(count, int), fmt, order)
     width = 8 * packed.itemsize
-    ax = ax or axes(height=0.34 * packed.size + 0.7)
+    ax = given(ax, 0.34 * packed.size + 0.7)
     for number, place in enumerate(places):
         element, bit = divmod(number, fmt.bits)
         row, column = divmod(place, width)
@@ -119,14 +120,16 @@ def blocks(shape: Shape, granularity: Granularity, *, ax: Axes | None = None) ->
         ax: where to draw; None makes a new figure.
     """
     check_type(granularity, Granularity, "granularity")
-    sizes = isinstance(shape, tuple) and all(isinstance(n, int) and n > 0 for n in shape)
-    if not (sizes and len(shape) == 2):
-        raise ValueError(f"shape is {shape}; allowed are (rows, columns), 1 and more of each")
+    sizes = integers(shape, "shape") if isinstance(shape, tuple) else ()
+    if len(sizes) != 2 or min(sizes) < 1:
+        raise ValueError(
+            f"shape is {shown(shape)}; allowed are (rows, columns), 1 and more of each"
+        )
     high, wide = granularity.block_shape(shape)
     scales = param_shape(granularity, shape)
     count = int(np.prod(scales))
     numbers = expand(np.arange(count).reshape(scales), granularity, shape)
-    ax = ax or axes()
+    ax = given(ax)
     for (i, j), number in np.ndenumerate(np.broadcast_to(numbers, shape)):
         colour = 2 * (i // high) + j // wide  # differs from those of all neighbours
         _box(ax, j, shape[0] - 1 - i, str(number), colour)

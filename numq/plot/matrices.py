@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from numq.arrays import as_float, check_finite
-from numq.plot.style import INK, axes, bare, minus
+from numq.plot.style import INK, bare, given, minus
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,13 +23,13 @@ def matrix(values: ArrayLike, *, ax: Axes | None = None) -> Axes:
         values: finite numbers with two axes.
         ax: where to draw; None makes a new figure.
     """
-    table = np.asarray(values)
+    real, table = as_float(values, "values"), np.asarray(values)
     if table.ndim != 2:
         raise ValueError(f"values has shape {table.shape}; allowed are two axes")
     if not table.size:
         raise ValueError(f"values has shape {table.shape}; allowed are one value and more")
-    check_finite(as_float(table, "values"), "values")
-    ax = ax or axes(height=3.0)
+    check_finite(real, "values")
+    ax = given(ax, 3.0)
     written = table.dtype.kind in "iu" and table.size <= _MOST_WRITTEN
     low, high = float(table.min()), float(table.max())
     beyond = 1.0 if written else 0.15  # numbers stand on the paler half of the shades

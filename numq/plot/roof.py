@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from numq.arguments import number
 from numq.arrays import check_type
-from numq.plot.style import COLOURS, FAINT, INK, MARKS, axes, legend, remark
+from numq.plot.style import COLOURS, FAINT, INK, MARKS, given, legend, remark
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +35,8 @@ class Workload:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is not None and not value > 0:
+            optional = value is None and field.name == "peer_seconds"
+            if not optional and not number(value, field.name) > 0:
                 raise ValueError(f"{field.name} is {value}; allowed are positive numbers")
 
     @property
@@ -72,8 +74,9 @@ def roofline(
         ax: where to draw; None makes a new figure.
     """
     _check_machine(peak, bandwidths)
+    check_type(workloads, Mapping, "workloads")
     found = {n: _group(w, n) for n, w in workloads.items()}
-    ax = ax or axes(height=3.6)
+    ax = given(ax, 3.6)
     reach = [w.intensity for group in found.values() for w in group]
     intensity = np.geomspace(min([0.3, *reach]) / 1.5, max([1000.0, *reach]) * 1.5, 200)
     for name, bandwidth in bandwidths.items():
@@ -86,8 +89,8 @@ def roofline(
     if peak:
         remark(ax, f"multipliers: {peak:.3g} GMAC/s", intensity[-1], peak, ha="right",
                xytext=(0, 4), textcoords="offset points", color=INK)  # fmt: skip
-    for number, (name, group) in enumerate(found.items()):
-        _points(ax, name, group, MARKS[number % len(MARKS)], COLOURS[number % len(COLOURS)])
+    for place, (name, group) in enumerate(found.items()):
+        _points(ax, name, group, MARKS[place % len(MARKS)], COLOURS[place % len(COLOURS)])
     if any(w.peer_seconds for group in found.values() for w in group):
         ax.plot([], [], "o", color=FAINT, fillstyle="none", label="fastest peer")
     ax.set(xscale="log", yscale="log", xlim=(intensity[0], intensity[-1]),
@@ -107,12 +110,12 @@ def _group(workloads: Workload | Sequence[Workload], name: str) -> list[Workload
 
 def _check_machine(peak: float, bandwidths: Mapping[str, float]) -> None:
     check_type(bandwidths, Mapping, "bandwidths")
-    if not peak >= 0:
+    if number(peak, "peak") < 0:
         raise ValueError(f"peak is {peak}; allowed are positive numbers, or 0 if it is not known")
     if not bandwidths:
         raise ValueError("bandwidths is empty; allowed are one and more")
     for name, bandwidth in bandwidths.items():
-        if not bandwidth > 0:
+        if not number(bandwidth, f"bandwidths[{name!r}]") > 0:
             raise ValueError(f"bandwidths[{name!r}] is {bandwidth}; allowed are positive numbers")
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from numq.arguments import integer, number
+from numq.arrays import check_type
 from numq.extras import Extra, extra
 
 if TYPE_CHECKING:
@@ -34,21 +36,27 @@ def panels(
     None makes a new figure of pyplot's, which notebooks show; a `matplotlib.figure.Figure` given
     needs no screen and no backend.
     """
-    if columns < 1:
+    if integer(columns, "columns") < 1:
         raise ValueError(f"columns is {columns}; allowed are 1 and more")
     for name, inches in (("height", height), ("width", width)):
-        if not inches > 0:
+        if not number(inches, name) > 0:
             raise ValueError(f"{name} is {inches}; allowed are positive inches")
-    figure = figure or _new_figure()
+    figure = _figure(figure)
     figure.set(figwidth=width, figheight=height, dpi=DPI, facecolor=PAPER)
     figure.set_layout_engine("constrained")
     return [_dressed(figure.add_subplot(1, columns, i + 1)) for i in range(columns)]
 
 
-def _new_figure() -> Figure:
-    with extra(Extra.NOTEBOOKS):
-        import matplotlib.pyplot as plt
-    return plt.figure()
+def _figure(figure: Figure | None) -> Figure:
+    """The figure given, or a new one of pyplot's."""
+    if figure is None:
+        with extra(Extra.NOTEBOOKS):
+            import matplotlib.pyplot as plt
+        return plt.figure()
+    from matplotlib.figure import Figure
+
+    check_type(figure, Figure, "figure")
+    return figure
 
 
 def _dressed(ax: Axes) -> Axes:
@@ -65,6 +73,16 @@ def _dressed(ax: Axes) -> Axes:
 def axes(*, height: float = 2.6) -> Axes:
     """Empty axes in a new figure, `height` in inches."""
     return panels(1, height=height)[0]
+
+
+def given(ax: Axes | None, height: float = 2.6) -> Axes:
+    """The axes given, or new ones of this height; TypeError for anything else."""
+    if ax is None:
+        return axes(height=height)
+    from matplotlib.axes import Axes
+
+    check_type(ax, Axes, "ax")
+    return ax
 
 
 def figure_of(ax: Axes) -> Figure:
