@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from numq.arrays import FloatArray, IntArray
+from numq.arguments import integer, integers, shown
+from numq.arrays import Array, FloatArray, IntArray, as_data, check_type
 from numq.autograd import Tensor, cross_entropy
 from numq.extras import Extra, extra
 from numq.nn import Module
@@ -32,12 +34,20 @@ class Digits:
 
     def shaped(self, *shape: int) -> Digits:
         """The same pixels, each example of this shape: (1, 8, 8) pictures, (8, 8) sequences."""
+        lengths = integers(shape, "shape", 1)
+        if math.prod(lengths) != 64:
+            raise ValueError(f"shape is {lengths}; an example has 64 pixels")
         parts = (self.train, self.calibration, self.test)
-        return Digits(*((x.reshape(len(x), *shape), y) for x, y in parts))
+        return Digits(*((x.reshape(len(x), *lengths), y) for x, y in parts))
 
 
 def load_digits(seed: int) -> Digits:
-    """Shuffle and split: 1000 to train, 200 to calibrate, 597 to test. Needs the extra `data`."""
+    """Shuffle and split: 1000 to train, 200 to calibrate, 597 to test. Needs the extra `data`.
+
+    Args:
+        seed: of the order, an integer from 0 on.
+    """
+    seed = integer(seed, "seed", 0)
     with extra(Extra.DATA):
         from sklearn.datasets import load_digits as bundled
 
@@ -49,12 +59,35 @@ def load_digits(seed: int) -> Digits:
 
 
 def batches(data: Split, size: int, rng: np.random.Generator) -> Iterator[Split]:
-    """All examples in a new order, in parts of about `size` that differ by one at most."""
-    x, y = data
-    if size < 1:
-        raise ValueError(f"size is {size}; allowed are integers from 1 on")
-    for rows in np.array_split(rng.permutation(len(y)), max(len(y) // size, 1)):
-        yield x[rows], y[rows]
+    """All examples in a new order, in parts of about `size` that differ by one at most.
+
+    Args:
+        data: (N, ...) examples and (N, ...) labels, N at least 1.
+        size: of a part, from 1 on.
+        rng: of the order.
+
+    Raises:
+        TypeError: data that is no pair of arrays, a size that is no integer, no generator.
+        ValueError: examples and labels of unequal lengths, or none.
+    """
+    x, y = _examples(data)
+    size = integer(size, "size", 1)
+    check_type(rng, np.random.Generator, "rng")
+    parts = np.array_split(rng.permutation(len(y)), max(len(y) // size, 1))
+    return ((x[rows], y[rows]) for rows in parts)
+
+
+def _examples(data: Split) -> tuple[Array, Array]:
+    """Both arrays, of one length."""
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise TypeError(f"data is {shown(data)}; allowed is a pair of examples and labels")
+    x, y = as_data(data[0], "data[0]"), as_data(data[1], "data[1]")
+    if not x.ndim or not y.ndim or len(x) != len(y) or not len(x):
+        raise ValueError(
+            f"data has examples of shape {x.shape} and labels of {y.shape}; needed are (N, ...) "
+            "and (N, ...), N at least 1"
+        )
+    return x, y
 
 
 @dataclass(frozen=True)
@@ -85,14 +118,40 @@ def train_epochs(
     """Train a classifier in place by cross-entropy; yields after every epoch, for progress.
 
     Args:
-        model: logits (N, classes) from (N, ...).
-        data: examples and labels.
+        model: logits (N, classes) from (N, ...), two classes or more.
+        data: examples and (N,) labels.
         optimizer: of the model's parameters.
-        epochs: passes over the data.
+        epochs: passes over the data, from 1 on.
         rng: of the order of the examples.
         size: of a mini-batch.
         schedule: learning rate of each step, counted over all epochs; None leaves it as it is.
+
+    Raises:
+        TypeError: an argument of another kind.
+        ValueError: as `batches` and `cross_entropy`; an optimizer of none of the model's
+            parameters; a model with one logit, whose cross-entropy is 0.
     """
+    check_type(model, Module, "model")
+    check_type(optimizer, Optimizer, "optimizer")
+    check_type(rng, np.random.Generator, "rng")
+    epochs, size = integer(epochs, "epochs", 1), integer(size, "size", 1)
+    if schedule is not None and not callable(schedule):
+        raise TypeError(f"schedule is {shown(schedule)}; allowed are functions of the step")
+    own = {id(p) for p in model.parameters()}
+    if not any(id(p) in own for p in optimizer.parameters):
+        raise ValueError("optimizer has no parameter of the model, which would never change")
+    return _epochs(model, _examples(data), optimizer, epochs, rng, size, schedule)
+
+
+def _epochs(
+    model: Module,
+    data: Split,
+    optimizer: Optimizer,
+    epochs: int,
+    rng: np.random.Generator,
+    size: int,
+    schedule: Callable[[int], float] | None,
+) -> Iterator[Epoch]:
     step = 0
     for number in range(epochs):
         model.train()
@@ -102,6 +161,10 @@ def train_epochs(
                 optimizer.lr = schedule(step)
             optimizer.zero_grad()
             logits = model(x)
+            if logits.ndim == 2 and logits.shape[1] == 1:
+                raise ValueError(
+                    f"model gives {logits.shape}; cross-entropy needs two classes or more"
+                )
             loss = cross_entropy(logits, y)
             loss.backward()
             optimizer.step()
@@ -112,8 +175,50 @@ def train_epochs(
 
 
 def accuracy(forward: Callable[[FloatArray], FloatArray | Tensor], data: Split) -> float:
-    """Share of the examples classified rightly."""
-    x, y = data
-    logits = forward(x)
-    values = logits.data if isinstance(logits, Tensor) else logits
-    return float((values.argmax(axis=1) == y).mean())
+    """Share of the examples classified rightly: the largest logit, or the sign of a single one.
+
+    Args:
+        forward: logits (N, classes), from (N, ...); or (N, 1) or (N,), of two classes, the second
+            where the logit is above 0.
+        data: examples, and labels in [0, classes), of shape (N,) or (N, 1).
+
+    Raises:
+        TypeError: data that is no pair of arrays.
+        ValueError: shapes that do not fit, labels that are no whole numbers or out of range, a NaN
+            among the logits, or probabilities in place of single logits.
+    """
+    x, y = _examples(data)
+    made = forward(x)
+    logits = as_data(made.data if isinstance(made, Tensor) else made, "forward's result")
+    if np.isnan(logits).any():
+        raise ValueError(f"forward's result has NaN in {int(np.isnan(logits).sum())} places")
+    if logits.ndim not in (1, 2) or len(logits) != len(x) or not logits.size:
+        raise ValueError(
+            f"forward's result has shape {logits.shape}; needed is ({len(x)}, classes)"
+        )
+    single = logits.ndim == 1 or logits.shape[1] == 1
+    guessed = _signs(logits) if single else logits.argmax(axis=1)
+    return float((guessed == _labels(y, 2 if single else logits.shape[1])).mean())
+
+
+def _signs(logits: Array) -> Array:
+    """1 where the single logit is above 0, else 0."""
+    if logits.min() >= 0 and logits.max() <= 1:
+        raise ValueError(
+            f"forward's result, {logits.shape}, is all in [0, 1]; a single output is to be a "
+            "logit, which is above 0 for the second class, not a probability"
+        )
+    return (logits.reshape(-1) > 0).astype(np.int64)
+
+
+def _labels(y: Array, classes: int) -> Array:
+    """(N,) numbers of classes."""
+    if y.ndim > 2 or (y.ndim == 2 and y.shape[1] != 1):
+        raise ValueError(f"labels have shape {y.shape}; needed is (N,)")
+    labels = y.reshape(-1)
+    if not np.isin(labels, np.arange(classes)).all():
+        raise ValueError(
+            f"labels reach from {labels.min()} to {labels.max()}; allowed are whole numbers in "
+            f"[0, {classes})"
+        )
+    return labels

@@ -12,22 +12,36 @@ run the same product both ways.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeAlias
+from copy import copy
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from numq.arrays import FloatArray, check_type
-from numq.autograd import Tensor, record
+from numq.arguments import integer, is_number, number, shown
+from numq.arrays import FloatArray, as_float, check_type
+from numq.autograd import Operand, Tensor, record
+from numq.autograd.operands import floating
 from numq.nn import Module
+from numq.nn.members import opened
 from numq.optim import Optimizer
 
 Float: TypeAlias = type[np.float16] | type[np.float32] | type[np.float64]
 
 
-def cast(x: Tensor, dtype: Float) -> Tensor:
-    """The same values rounded to another floating dtype; the gradient is cast back; ONNX Cast."""
+def cast(x: Operand, dtype: Float) -> Tensor:
+    """The same values rounded to another floating dtype; the gradient is cast back; ONNX Cast.
+
+    What lies beyond the dtype becomes infinite, as in hardware.
+
+    Raises:
+        TypeError: integers or bools, or a dtype other than float16, float32 and float64.
+    """
+    x = floating(x, "x")
+    if dtype not in (np.float16, np.float32, np.float64):
+        raise TypeError(f"dtype is {shown(dtype)}; allowed are float16, float32 and float64")
     with np.errstate(over="ignore", under="ignore"):
         data = x.data.astype(dtype)
     return record("Cast", (x,), data, lambda g: (g,), to=np.dtype(dtype).name)
@@ -37,21 +51,39 @@ def cast(x: Tensor, dtype: Float) -> Tensor:
 def half_parameters(model: Module) -> Iterator[None]:
     """Inside, parameters are float16 copies, whose gradients arrive in the float32 ones.
 
-    Batch normalization sums in float32 whatever its input.
+    Wherever they stand: as attributes, or in lists, dicts and tuples of them, which hold the copies
+    in the meantime. Batch normalization sums in float32 whatever its input.
     """
-    owners = [
+    check_type(model, Module, "model")
+    halves = {id(p): cast(p, np.float16) for p in model.parameters()}
+    changed = [
         (vars(module), name, value)
         for _, module in model.named_modules()
         for name, value in vars(module).items()
-        if isinstance(value, Tensor) and value.requires_grad
+        if any(id(t) in halves for _, t in opened(name, value, (Tensor,)))
     ]
     try:
-        for attributes, name, master in owners:
-            attributes[name] = cast(master, np.float16)
+        for attributes, name, value in changed:
+            attributes[name] = _exchanged(value, halves)
         yield
     finally:
-        for attributes, name, master in owners:
-            attributes[name] = master
+        for attributes, name, value in changed:
+            attributes[name] = value
+
+
+def _exchanged(value: Any, halves: Mapping[int, Tensor]) -> Any:
+    """A parameter's copy; a container of the same kind with copies in it; or the value itself."""
+    if isinstance(value, Tensor):
+        return halves.get(id(value), value)
+    if isinstance(value, dict):
+        made = copy(value)
+        made.update({key: _exchanged(element, halves) for key, element in value.items()})
+        return made
+    if not isinstance(value, tuple | list):
+        return value
+    elements = [_exchanged(element, halves) for element in value]
+    names = getattr(value, "_fields", None)  # of a named tuple
+    return type(value)(*elements) if names else type(value)(elements)
 
 
 class LossScaler:
@@ -70,16 +102,17 @@ class LossScaler:
         """Start from a scale.
 
         Raises:
-            ValueError: scales that are not powers of two (others would round), intervals below 1.
+            TypeError: an interval that is no integer.
+            ValueError: scales that are not powers of two (others would round), a minimum above the
+                scale, intervals below 1.
         """
         for name, value in (("scale", scale), ("minimum", minimum)):
-            if not value > 0 or np.frexp(value)[0] != 0.5:
-                raise ValueError(f"{name} is {value}; allowed are powers of two")
-        if growth_interval < 1:
-            raise ValueError(
-                f"growth_interval is {growth_interval}; allowed are integers from 1 on"
-            )
-        self.scale, self.growth_interval, self.minimum = scale, growth_interval, minimum
+            if not is_number(value) or not value > 0 or np.frexp(value)[0] != 0.5:
+                raise ValueError(f"{name} is {shown(value)}; allowed are powers of two")
+        if minimum > scale:
+            raise ValueError(f"minimum is {minimum}; allowed is up to the scale, {scale}")
+        self.growth_interval = integer(growth_interval, "growth_interval", 1)
+        self.scale, self.minimum = float(scale), float(minimum)
         self.skipped, self._good = 0, 0
 
     def step(self, loss: Tensor, optimizer: Optimizer) -> bool:
@@ -93,14 +126,20 @@ class LossScaler:
             Whether the step was made.
 
         Raises:
-            ValueError: a loss that is NaN or infinite by itself, which no scale can mend, or
-                gradients that overflow at the smallest scale.
+            TypeError: a loss that is no Tensor, an optimizer that is none.
+            ValueError: a loss of several numbers, one that is NaN or infinite by itself, which no
+                scale can mend; gradients left from before, or that overflow at the smallest scale.
         """
         check_type(loss, Tensor, "loss")
+        if loss.size != 1:
+            raise ValueError(f"loss has shape {loss.shape}; needed is one number")
         if not np.isfinite(loss.data).all():
             raise ValueError(
                 f"loss is {loss.data}: the forward pass overflowed, which loss scaling cannot mend"
             )
+        check_type(optimizer, Optimizer, "optimizer")
+        if any(p.grad is not None for p in optimizer.parameters):
+            raise ValueError("a parameter has a gradient already; call zero_grad before the step")
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             loss.backward(np.full(loss.shape, self.scale, np.float32))
         if not self._unscaled(optimizer):
@@ -133,34 +172,60 @@ class LossScaler:
         self.skipped += 1
 
 
-def vanished(gradients: FloatArray, scale: float = 1.0) -> float:
+def vanished(gradients: ArrayLike, scale: float = 1.0) -> float:
     """Share of the nonzero gradients that float16 makes 0 when they are multiplied by `scale`.
+
+    Raises:
+        TypeError, ValueError: gradients that are no real numbers, a scale that is not above 0.
 
     >>> small = np.float32([1e-3, 1e-8, -3e-9, 0])  # float16 begins at 6e-8
     >>> vanished(small), vanished(small, 2.0**16)
     (0.6666666666666666, 0.0)
     """
-    there = gradients[gradients != 0].astype(np.float32)
+    values, scale = as_float(gradients, "gradients"), number(scale, "scale", above=0)
+    there = values[values != 0].astype(np.float32)
     with np.errstate(under="ignore", over="ignore"):
         kept = (there * np.float32(scale)).astype(np.float16)
     return float((kept == 0).mean()) if there.size else 0.0
 
 
-def mixed_precision(a: FloatArray, b: FloatArray) -> FloatArray:
-    """(M, K) · (K, N): float16 factors, float32 products and sums, two precisions at once."""
-    return a.astype(np.float16).astype(np.float32) @ b.astype(np.float16).astype(np.float32)
+def mixed_precision(a: ArrayLike, b: ArrayLike) -> FloatArray:
+    """(M, K) · (K, N): float16 factors, float32 products and sums, two precisions at once.
+
+    Factors beyond float16 become infinite, as in hardware; so in `multi_precision`.
+
+    Raises:
+        TypeError, ValueError: no real numbers, shapes that do not fit.
+    """
+    left, right = _halves(a, b)
+    with np.errstate(invalid="ignore"):  # of infinities
+        product: FloatArray = left.astype(np.float32) @ right.astype(np.float32)
+    return product
 
 
-def multi_precision(a: FloatArray, b: FloatArray) -> FloatArray:
+def multi_precision(a: ArrayLike, b: ArrayLike) -> FloatArray:
     """(M, K) · (K, N) in float16 alone, as a part of a network would be that is all float16.
 
     Every sum is rounded to 11 bits, and small terms are lost in large sums.
+
+    Raises:
+        TypeError, ValueError: as `mixed_precision`.
 
     >>> ones = np.ones((1, 4096), np.float32)
     >>> float(multi_precision(ones, ones.T)[0, 0]), float(mixed_precision(ones, ones.T)[0, 0])
     (2048.0, 4096.0)
     """
-    total = np.zeros((a.shape[0], b.shape[1]), np.float16)
-    for k in range(a.shape[1]):
-        total = total + a[:, k : k + 1].astype(np.float16) * b[k : k + 1].astype(np.float16)
+    left, right = _halves(a, b)
+    total: FloatArray = np.zeros((left.shape[0], right.shape[1]), np.float16)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k in range(left.shape[1]):
+            total = total + left[:, k : k + 1] * right[k : k + 1]
     return total.astype(np.float32)
+
+
+def _halves(a: ArrayLike, b: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    left, right = as_float(a, "a"), as_float(b, "b")
+    if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[0]:
+        raise ValueError(f"a has shape {left.shape}, b {right.shape}; needed are (M, K), (K, N)")
+    with np.errstate(over="ignore", under="ignore"):
+        return left.astype(np.float16), right.astype(np.float16)

@@ -13,6 +13,8 @@ from enum import Enum
 import numpy as np
 
 from numq import flows
+from numq.arguments import integer
+from numq.arrays import check_type
 from numq.autograd import Tensor, no_grad
 from numq.data import Digits, accuracy, load_digits, train_epochs
 from numq.flows import Estimator, QATNetwork, QATRecipe, Recipe
@@ -146,9 +148,10 @@ def trained(
     # An observer that searches for the best range would do so at every step.
     if approach.activations < 8:
         network.freeze_observers()
-    fit(network, data, epochs // 4, 1e-2, rng)
+    first = max(epochs // 4, 1)
+    fit(network, data, first, 1e-2, rng)
     network.freeze_batch_norm().freeze_observers()
-    fit(network, data, epochs - epochs // 4, 5e-3, rng)
+    fit(network, data, epochs - first, 5e-3, rng)
     network.eval()
     return network
 
@@ -179,8 +182,10 @@ def run(architecture: Architecture, seed: int, epochs: int = 40) -> Iterator[Res
     Args:
         architecture: which network.
         seed: of everything random.
-        epochs: of the float network, and of each approach that trains.
+        epochs: of the float network, and of each approach that trains; from 2 on.
     """
+    check_type(architecture, Architecture, "architecture")
+    epochs = integer(epochs, "epochs", 2)
     data = load_digits(seed).shaped(*architecture.value)
     rng = np.random.default_rng(seed)
     model = build(architecture, rng)

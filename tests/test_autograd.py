@@ -232,7 +232,7 @@ def test_no_grad():
         (lambda: ag.cross_entropy(Tensor([[1.0, 2]]), [-1]), ValueError, "from -1 to -1"),
         (lambda: ag.cross_entropy(Tensor([[1.0, 2]]), [0.0]), TypeError, "labels has dtype float"),
         (lambda: SGD([], lr=math.nan), ValueError, "lr is nan"),
-        (lambda: SGD([], lr=1, momentum=1), ValueError, "momentum 1"),
+        (lambda: SGD([], lr=1, momentum=1), ValueError, "momentum is 1"),
         (lambda: Linear(1, 0, rng=np.random.default_rng(0)), ValueError, "out_features is 0"),
     ],
 )

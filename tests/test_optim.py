@@ -93,7 +93,7 @@ def test_an_epoch():
     ("action", "message"),
     [
         (lambda: SGD([], -1.0), "lr is -1.0"),
-        (lambda: SGD([], 1.0, weight_decay=-1), "weight_decay -1"),
+        (lambda: SGD([], 1.0, weight_decay=-1), "weight_decay is -1"),
         (lambda: Adam([], betas=(1.0, 0.9)), "betas is"),
         (lambda: clip_grad_norm([], 0), "max_norm is 0"),
         (lambda: next(data.batches((np.ones(2), np.ones(2)), 0, rng())), "size is 0"),
