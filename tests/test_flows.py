@@ -319,7 +319,7 @@ W, Q8, ROWS = WEIGHTS_INT8(np.ones((9, 12))), nq.QParams(1.0, 0, nq.INT8), WEIGH
         (lambda: flows.dynamic(M, weights=GROUPED), ValueError, "weights of node 0 .*PerGroup"),
         (lambda: static(QUIET, X), ValueError, r"bias of channel\(s\) \[2\] is"),
         (lambda: flows.weight_only(M)(with_(1, 2, 1e39)), ValueError, r"\[1, 2\]"),
-        (lambda: flows.dynamic(M)(X[:, 1:]), ValueError, r"shape \(40, 11\).*\(M, 12\)"),
+        (lambda: flows.dynamic(M)(X[:, 1:]), ValueError, r"shape \(40, 11\).*\(batch, 12\)"),
         (lambda: linear_weight_only(X, W, [1.0]), ValueError, r"bias has shape \(1,\).*\(9,\)"),
         (lambda: linear_dynamic(X, W, quantizer=GROUPED), ValueError, r"quantizer is .*PerGroup"),
         (lambda: prepare_static(ROWS, W, None, Q8), ValueError, "x has scales"),

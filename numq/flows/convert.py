@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from numq.arithmetic.requantize import Requantization
-from numq.arrays import Array, as_float32
+from numq.arrays import as_float32
 from numq.flows.batches import Batches, checked
 from numq.flows.fuse import fuse
 from numq.flows.network import Network
@@ -67,10 +67,14 @@ def static(
     return convert(calibrate(prepare(graph, recipe), batches))
 
 
-def _example(x: ArrayLike) -> Array:
-    """What the network is recorded with: float32, or integers, which may be indices."""
+def _example(x: Any) -> Any:
+    """What the network is recorded with: float32, integers, which may be indices, or bools."""
+    if x is None:
+        return None
+    if isinstance(x, tuple):
+        return tuple(map(_example, x))
     array = np.asarray(x)
-    return array if array.dtype.kind in "iu" else as_float32(array, "calibration")
+    return array if array.dtype.kind in "iub" else as_float32(array, "calibration")
 
 
 def convert(prepared: Prepared | QATNetwork) -> Network:

@@ -22,7 +22,7 @@ from numq.flows.plan import WEIGHTED, plan
 from numq.flows.qat_norm import batch_normalized, is_live, normalized_product
 from numq.flows.qat_weights import Estimator, QATRecipe, fake_quantized, weight_codes
 from numq.flows.record import as_graph
-from numq.graph import Graph, Node
+from numq.graph import Graph, Node, check_inputs, resolved
 from numq.graph.operators import apply
 from numq.nn import Module
 from numq.qat import Mask, binary_activations, fake_quantize_ste, lsq, lsq_initial_scale
@@ -131,17 +131,16 @@ class QATNetwork(Module):
         """The outputs with the errors of quantization in them.
 
         Raises:
-            ValueError: another number of inputs than the graph has.
+            ValueError: another number of inputs than the graph has, or a shape that it was not
+                recorded for.
         """
-        if len(inputs) != len(self.graph.inputs):
-            names = ", ".join(self.graph.inputs)
-            raise ValueError(f"{len(inputs)} inputs came; the network takes {names}")
+        sizes = check_inputs(self.graph, inputs)
         self._steps += self.training
         values = dict(zip(self.graph.inputs, inputs, strict=True))
         for name in self.graph.inputs:
             values[name] = self._edge(name, values[name])
         values |= self.constants
-        for node in self.graph:
+        for node in (resolved(node, sizes) for node in self.graph):
             given = [values[name] for name in node.inputs]
             values[node.output] = self._edge(node.output, self._computed(node, given))
         outputs = [values[name] for name in self.graph.outputs]

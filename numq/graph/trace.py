@@ -1,66 +1,159 @@
 """From a network that ran to a graph: the autograd tape, with names.
 
 Whatever the forward pass did is on the tape, so residual additions, concatenations and plain
-function calls are seen as they are. What Python decided (a branch, a loop's length, a shape other
-than −1) is recorded as it happened.
+function calls are seen as they are. What Python decided (a branch, a loop's length) is recorded as
+it happened; where it depends on the length of an axis, `lengths` finds that out, and the graph
+refuses other lengths.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from numq.arrays import Array
 from numq.autograd.tensor import Node as TapeNode
 from numq.autograd.tensor import Tensor, as_tensor, topological, tracing
 from numq.graph.graph import Graph, Node
+from numq.graph.inputs import Input, Numbers, Shape, used_as
+from numq.graph.lengths import with_free_lengths
 from numq.nn import Module
+from numq.nn.call import Call
 
 
 def trace(
-    model: Module | Callable[..., Any], *examples: ArrayLike | Tensor, dropout: bool = False
+    model: Module | Callable[..., Any], *examples: Any, dropout: bool = False, **named: Any
 ) -> Graph:
-    """Run the model once and record what it did, as in evaluation (no dropout, fixed statistics).
+    """Run the model and record what it did, as in evaluation (no dropout, fixed statistics).
+
+    The model runs several times, on inputs of other lengths too: an axis along which everything
+    recorded stays the same, or follows the length, is free in the graph.
 
     Args:
         model: a module, or any function of tensors.
-        examples: one input each. A module that has been called before needs none: zeros of the
-            shapes that it saw last will do.
+        examples: what it is called with: arrays, Tensors, None, tuples of them. A module that has
+            been called before needs none: the same call again will do, on zeros (on True where it
+            was given bools).
         dropout: record where nn.Dropout stands, for training the graph; run, it does nothing.
+        named: the same by keyword, and whatever else the model takes; lists are no arrays here.
 
     Returns:
-        A graph whose constants have the names of the module's parameters and buffers.
+        A graph whose constants have the names of the module's parameters and buffers. Its inputs
+        are the tensors among the arguments in their order: `x`, or `x0`, `x1`, …; those given by
+        keyword have its name.
 
     Raises:
         ValueError: no examples, and none remembered; or a result that does not depend on the input.
         TypeError: the model returns something other than tensors.
     """
-    inputs = [as_tensor(e) for e in examples] or _remembered(model)
-    names: dict[int, str] = {}
-    modes: list[tuple[Module, bool]] = []
-    if isinstance(model, Module):
-        names = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
-        modes = [(m, m.training) for _, m in model.named_modules()]
-        model.eval()
-    try:
-        with tracing(dropout=dropout):
-            results = model(*inputs)
-    finally:
-        for module, mode in modes:
-            module.training = mode
-    outputs = [results] if isinstance(results, Tensor) else list(_flat(results))
-    return _Naming(inputs, names).graph(outputs)
+    call = _call(model, examples, named)
+    recorder = _Recorder(model, call, dropout)
+    with _evaluating(model):
+        graph = recorder.graph(recorder.arrays)
+        with _remembering(model):
+            return with_free_lengths(graph, recorder.again)
 
 
-def _remembered(model: object) -> list[Tensor]:
-    seen = model.seen if isinstance(model, Module) else ()
-    if not seen:
+def _call(model: object, examples: tuple[Any, ...], named: dict[str, Any]) -> Call:
+    """The call with Tensors in it: the examples, or what the model has seen."""
+    seen = model.seen if isinstance(model, Module) else None
+    if examples or named:
+        return Call.of(tuple(map(_example, examples)), named)
+    if seen is None:
         raise ValueError("examples is empty; run the model once before, or give an input")
-    return [Tensor(np.zeros(shape, dtype)) for shape, dtype in seen]
+    return seen.mapped(lambda spec: Tensor(spec.example()))
+
+
+def _example(value: Any) -> Any:
+    """Lists and numbers as Tensors, as an example may be any array-like."""
+    if value is None:
+        return None
+    if isinstance(value, tuple) and any(isinstance(v, Tensor | np.ndarray | None) for v in value):
+        return tuple(map(_example, value))
+    return as_tensor(value)
+
+
+@dataclass(frozen=True)
+class _Recorder:
+    """Records one call of a model, on its own arrays or on others."""
+
+    model: Any
+    call: Call
+    dropout: bool
+
+    @property
+    def arrays(self) -> list[Array]:
+        return [t.data for _, t in self.call.tensors()]
+
+    def graph(self, arrays: Sequence[Array]) -> Graph:
+        """The graph of the call with these arrays in it."""
+        inputs = [Tensor.of(array) for array in arrays]
+        fresh = iter(inputs)
+        call = self.call.mapped(lambda _: next(fresh))
+        with tracing(dropout=self.dropout):
+            results = self.model(*call.args, **call.kwargs)
+        names: dict[int, str] = {}
+        if isinstance(self.model, Module):
+            stored = (*self.model.named_parameters(), *self.model.named_buffers())
+            names = {id(t): name for name, t in stored}
+        outputs = [results] if isinstance(results, Tensor) else list(_flat(results))
+        keywords = [keyword for keyword, _ in self.call.tensors()]
+        return _Naming(_input_names(keywords), inputs, names).graph(outputs)
+
+    def again(self, shapes: Sequence[Shape]) -> Graph:
+        """The same with inputs of other shapes: values repeated, so that indices stay indices."""
+        return self.graph([_resized(x, s) for x, s in zip(self.arrays, shapes, strict=True)])
+
+
+def _resized(x: Array, shape: Shape) -> Array:
+    if not x.size:
+        return np.zeros(shape, x.dtype)
+    for axis, n in enumerate(shape):
+        x = np.take(x, np.arange(n) % x.shape[axis], axis)
+    return x
+
+
+def _input_names(keywords: Sequence[str]) -> list[str]:
+    """Those by position are x, or x0, x1 and on; those of a keyword mask, or mask0 and on."""
+    groups = Counter(keywords)
+    seen: Counter[str] = Counter()
+    names = []
+    for keyword in keywords:
+        number = "" if groups[keyword] == 1 else str(seen[keyword])
+        names.append(f"{keyword or 'x'}{number}")
+        seen[keyword] += 1
+    return names
+
+
+@contextmanager
+def _evaluating(model: object) -> Iterator[None]:
+    """The model as it is used, and afterwards as it was."""
+    modules = [m for _, m in model.named_modules()] if isinstance(model, Module) else []
+    modes = [m.training for m in modules]
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+
+
+@contextmanager
+def _remembering(model: object) -> Iterator[None]:
+    """Calls inside are not those that the modules remember."""
+    modules = [m for _, m in model.named_modules()] if isinstance(model, Module) else []
+    calls = [m.seen for m in modules]
+    try:
+        yield
+    finally:
+        for module, call in zip(modules, calls, strict=True):
+            module.seen = call
 
 
 def _flat(results: object) -> Sequence[Tensor]:
@@ -76,14 +169,19 @@ def _flat(results: object) -> Sequence[Tensor]:
 class _Naming:
     """Names for every tensor of one tape, given in the order in which they were made."""
 
-    def __init__(self, inputs: list[Tensor], names: dict[int, str]) -> None:
+    def __init__(
+        self, input_names: Sequence[str], inputs: Sequence[Tensor], names: dict[int, str]
+    ) -> None:
         self.names = names
-        self.edges = {id(t): "x" if len(inputs) == 1 else f"x{i}" for i, t in enumerate(inputs)}
+        self.edges: dict[int, str] = {}
+        self.used: Counter[str] = Counter()
+        self.tensors = list(inputs)
+        for name, tensor in zip(input_names, inputs, strict=True):
+            self.edges[id(tensor)] = self._unique(name)
         self.inputs = tuple(self.edges.values())
         self.shapes = {self.edges[id(t)]: t.shape for t in inputs}
         self.constants: dict[str, Array] = {}
         self.parameters: set[str] = set()
-        self.used: Counter[str] = Counter()
         self.nodes: list[Node] = []
 
     def graph(self, outputs: list[Tensor]) -> Graph:
@@ -95,9 +193,21 @@ class _Naming:
         if not any(name in node.inputs for node in self.nodes for name in self.inputs):
             raise ValueError("the result does not depend on the input; nothing was recorded")
         return Graph(
-            self.inputs, made, tuple(self.nodes), self.constants,
-            frozenset(self.parameters), {}, self.shapes,
+            self.inputs, made, tuple(self.nodes), self.constants, frozenset(self.parameters), {},
+            self.shapes, self._declared(),
         ).without_unused()  # fmt: skip
+
+    def _declared(self) -> dict[str, Input]:
+        """Bools are bools; integers are integers where they are used as such, else numbers."""
+        wanted = used_as(self.nodes)
+        kinds = [
+            Numbers.BOOL if tensor.dtype == np.bool_ else wanted.get(name, Numbers.REAL)
+            for name, tensor in zip(self.inputs, self.tensors, strict=True)
+        ]
+        return {
+            name: Input(kind, tensor.shape)
+            for name, kind, tensor in zip(self.inputs, kinds, self.tensors, strict=True)
+        }
 
     def _add(self, tensor: Tensor) -> None:
         if tensor.node is None:

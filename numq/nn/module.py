@@ -9,11 +9,12 @@ from reprlib import recursive_repr
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike
 
-from numq.arguments import flag, integer, shown
+from numq.arguments import flag, integer
 from numq.arrays import Array, as_data, check_type
 from numq.autograd import Tensor
+from numq.nn.call import Call, Seen
 from numq.nn.members import opened
 from numq.storage import load_arrays, save_arrays
 
@@ -28,12 +29,12 @@ class Module(ABC):
 
     Attributes:
         training: whether dropout drops and batch normalization looks at the batch.
-        seen: shape and dtype of each tensor of the last call, which is what a recording of the
-            network starts from.
+        seen: the last call, with shape and dtype in place of each tensor: what a recording of the
+            network starts from; None before.
     """
 
     training: bool = True
-    seen: tuple[tuple[tuple[int, ...], DTypeLike], ...] = ()
+    seen: Call | None = None
 
     @abstractmethod
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -43,13 +44,12 @@ class Module(ABC):
         """The same as `forward`; arrays become tensors.
 
         Raises:
-            TypeError: an input that is neither a Tensor nor an array (nor None, nor a tuple).
+            TypeError: an input by position that is neither a Tensor nor an array (nor None, nor a
+                tuple).
         """
-        given = tuple(_tensor(x) for x in inputs)
-        named = {k: Tensor(x) if isinstance(x, np.ndarray) else x for k, x in options.items()}
-        tensors = () if named else given  # of inputs by name no recording could be made
-        self.seen = tuple((x.shape, x.dtype) for x in tensors if isinstance(x, Tensor))
-        return self.forward(*given, **named)
+        call = Call.of(inputs, options)
+        self.seen = call.mapped(lambda t: Seen(t.shape, t.dtype))
+        return self.forward(*call.args, **call.kwargs)
 
     def train(self, mode: bool = True) -> Self:
         """This module and those inside learn (or, with False, are used as they are)."""
@@ -170,14 +170,6 @@ class Module(ABC):
         count = sum(p.size for p in self.parameters())
         head = f"{type(self).__name__}({count} parameters"
         return "\n".join([f"{head}:", *inside, ")"]) if inside else f"{head})"
-
-
-def _tensor(x: Any) -> Any:
-    if isinstance(x, np.ndarray):
-        return Tensor(x)
-    if x is None or isinstance(x, Tensor | tuple):
-        return x
-    raise TypeError(f"x is {shown(x)}; allowed are Tensors and arrays")
 
 
 def _modules(module: Module, name: str, seen: set[int]) -> Iterator[tuple[str, Module]]:

@@ -9,6 +9,7 @@ import pytest
 from numq import nn
 from numq.autograd import Tensor
 from numq.autograd import sum as total
+from numq.nn.call import Call, Seen
 from numq.storage import load_arrays, save_arrays
 
 
@@ -176,7 +177,7 @@ def test_names():
     assert list(model.state_dict()) == [*names, *buffers]
     assert {m.training for _, m in model.eval().named_modules()} == {False}
     model(np.ones((3, 2), np.float32), None)
-    assert model.seen == (((3, 2), np.float32),)
+    assert model.seen == Call((Seen((3, 2), np.dtype(np.float32)), None))
     assert "heads.left: Linear(2 -> 1)" in repr(model)
     with pytest.raises(TypeError, match="x is 'a'"):
         model("a")

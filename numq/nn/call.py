@@ -1,0 +1,90 @@
+"""What a module was called with: tensors, and whatever stood beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from numq.arguments import shown
+from numq.arrays import Array
+from numq.autograd import Tensor
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Stands for a tensor in a call that is remembered.
+
+    Attributes:
+        shape: of the tensor.
+        dtype: of the tensor.
+    """
+
+    shape: Shape
+    dtype: np.dtype[Any]
+
+    def example(self) -> Array:
+        """Values to record a network with: zeros, and True in a mask, which lets all through."""
+        return np.full(self.shape, self.dtype.kind == "b", self.dtype)
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of a call: tensors, in tuples, lists and dicts too, and whatever else.
+
+    Attributes:
+        args: by position: tensors, None, tuples.
+        kwargs: by keyword.
+    """
+
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+        """The arguments of a module, arrays as Tensors.
+
+        Raises:
+            TypeError: an argument by position that is neither a Tensor nor an array (nor None, nor
+                a tuple).
+        """
+        for i, x in enumerate(args):
+            if not (x is None or isinstance(x, Tensor | np.ndarray | tuple)):
+                name = "x" if i == 0 else f"argument {i}"
+                raise TypeError(f"{name} is {shown(x)}; allowed are Tensors and arrays")
+        return cls(args, kwargs).mapped(lambda x: x if isinstance(x, Tensor) else Tensor(x))
+
+    def mapped(self, function: Callable[[Any], Any]) -> Call:
+        """The same call with a function of each tensor in its place."""
+        args = tuple(_mapped(x, function) for x in self.args)
+        return Call(args, {k: _mapped(v, function) for k, v in self.kwargs.items()})
+
+    def tensors(self) -> list[tuple[str, Any]]:
+        """(keyword or "", tensor) of all tensors in order, those by position first."""
+        found = [("", t) for x in self.args for t in _tensors(x)]
+        return found + [(k, t) for k, v in self.kwargs.items() for t in _tensors(v)]
+
+
+_TENSORS = (Tensor, Seen, np.ndarray)
+
+
+def _mapped(value: Any, function: Callable[[Any], Any]) -> Any:
+    if isinstance(value, dict):
+        return {key: _mapped(part, function) for key, part in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(_mapped(part, function) for part in value)
+    return function(value) if isinstance(value, _TENSORS) else value
+
+
+def _tensors(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if type(value) in (tuple, list):
+        for part in value:
+            yield from _tensors(part)
+    elif isinstance(value, _TENSORS):
+        yield value

@@ -1,0 +1,298 @@
+"""A graph recorded at some lengths is right at others, or refuses them by name."""
+
+import pickle
+
+import numpy as np
+import pytest
+from graph_models import Residual, floats, pictures, settled
+
+from numq import autograd as ag
+from numq import flows, nn
+from numq.autograd import Tensor, parameter
+from numq.graph import Input, Numbers, Program, Size, load_graph, run_tensors, save_graph, trace
+
+
+def values(*shape):
+    return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
+
+
+GAMMA, TABLE = parameter(values(1, 3)), parameter(values(20, 3))
+
+
+def by_tensor_length(x):
+    return x * ag.broadcast_to(GAMMA, (x.shape[0], 3))
+
+
+def with_positions(x):
+    return x + TABLE[: x.shape[1]]
+
+
+def branching(x):
+    return x * 2.0 if x.shape[0] > 30 else x + 1.0
+
+
+def masked(x):
+    return ag.where(nn.causal_mask(x.shape[1]), x, 0.0)
+
+
+# Recorded at the first shape, run at the others: the numbers are the function's own.
+RIGHT = {
+    "rows": (lambda x: ag.reshape(x, (x.shape[0], -1)), (4, 8, 8), [(8, 8, 8), (1, 8, 8)]),
+    "rows with both lengths": (lambda x: ag.reshape(x, (x.shape[0], 64)), (4, 8, 8), [(7, 8, 8)]),
+    "first axes joined": (
+        lambda x: ag.reshape(x, (x.shape[0] * x.shape[1], 3)), (2, 5, 3), [(4, 2, 3), (1, 9, 3)],
+    ),
+    "heads": (
+        lambda x: ag.reshape(x, (*x.shape[:2], 2, x.shape[2] // 2)), (2, 3, 6), [(5, 4, 6)],
+    ),
+    "last step": (lambda x: x[:, -1], (2, 8, 3), [(2, 10, 3), (3, 1, 3)]),
+    "last step by its number": (lambda x: x[:, x.shape[1] - 1], (2, 8, 3), [(2, 10, 3)]),
+    "all but the last": (lambda x: x[:, :-1], (2, 8, 3), [(2, 10, 3), (2, 1, 3)]),
+    "up to the length": (lambda x: x[:, 1 : x.shape[1]], (2, 8, 3), [(2, 10, 3), (2, 3, 3)]),
+    "backwards": (lambda x: x[:, ::-1], (2, 8, 3), [(2, 10, 3)]),
+    "the last three backwards": (lambda x: x[:, -1:-4:-1], (2, 8, 3), [(2, 10, 3), (1, 2, 3)]),
+    "at most five": (lambda x: x[:, :5], (2, 8, 3), [(2, 3, 3), (2, 12, 3)]),
+    "repeated": (by_tensor_length, (4, 3), [(9, 3), (1, 3)]),
+    "repeated from its own length": (
+        lambda x: ag.broadcast_to(ag.unsqueeze(x, (1,)), (x.shape[0], 5, 3)), (4, 3), [(6, 3)],
+    ),
+    "table of positions": (with_positions, (2, 8, 3), [(2, 5, 3), (1, 20, 3)]),
+    "picked": (lambda x: x[np.array([0, 1, -1])], (4, 3), [(6, 3)]),
+    "softmax": (lambda x: ag.softmax(x), (4, 3), [(2, 7)]),
+    "mean": (lambda x: ag.mean(x, 1), (4, 3), [(2, 7)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_at_other_lengths(name):
+    function, shape, others = RIGHT[name]
+    program = Program(trace(function, values(*shape)))
+    for other in [shape, *others]:
+        x = values(*other)
+        want = function(Tensor(x)).data
+        got = program(x)
+        assert got.shape == want.shape
+        assert (got == want).all()
+        assert (run_tensors(program.graph, [Tensor(x)])[0].data == want).all()
+
+
+# Recorded at the first shape, and wrong at the second if it ran.
+REFUSED = {
+    "half": (lambda x: x[:, : x.shape[1] // 2], (2, 8, 3), (2, 10, 3), "8 along axis 1"),
+    "a number of the length": (lambda x: x / x.shape[1], (2, 3), (2, 4), "3 along axis 1"),
+    "a loop": (lambda x: sum(x[:, t] for t in range(x.shape[1])), (2, 3), (2, 5), "axis 1"),
+    "a mask": (masked, (2, 8, 8), (2, 10, 10), "8 along axis 1"),
+    "a mask of one": (masked, (2, 1, 1), (2, 5, 5), "1 along axis 1"),
+    "a branch": (branching, (40, 3), (8, 3), "40 along axis 0"),
+    "a branch far away": (branching, (4, 3), (31, 3), "4 along axis 0"),
+    "another rank": (lambda x: x * 2.0, (2, 3), (2, 3, 4), r"the graph takes \(batch, x\[1\]\)"),
+    "a table's end": (lambda x: x + TABLE, (2, 20, 3), (2, 1, 3), "20 along axis 1"),
+    "a length written down": (lambda x: ag.reshape(x, (2, -1)), (4, 5, 3), (5, 5, 3), "axis 0"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_at_other_lengths(name):
+    function, shape, other, words = REFUSED[name]
+    program, x = Program(trace(function, values(*shape))), values(*other)
+    for run in (program, lambda x: run_tensors(program.graph, [Tensor(x)])):
+        with pytest.raises(ValueError, match=rf"x has shape .*{words}"):
+            run(x)
+
+
+@pytest.mark.parametrize("build", [nn.LSTM, nn.GRU])
+def test_recurrence_has_a_free_batch_and_a_fixed_length(build):
+    cell = build(3, 4, rng=np.random.default_rng(0))
+
+    def states(x):
+        return cell(x)[0]
+
+    program = Program(trace(states, values(2, 3, 3)))
+    assert program.graph.declared["x"] == Input(shape=("batch", 3, 3))
+    assert (program(values(5, 3, 3)) == states(Tensor(values(5, 3, 3))).data).all()
+    with pytest.raises(ValueError, match=r"\(5, 5, 3\).*recorded with 3 along axis 1"):
+        program(values(5, 5, 3))
+
+
+def test_every_flow_checks_lengths(tmp_path):
+    class Last(nn.Module):
+        def __init__(self):
+            self.cell = nn.GRU(3, 4, rng=np.random.default_rng(0))
+
+        def forward(self, x):
+            return self.cell(x)[0][:, -1]
+
+    model, x = Last(), values(6, 3, 3)
+    model(x)
+    trained = flows.prepare_qat(model, x)
+    trained(Tensor(x))
+    networks = [flows.weight_only(model), flows.dynamic(model), flows.static(model, [x]),
+                flows.convert(trained)]  # fmt: skip
+    for network in [*networks, trained]:
+        network(x[:2])
+        with pytest.raises(ValueError, match="3 along axis 1"):
+            network(values(6, 5, 3))
+    path = tmp_path / "net.safetensors"
+    networks[2].save(path)
+    with pytest.raises(ValueError, match="3 along axis 1"):
+        flows.Network.load(path)(values(6, 5, 3))
+
+
+def test_static_codes_follow_lengths_too():
+    class Steps(nn.Module):
+        def __init__(self):
+            self.out = nn.Linear(3, 4, rng=np.random.default_rng(0))
+
+        def forward(self, x):
+            y = self.out(x)  # (N, T, 4)
+            return ag.reshape(y[:, x.shape[1] - 2 : x.shape[1]], (x.shape[0], 8))
+
+    model = Steps()
+    network = flows.static(model, [values(4, 6, 3)])
+    x = values(5, 9, 3)
+    assert any(isinstance(n, Size) for n in network.graph.nodes[2].attributes["starts"])
+    assert network(x).shape == (5, 8)
+    assert np.abs(network(x) - model(Tensor(x)).data).max() < 0.1
+
+
+def test_axes_that_go_together():
+    program = Program(trace(lambda a, b: a + b, np.ones((4, 4)), np.ones((4, 4))))
+    assert [i.shape for i in program.graph.declared.values()] == [("batch", "x0[1]")] * 2
+    assert program(np.ones((2, 7)), np.ones((2, 7))).shape == (2, 7)
+    with pytest.raises(ValueError, match=r"x1 has shape \(3, 7\); axis 0 of x1 is to be 2, as"):
+        program(np.ones((2, 7)), np.ones((3, 7)))
+
+
+def test_pictures_have_a_free_size_where_the_network_has():
+    model, x = Residual(np.random.default_rng(0)), pictures(np.random.default_rng(0))
+    g = trace(settled(model, x), x)
+    assert g.declared["x"].shape == ("batch", 1, 8, 8)  # 24 features come from 8 × 8 pixels
+    convolution = nn.Conv2d(1, 2, 3, rng=np.random.default_rng(0))
+    program = Program(trace(convolution, x))
+    assert program.graph.declared["x"].shape == ("batch", 1, "x[2]", "x[3]")
+    assert (program(values(2, 1, 5, 9)) == floats(convolution, values(2, 1, 5, 9))).all()
+
+
+def attention():
+    return nn.MultiheadAttention(8, 2, rng=np.random.default_rng(0))
+
+
+def mask(n):
+    return np.tri(n, dtype=bool)
+
+
+@pytest.mark.parametrize(
+    ("call", "names"),
+    [
+        (lambda a, x, m: a(x, mask=m), ["x", "mask"]),
+        (lambda a, x, m: a(x, None, m), ["x0", "x1"]),
+        (lambda a, x, m: a(x, memory=None, mask=m), ["x", "mask"]),
+        (lambda a, x, m: a(x, mask=Tensor(m)), ["x", "mask"]),
+    ],
+)
+def test_a_call_is_remembered_as_it_was(call, names):
+    model = attention()
+    call(model, values(2, 5, 8), mask(5))
+    program = Program(trace(model))
+    assert list(program.graph.inputs) == names
+    assert [i.numbers for i in program.graph.declared.values()] == [Numbers.REAL, Numbers.BOOL]
+    x = values(3, 7, 8)
+    assert (program(x, mask(7)) == call(model, x, mask(7)).data).all()
+    assert (program(x, None, mask(7)) == program(x, mask(7))).all()
+    for wrong, words in ((np.ones((7, 7)), "mask|x1 has dtype float64"), (mask(6), "is to be")):
+        with pytest.raises((TypeError, ValueError), match=words):
+            program(x, wrong)
+
+
+def test_examples_as_the_model_is_called():
+    model, x = attention(), values(2, 5, 8)
+    for g in (trace(model, x, None, mask(5)), trace(model, x, mask=mask(5))):
+        assert (Program(g)(x, mask(5)) == model(x, mask=mask(5)).data).all()
+    same = trace(model, Tensor(x), Tensor(x))
+    assert same.inputs == ("x0", "x1")
+    memory = values(2, 9, 8)
+    assert (Program(same)(x, memory) == model(x, memory).data).all()
+
+
+def test_a_state_is_remembered():
+    cell = nn.LSTM(3, 4, rng=np.random.default_rng(0))
+    x, state = values(2, 3, 3), (values(2, 4), -values(2, 4))
+    want = cell(x, state)[0].data
+    g = trace(cell)
+    assert g.inputs == ("x0", "x1", "x2")
+    assert (Program(g)(x, *state)[0] == want).all()
+    assert (Program(g)(x, state)[0] == want).all()
+    assert (Program(g)(x, (state[1], state[0]))[0] != want).any()
+
+
+def test_options_that_are_no_tensors_are_remembered():
+    class Scaled(nn.Module):
+        def forward(self, x, *, factor=1.0, more=()):
+            y = x * factor
+            for m in more:
+                y = y + m
+            return y
+
+    model, x = Scaled(), values(2, 3)
+    want = model(x, factor=3.0, more=[x, Tensor(x)]).data
+    g = trace(model)
+    assert g.inputs == ("x", "more0", "more1")
+    assert (Program(g)(x, x, x) == want).all()
+
+
+def test_recording_leaves_what_was_remembered():
+    model = nn.Sequential(nn.Linear(3, 4, rng=np.random.default_rng(0)), nn.ReLU())
+    model(values(5, 3))
+    seen = [m.seen for _, m in model.named_modules()]
+    trace(model)
+    assert [m.seen for _, m in model.named_modules()] == seen
+    assert seen[1].args[0].shape == (5, 3)
+
+
+def test_indices_on_their_way_to_a_gather_stay_integers():
+    table = parameter(values(7, 3))
+    ids = np.array([[1, 2, 6], [0, 5, 3]])
+    for function in (
+        lambda i: table[ag.reshape(i, (-1,))],
+        lambda i: table[i[:, :2]],
+        lambda i: table[ag.transpose(i) + 0],
+        lambda i: ag.where(ag.greater(i, 2), 1.0, 0.0) * table[i][..., 0],
+    ):
+        program = Program(trace(function, ids))
+        assert program.graph.declared["x"].numbers is Numbers.INTEGER
+        assert (program(ids[:, ::-1]) == function(Tensor(ids[:, ::-1])).data).all()
+        with pytest.raises(TypeError, match="x has dtype float64; allowed are integers"):
+            program(ids * 1.0)
+
+
+def test_bools_where_the_operator_takes_them():
+    def picked(x, where):
+        return ag.where(ag.reshape(where, (-1, 1)), x, 0.0)
+
+    x, chosen = values(3, 2), np.array([True, False, True])
+    model = nn.Linear(2, 2, rng=np.random.default_rng(0))
+
+    class Picked(nn.Module):
+        def __init__(self):
+            self.out = model
+
+        def forward(self, x, where):
+            return picked(self.out(x), where)
+
+    network = flows.static(Picked(), [(x, chosen)])
+    assert (network(x, chosen)[1] == 0).all()
+    assert network.graph.declared["x1"].numbers is Numbers.BOOL
+    with pytest.raises(TypeError, match=r"x1 has dtype float64; the graph takes bools"):
+        network(x, np.ones(3))
+
+
+def test_a_graph_and_a_program_are_pickled_and_stored(tmp_path):
+    g = trace(by_tensor_length, values(4, 3))
+    save_graph(g, tmp_path / "g.safetensors")
+    for again in (
+        pickle.loads(pickle.dumps(Program(g))),
+        Program(load_graph(tmp_path / "g.safetensors")),
+    ):
+        assert again.graph.declared == g.declared
+        assert [dict(n.attributes) for n in again.graph] == [dict(n.attributes) for n in g]
+        assert (again(values(9, 3)) == Program(g)(values(9, 3))).all()
