@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from numq.arithmetic.requantize import Requantization
 from numq.arrays import as_float32

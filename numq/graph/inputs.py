@@ -6,7 +6,7 @@ one name have one length in a run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -102,15 +102,6 @@ def as_given(name: str, declared: Input, x: ArrayLike) -> Array:
     if array.dtype != np.bool_:
         raise TypeError(f"{name} has dtype {array.dtype}; the graph takes bools there")
     return array
-
-
-def flat(inputs: Sequence[Any]) -> Iterator[Any]:
-    """The arrays of a call in order: None is dropped, tuples of arrays are opened."""
-    for x in inputs:
-        if isinstance(x, tuple) and any(isinstance(part, np.ndarray | None) for part in x):
-            yield from flat(x)
-        elif x is not None:
-            yield x
 
 
 def check_count(graph: Graph, inputs: Sequence[Any]) -> None:

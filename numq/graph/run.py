@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from numq.arrays import Array, check_type
 from numq.autograd import Tensor, no_grad
 from numq.graph.graph import Constant, Graph, Node
-from numq.graph.inputs import Numbers, as_given, check_count, check_inputs, flat, resolved
+from numq.graph.inputs import Numbers, as_given, check_count, check_inputs, resolved
 from numq.graph.operators import OPERATORS, apply
 from numq.graph.quantized import QUANTIZED
 from numq.graph.schema import Carries, Size
@@ -67,8 +67,7 @@ def run(program: Program, inputs: Sequence[ArrayLike], visit: Visit | None = Non
 
     Args:
         program: a graph, prepared.
-        inputs: one for each input of the graph, or as the model was called, with None and tuples
-            of arrays: real numbers, which become float32, integers where
+        inputs: one for each input of the graph: real numbers, which become float32, integers where
             it takes indices, bools where it takes masks.
         visit: called with every edge's name and array, inputs included.
 
@@ -76,7 +75,7 @@ def run(program: Program, inputs: Sequence[ArrayLike], visit: Visit | None = Non
         TypeError, ValueError: inputs that the graph does not take; what an operator refuses, under
             the name of its node.
     """
-    graph, inputs = program.graph, list(flat(inputs))
+    graph = program.graph
     check_count(graph, inputs)
     named = zip(graph.inputs, inputs, strict=True)
     given = {name: as_given(name, graph.declared[name], x) for name, x in named}
