@@ -24,7 +24,7 @@ from numq.kernels import PackedWeight, pack_weight
 from numq.kernels.grouped_weights import PackedGroupedWeight
 from numq.packing import pack
 from numq.qparams import QParams
-from numq.rounding import round_to_int
+from numq.rounding import fma32, round_to_int
 from numq.rules import ONNX, NonFinite, QuantizeRule, ScaleOp, ZeroPointOrder
 
 
@@ -233,7 +233,11 @@ def _to_steps(x: FloatArray, scale: Array, zero_point: Array, rule: QuantizeRule
         else:
             reciprocal = _reciprocal(scale)
             if rule.order is ZeroPointOrder.FUSED_ADD_THEN_ROUND:
-                return _fma32(x, reciprocal, zero_point)
+                if dtype != np.float32:
+                    raise ValueError(
+                        f"x has dtype {dtype}; FUSED_ADD_THEN_ROUND is defined for float32"
+                    )
+                return fma32(x, reciprocal, zero_point)
             steps = x * reciprocal
         if rule.order is ZeroPointOrder.ADD_THEN_ROUND:
             steps = steps + zero_point.astype(x.dtype)
@@ -248,33 +252,11 @@ def _reciprocal(scale: FloatArray) -> FloatArray:
     return reciprocal
 
 
-def _fma32(x: FloatArray, y: FloatArray, z: Array) -> FloatArray:
-    """`x·y + z` with one rounding to float32.
-
-    The product of two float32 is exact in float64; the sum is rounded to odd there, which makes
-    the second rounding, to float32, see on which side of a tie the exact sum lies.
-    (Boldo and Melquiond 2008, "Emulation of FMA and correctly rounded sums".)
-    """
-    if x.dtype != np.float32:
-        raise ValueError(f"x has dtype {x.dtype}; FUSED_ADD_THEN_ROUND is defined for float32")
-    product, addend = x.astype(np.float64) * y.astype(np.float64), z.astype(np.float64)
-    total = product + addend
-    with np.errstate(invalid="ignore"):
-        # Knuth's TwoSum: `error` is exactly what rounding the sum has dropped.
-        part = total - product
-        error = (product - (total - part)) + (addend - part)
-    even = (total.view(np.int64) & 1) == 0
-    inexact = np.isfinite(total) & (error != 0) & even
-    toward = np.where(error > 0, np.inf, -np.inf)
-    odd = np.where(inexact, np.nextafter(total, toward), total)
-    return odd.astype(np.float32)
-
-
 def _nan_code(rule: QuantizeRule, fmt: IntFormat, zero_point: Array) -> Array:
     codes = {
         NonFinite.NAN_TO_QMIN: np.array(fmt.qmin),
         NonFinite.NAN_TO_QMAX: np.array(fmt.qmax),
-        NonFinite.NAN_TO_CODE_ZERO: np.array(0),
+        NonFinite.NAN_TO_CODE_ZERO: np.array(min(max(0, fmt.qmin), fmt.qmax)),
         NonFinite.NAN_TO_ZERO_POINT: zero_point,
     }
     return codes[rule.non_finite]

@@ -177,3 +177,23 @@ def _inside(codes: FloatArray, fmt: IntFormat) -> FloatArray:
             f"{codes[where]:.0f}"
         )
     return codes
+
+
+def fma32(x: FloatArray, y: FloatArray, z: Array) -> FloatArray:
+    """`x·y + z` of float32 x and y with one rounding, to float32.
+
+    The product of two float32 is exact in float64; the sum is rounded to odd there, which makes
+    the second rounding, to float32, see on which side of a tie the exact sum lies.
+    (Boldo and Melquiond 2008, "Emulation of FMA and correctly rounded sums".)
+    """
+    product, addend = x.astype(np.float64) * y.astype(np.float64), z.astype(np.float64)
+    total = product + addend
+    with np.errstate(invalid="ignore"):
+        # Knuth's TwoSum: `error` is exactly what rounding the sum has dropped.
+        part = total - product
+        error = (product - (total - part)) + (addend - part)
+    even = (total.view(np.int64) & 1) == 0
+    inexact = np.isfinite(total) & (error != 0) & even
+    toward = np.where(error > 0, np.inf, -np.inf)
+    odd = np.where(inexact, np.nextafter(total, toward), total)
+    return odd.astype(np.float32)

@@ -15,7 +15,7 @@ with the releases in which it was seen; the next release may follow another one:
 | ONNX_REFERENCE | onnx.reference 1.23 | rint(x/s) + z | qmin* | qmin* |
 | TORCH_FAKE_QUANTIZE | torch 2.13 to 2.15 fake_quantize | rint(x·(1/s)) + z | qmax | qmin |
 | TORCH_FAKE_QUANTIZE_PER_CHANNEL | the same per channel | rint(x·(1/s)) + z | qmin | qmin |
-| TORCHAO | torchao quantize_affine | rint(x·(1/s)) + z | qmax | qmin |
+| TORCHAO | torchao quantize_affine, quantized_decomposed | rint(x·(1/s)) + z | qmax | 0 |
 | TORCH_PER_TENSOR_FUSED_ADD_THEN_ROUND | torch 2.13 | rint(fma(x, 1/s, z)) | qmax | qmax |
 | TORCH_PER_CHANNEL_ADD_THEN_ROUND | torch 2.13 | rint(x·(1/s) + z) | qmax | 0 |
 | TORCH_PER_TENSOR_ROUND_THEN_ADD | torch 2.14, 2.15 | rint(x·(1/s)) + z | qmax* | qmax* |
@@ -57,7 +57,7 @@ class NonFinite(Enum):
     NAN_TO_QMIN = "NaN becomes the smallest code"
     NAN_TO_QMAX = "NaN becomes the largest code"
     NAN_TO_ZERO_POINT = "NaN becomes the zero point, so it reads as 0"
-    NAN_TO_CODE_ZERO = "NaN becomes code 0, whatever the zero point"
+    NAN_TO_CODE_ZERO = "NaN becomes code 0, or the one next to it, whatever the zero point"
     NAN_AS_INFINITY = "NaN meets the overflow rule too, as +inf does"
 
 
@@ -95,7 +95,7 @@ ONNX_REFERENCE = QuantizeRule(overflow=Overflow.CAST_INT32, non_finite=NonFinite
 TORCH_FAKE_QUANTIZE = QuantizeRule(
     scale_op=ScaleOp.MULTIPLY_RECIPROCAL, non_finite=NonFinite.NAN_TO_QMIN
 )
-"""torch.fake_quantize_per_tensor_affine, quantized_decomposed: `clip(rint(x·(1/s)) + z)`."""
+"""torch.fake_quantize_per_tensor_affine: `clip(rint(x·(1/s)) + z)`, NaN becomes qmin."""
 
 TORCH_FAKE_QUANTIZE_PER_CHANNEL = QuantizeRule(
     scale_op=ScaleOp.MULTIPLY_RECIPROCAL,
@@ -104,8 +104,8 @@ TORCH_FAKE_QUANTIZE_PER_CHANNEL = QuantizeRule(
 )
 """torch.fake_quantize_per_channel_affine (2.13, CPU): the same, but 1e38 and +inf become qmin."""
 
-TORCHAO = TORCH_FAKE_QUANTIZE
-"""torchao quantize_affine: the arithmetic of torch's per-tensor fake-quantize."""
+TORCHAO = QuantizeRule(scale_op=ScaleOp.MULTIPLY_RECIPROCAL, non_finite=NonFinite.NAN_TO_CODE_ZERO)
+"""torchao quantize_affine, quantized_decomposed: `clip(rint(x·(1/s)) + z)`, NaN is code 0."""
 
 TORCH_PER_CHANNEL_ADD_THEN_ROUND = QuantizeRule(
     scale_op=ScaleOp.MULTIPLY_RECIPROCAL,

@@ -281,7 +281,7 @@ def test_powers_of_two_are_exact_to_the_ends_of_int32(how, exponent):
 def test_what_float32_cannot_hold_is_refused_by_name():
     out, big = QParams(1e-30, 0, INT8), Requantization.F32_EVEN
     for how in Requantization:
-        with pytest.raises(ValueError, match=r"the scale of out is 1e\+30; allowed is less than 2"):
+        with pytest.raises(ValueError, match=r"w_scale / the scale of out is 1e\+30; allowed is l"):
             prepare_requantizer(1.0, 1.0, out, how)
         with pytest.raises(ValueError, match=r"x_scale is 1e-44, which float32 holds only as 9.8"):
             prepare_requantizer(1e-44, 1.0, out, how)
@@ -298,11 +298,11 @@ def test_what_float32_cannot_hold_is_refused_by_name():
         prepare_requantizer(1.0, 1.0, double)
     # 2^-70·2^-70 is no normal float32; the quotient 2^-20 is exact, but F32_EVEN never sees it.
     small = QParams(2.0**-120, 0, INT8)
-    with pytest.raises(ValueError, match=r"x_scale · w_scale is 7.17.*e-43, which F32_EVEN holds"):
+    with pytest.raises(ValueError, match=r"x_scale · w_scale is 7.17.*e-43 in float32"):
         prepare_requantizer(2.0**-70, 2.0**-70, small, big)
     fixed = prepare_requantizer(2.0**-70, 2.0**-70, small)
     assert requantize([3 * 2**20], fixed).tolist() == [3]
-    with pytest.raises(ValueError, match=r"x_scale · w_scale is 2.17781e.40, which F32_EVEN holds"):
+    with pytest.raises(ValueError, match=r"x_scale · w_scale is inf in float32"):
         prepare_requantizer(2.0**67, 2.0**67, QParams(2.0**120, 0, INT8), big)
 
 

@@ -195,44 +195,76 @@ def prepare_requantizer(
         raise ValueError(f"out has scales of shape {out.scale.shape}; the output is per tensor")
     if out.format.bits > 16:
         raise ValueError(f"out is {out.format.name}; requantization goes to 16 bits or fewer")
-    multiplier, shift = _factors(s_x, s_w, _scale32(out.scale, "the scale of out"), how)
+    s_y = _scale32(out.scale, "the scale of out")
+    exact = _exact(s_x.astype(np.float64) * s_w / s_y.astype(np.float64), "x_scale · w_scale")
+    if how is Requantization.F32_EVEN:
+        with np.errstate(over="ignore", under="ignore"):
+            product = np.asarray(s_x * s_w)
+            exact = _single(exact, product, np.asarray(product / s_y), "x_scale · w_scale")
+    return _requantizer(exact, out, how, relu=relu)
+
+
+def prepare_mean(x_scale: ArrayLike, count: int, out: QParams, how: Requantization) -> Requantizer:
+    """The same for the mean of `count` codes: what is requantized is the sum of `x − z_x`.
+
+    M is `float32(s_x / float32(s_y·count))` for F32_EVEN (ONNX Runtime's
+    QLinearGlobalAveragePool) and the float64 quotient otherwise.
+
+    Args:
+        x_scale: scale of the input, a positive scalar.
+        count: how many codes a sum holds, 1 to 2^22.
+        out: parameters of the output, per tensor, 16 bits or fewer.
+        how: the arithmetic.
+    """
+    check_type(out, QParams, "out")
+    check_type(how, Requantization, "how")
+    count = integer(count, "count", 1, 2**22)
+    s_x, s_y = _scale32(x_scale, "x_scale"), _scale32(out.scale, "the scale of out")
+    if s_x.ndim or s_y.ndim:
+        raise ValueError(f"x_scale has shape {s_x.shape}, that of out {s_y.shape}; allowed is ()")
+    exact = _exact(s_x.astype(np.float64) / (s_y.astype(np.float64) * count), "x_scale / count")
+    if how is Requantization.F32_EVEN:
+        with np.errstate(over="ignore", under="ignore"):
+            product = np.asarray(s_y * np.float32(count))
+            exact = _single(exact, product, np.asarray(s_x / product), "the scale of out · count")
+    return _requantizer(exact, out, how, relu=False)
+
+
+def _requantizer(
+    multiplier: FloatArray, out: QParams, how: Requantization, *, relu: bool
+) -> Requantizer:
+    shift: IntArray = np.zeros((), np.int32)
+    factor: Array = multiplier
+    if how in _FIXED:
+        factor, shift = quantize_multiplier(multiplier)
     zero_point = int(out.zero_point)
     qmin = max(out.format.qmin, zero_point) if relu else out.format.qmin
-    return Requantizer(how, multiplier, shift, zero_point, qmin, out.format.qmax, out.format)
+    return Requantizer(how, factor, shift, zero_point, qmin, out.format.qmax, out.format)
 
 
-def _factors(
-    s_x: FloatArray, s_w: FloatArray, s_y: FloatArray, how: Requantization
-) -> tuple[Array, IntArray]:
-    """Multiplier and shift, in the arithmetic of `how`."""
-    with np.errstate(all="raise"):  # the product of two float32 is exact and normal in float64
-        double = np.asarray(s_x.astype(np.float64) * s_w / s_y.astype(np.float64))
-    if (double >= 2.0**30).any():
+_VANISHING = 2.0**-33  # times any accumulator this is less than ½
+
+
+def _exact(multiplier: FloatArray, what: str) -> FloatArray:
+    """The float64 multiplier, 0 where it cannot matter; refused where it cannot be told."""
+    multiplier = np.asarray(multiplier)
+    if (multiplier >= 2.0**30).any():
         raise ValueError(
-            f"x_scale · w_scale / the scale of out is {double.max():g}; allowed is less than 2^30"
+            f"{what} / the scale of out is {multiplier.max():g}; allowed is less than 2^30"
         )
-    vanishing = double < 2.0**-33
-    zero: IntArray = np.zeros((), np.int32)
-    if how is Requantization.F32_EVEN:
-        return np.where(vanishing, np.float32(0), _quotient32(s_x, s_w, s_y, vanishing)), zero
-    double = np.where(vanishing, 0.0, double)
-    return quantize_multiplier(double) if how in _FIXED else (double, zero)
+    return np.where(multiplier < _VANISHING, 0.0, multiplier)
 
 
-def _quotient32(s_x: FloatArray, s_w: FloatArray, s_y: FloatArray, unused: Array) -> FloatArray:
-    """`float32(float32(s_x·s_w) / s_y)`, refused where the product is no normal number."""
-    with np.errstate(over="ignore", under="ignore"):
-        product = np.asarray(s_x * s_w)
-        quotient = np.asarray(product / s_y)
+def _single(exact: FloatArray, product: FloatArray, quotient: FloatArray, what: str) -> FloatArray:
+    """The float32 multiplier; refused where float32 lacks the product on the way to it."""
     info = np.finfo(np.float32)
-    wrong = ~unused & ~((product >= info.tiny) & (product <= info.max))
+    wrong = (exact != 0) & ~((product >= info.tiny) & (product <= info.max))
     if wrong.any():
-        exact = (s_x.astype(np.float64) * s_w)[wrong].flat[0]
         raise ValueError(
-            f"x_scale · w_scale is {exact:g}, which F32_EVEN holds only as {product[wrong].flat[0]}"
-            f" in float32; allowed is {info.tiny:g} to {info.max:g}, or another Requantization"
+            f"{what} is {product[wrong].flat[0]:g} in float32, which F32_EVEN computes in; allowed "
+            f"is {info.tiny:g} to {info.max:g}, or another Requantization"
         )
-    return quotient
+    return np.where(exact == 0, np.float32(0), quotient)
 
 
 def _scale32(scale: ArrayLike, name: str) -> FloatArray:

@@ -199,6 +199,4 @@ def _integer(node: Node, treatment: OnCodes, rule: QuantizeRule) -> Node:
         return node
     if node.op in TABLES:
         return node.turned("Table", function=node.op, rule=rule)
-    how = treatment.how
-    more: dict[str, Any] = {} if node.op in ("Add", "Concat") else {"requantization": how}
-    return node.turned(_INTEGER_NAMES[node.op], **more)
+    return node.turned(_INTEGER_NAMES[node.op], requantization=treatment.how)

@@ -167,14 +167,14 @@ def static_conv(node: Node, graph: Graph) -> Step:
 def static_add(node: Node, graph: Graph) -> Step:
     """com.microsoft QLinearAdd."""
     a, b = (graph.qparams[name] for name in node.inputs)
-    layer = ops.prepare_static_add(a, b, graph.qparams[node.output], relu=_relu(node))
+    layer = ops.prepare_static_add(a, b, graph.qparams[node.output], _how(node), relu=_relu(node))
     return lambda x, y: ops.add_static(x, y, layer)
 
 
 def static_concat(node: Node, graph: Graph) -> Step:
     """com.microsoft QLinearConcat."""
     params = [graph.qparams[name] for name in node.inputs]
-    layer = ops.prepare_static_concat(params, graph.qparams[node.output])
+    layer = ops.prepare_static_concat(params, graph.qparams[node.output], _how(node))
     return lambda *codes: ops.concat_static(codes, layer, node.attributes["axis"])
 
 

@@ -83,6 +83,9 @@ _RULE: Attributes = {"rule": Attribute(Kind.VALUE, ONNX, type=QuantizeRule, own=
 _NORM: Attributes = {
     "epsilon": _EPSILON, "momentum": Attribute(Kind.FLOAT, 0.9), "training_mode": _only(0),
 }  # fmt: skip
+_HOW_OR_ORT: Attributes = {
+    "requantization": Attribute(Kind.VALUE, Requantization.F32_EVEN, type=Requantization)
+}
 _QUANTIZER: Attributes = {"quantizer": Attribute(Kind.VALUE, type=Quantizer)}
 _SLICE: Attributes = {
     "starts": replace(_SHAPE, place=1),
@@ -231,8 +234,9 @@ _ROWS: tuple[Schema, ...] = (
           attributes={**_CONV, **_HOW, **_ACTIVATION}, agree=_padding),
     _ort("QGemm", (CODES, WEIGHT, BIAS), optional=1,
          attributes={**_INTEGER_GEMM, **_HOW, **_ACTIVATION}),
-    _ort("QLinearAdd", (CODES, CODES), attributes=_ACTIVATION),
-    _ort("QLinearConcat", (CODES,), variadic=True, attributes={"axis": Attribute(Kind.INT)}),
+    _ort("QLinearAdd", (CODES, CODES), attributes={**_HOW_OR_ORT, **_ACTIVATION}),
+    _ort("QLinearConcat", (CODES,), variadic=True,
+         attributes={"axis": Attribute(Kind.INT), **_HOW_OR_ORT}),
     _ort("QLinearAveragePool", (CODES,), attributes={**_AVERAGE, **_HOW}, agree=_padding),
     _ort("QLinearGlobalAveragePool", (CODES,), attributes=_HOW),
     # numq's own.

@@ -14,7 +14,7 @@ from numq.arithmetic.requantize import (
     prepare_requantizer,
     requantize,
 )
-from numq.arrays import IntArray, as_int, check_type
+from numq.arrays import Frozen, IntArray, as_int, check_type
 from numq.formats import IntFormat
 from numq.kernels import PackedWeight, matmul_requantized
 from numq.ops.operands import check_weight, float_bias
@@ -24,7 +24,7 @@ from numq.qtensor import QTensor
 
 
 @dataclass(frozen=True, eq=False)
-class StaticLinear:
+class StaticLinear(Frozen):
     """A Linear layer that is integers from end to end, prepared offline by `prepare_static`.
 
     Attributes:
@@ -46,6 +46,14 @@ class StaticLinear:
     z_w: IntArray
     bias: IntArray
     requantizer: Requantizer
+
+    def __repr__(self) -> str:
+        """Two lines: shapes and formats, then the way out."""
+        outputs, inputs = self.w.shape
+        return (
+            f"StaticLinear({inputs} x {self.x_format.name} to {outputs}, weights "
+            f"{self.w_format.name}\n  {self.requantizer!r})"
+        )
 
 
 def prepare_static(
@@ -127,13 +135,13 @@ def _static_codes(codes: ArrayLike, layer: StaticLinear) -> IntArray:
     return x
 
 
-def check_input(x: QParams) -> None:
+def check_input(x: QParams, name: str = "x") -> None:
     """Refuse parameters of activations that an integer kernel cannot use."""
-    check_type(x, QParams, "x")
+    check_type(x, QParams, name)
     if x.scale.ndim:
-        raise ValueError(f"x has scales of shape {x.scale.shape}; a static input is per tensor")
+        raise ValueError(f"{name} has scales of shape {x.scale.shape}; allowed is one, per tensor")
     if x.format.bits > 8:
-        raise ValueError(f"x is {x.format.name}; an integer product needs 8 bits or fewer")
+        raise ValueError(f"{name} is {x.format.name}; an integer kernel needs 8 bits or fewer")
 
 
 def check_output(out: QParams) -> None:
@@ -143,13 +151,13 @@ def check_output(out: QParams) -> None:
         raise ValueError(f"out has scales of shape {out.scale.shape}; the output is per tensor")
 
 
-def check_codes(codes: ArrayLike, fmt: IntFormat) -> IntArray:
+def check_codes(codes: ArrayLike, fmt: IntFormat, name: str = "codes") -> IntArray:
     """The codes as an array of the format's dtype, all of them within it."""
-    x = as_int(codes, "codes")
+    x = as_int(codes, name)
     if x.dtype != fmt.dtype:
-        raise TypeError(f"codes has dtype {x.dtype}; the layer was prepared for {fmt.dtype}")
+        raise TypeError(f"{name} has dtype {x.dtype}; the layer was prepared for {fmt.dtype}")
     # A format that fills its dtype has nothing to check: that would be a pass over all codes.
     fills = fmt.qmax - fmt.qmin == 2 ** (8 * x.dtype.itemsize) - 1
     if not fills and x.size and (x.min() < fmt.qmin or x.max() > fmt.qmax):
-        raise ValueError(f"codes reach from {x.min()} to {x.max()}; allowed is {fmt!r}")
+        raise ValueError(f"{name} reaches from {x.min()} to {x.max()}; allowed is {fmt!r}")
     return x

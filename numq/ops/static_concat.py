@@ -1,4 +1,14 @@
-"""Static concatenation: inputs with scales of their own, brought to the output's by tables."""
+"""Static concatenation: inputs with scales of their own, brought to the output's by tables.
+
+An input whose codes mean the same as the output's is passed on. Any other is requantized, by a
+named rule, each of its 256 codes beforehand:
+
+    y = clamp(round(s_x·(x − z_x) / s_y) + z_y)
+
+F32_EVEN is ONNX Runtime's QLinearConcat, which dequantizes and quantizes: it rounds the product to
+float32, then the quotient. The other rules multiply `x − z_x` by s_x/s_y as they do an accumulator
+(LiteRT's QUANTIZE from codes to codes, which its converter puts before CONCATENATION).
+"""
 
 from __future__ import annotations
 
@@ -8,10 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arrays import IntArray
+from numq.arguments import integer
+from numq.arithmetic.requantize import Requantization, prepare_requantizer, requantize
+from numq.arrays import IntArray, check_type, frozen
 from numq.ops.static import check_codes, check_input
-from numq.ops.tables import StaticTable, apply_table, prepare_table
+from numq.ops.tables import StaticTable, apply_table
 from numq.qparams import QParams
+from numq.qtensor import QTensor, quantize
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +40,41 @@ class StaticConcat:
     inputs: tuple[QParams, ...]
 
 
-def prepare_static_concat(inputs: Sequence[QParams], out: QParams) -> StaticConcat:
-    """The offline half (com.microsoft QLinearConcat); all per tensor, 8 bits or fewer."""
-    for params in (*inputs, out):
-        check_input(params)
-    tables = tuple(None if p == out else prepare_table(lambda x: x, p, out) for p in inputs)
+def prepare_static_concat(
+    inputs: Sequence[QParams], out: QParams, how: Requantization = Requantization.F32_EVEN
+) -> StaticConcat:
+    """The offline half (com.microsoft QLinearConcat).
+
+    Args:
+        inputs: parameters of the inputs, per tensor, 8 bits or fewer.
+        out: the same of the output.
+        how: the arithmetic of requantization; the default is ONNX Runtime's.
+
+    Raises:
+        TypeError: a field of another type.
+        ValueError: no inputs, or parameters that an integer kernel cannot use.
+    """
+    check_type(inputs, list | tuple, "inputs")
+    if not inputs:
+        raise ValueError("inputs is empty; at least one is needed")
+    for i, params in enumerate(inputs):
+        check_input(params, f"inputs[{i}]")
+    check_input(out, "out")
+    check_type(how, Requantization, "how")
+    tables = tuple(None if p == out else _table(p, out, how) for p in inputs)
     return StaticConcat(tables, tuple(inputs))
+
+
+def _table(x: QParams, out: QParams, how: Requantization) -> StaticTable:
+    codes = np.arange(x.format.qmin, x.format.qmax + 1).astype(x.format.dtype)
+    if how is Requantization.F32_EVEN:
+        values = quantize(QTensor(codes, x).dequantize(), out).codes
+    else:
+        requantizer = prepare_requantizer(x.scale, 1.0, out, how)
+        values = requantize(codes.astype(np.int32) - x.zero_point, requantizer)
+    answers = np.zeros(256, out.format.dtype)
+    answers[codes] = values
+    return StaticTable(x.format, frozen(answers))
 
 
 def concat_static(arrays: Sequence[ArrayLike], layer: StaticConcat, axis: int) -> IntArray:
@@ -40,12 +82,24 @@ def concat_static(arrays: Sequence[ArrayLike], layer: StaticConcat, axis: int) -
 
     Raises:
         TypeError: codes of another dtype than the layer's formats.
-        ValueError: another number of inputs, or shapes that differ elsewhere.
+        ValueError: another number of inputs, shapes that differ elsewhere, or an axis they lack.
     """
+    check_type(layer, StaticConcat, "layer")
+    check_type(arrays, list | tuple, "arrays")
     if len(arrays) != len(layer.inputs):
         raise ValueError(f"{len(arrays)} arrays came; the layer joins {len(layer.inputs)}")
     parts = [
-        check_codes(codes, params.format) if table is None else apply_table(codes, table)
-        for codes, table, params in zip(arrays, layer.tables, layer.inputs, strict=True)
+        check_codes(codes, params.format, f"arrays[{i}]")
+        if table is None
+        else apply_table(codes, table, f"arrays[{i}]")
+        for i, (codes, table, params) in enumerate(
+            zip(arrays, layer.tables, layer.inputs, strict=True)
+        )
     ]
+    ndim = parts[0].ndim
+    axis = integer(axis, "axis", -ndim, ndim - 1) % max(ndim, 1)
+    shapes = [part.shape for part in parts]
+    rest = {(len(shape), shape[:axis], shape[axis:][1:]) for shape in shapes}
+    if len(rest) > 1:
+        raise ValueError(f"arrays have shapes {shapes}; all axes but axis {axis} must be equal")
     return np.concatenate(parts, axis=axis)

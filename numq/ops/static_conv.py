@@ -15,7 +15,7 @@ from numq.arithmetic.requantize import (
     prepare_requantizer,
     requantize,
 )
-from numq.arrays import IntArray, as_float32, check_type
+from numq.arrays import Frozen, IntArray, as_float32, check_type
 from numq.formats import IntFormat
 from numq.granularity import PerChannel, PerTensor
 from numq.kernels import PackedConvWeight, conv2d_requantized, pack_conv_weight
@@ -26,7 +26,7 @@ from numq.qtensor import QTensor
 
 
 @dataclass(frozen=True, eq=False)
-class StaticConv2d:
+class StaticConv2d(Frozen):
     """A convolution that is integers from end to end, prepared by `prepare_static_conv2d`.
 
     Attributes:
@@ -52,6 +52,14 @@ class StaticConv2d:
     padding: tuple[Pair, Pair]
     dilation: Pair
     groups: int
+
+    def __repr__(self) -> str:
+        """Three lines: shapes and formats, how the window moves, the way out."""
+        return (
+            f"StaticConv2d({self.x_format.name}, weights {self.operand.values.shape}\n"
+            f"  stride {self.stride}, padding {self.padding}, dilation {self.dilation}, "
+            f"groups {self.groups}\n  {self.requantizer!r})"
+        )
 
 
 def prepare_static_conv2d(

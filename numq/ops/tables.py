@@ -13,16 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arrays import FloatArray, IntArray
+from numq.arrays import FloatArray, Frozen, IntArray, as_float, check_finite, check_type, frozen
 from numq.formats import IntFormat
 from numq.ops.static import check_codes, check_input
 from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
-from numq.rules import ONNX, QuantizeRule
+from numq.rules import ONNX, NonFinite, QuantizeRule
 
 
 @dataclass(frozen=True, eq=False)
-class StaticTable:
+class StaticTable(Frozen):
     """All answers of a function, prepared by `prepare_table`.
 
     Attributes:
@@ -32,6 +32,10 @@ class StaticTable:
 
     x_format: IntFormat
     answers: IntArray
+
+    def __repr__(self) -> str:
+        """One line."""
+        return f"StaticTable({self.x_format.name} to {self.answers.dtype})"
 
 
 def prepare_table(
@@ -48,25 +52,36 @@ def prepare_table(
         x: parameters of the input, per tensor, 8 bits or fewer.
         out: parameters of the output, the same.
         rule: the arithmetic by which the answers become codes.
+
+    Raises:
+        ValueError: other parameters, a function that gives another shape, or NaN or infinity where
+            the rule refuses them.
     """
     check_input(x)
-    check_input(out)
+    check_input(out, "out")
+    check_type(rule, QuantizeRule, "rule")
     codes = np.arange(x.format.qmin, x.format.qmax + 1).astype(x.format.dtype)
-    values = function(QTensor(codes, x).dequantize(np.float64))
+    values = as_float(function(QTensor(codes, x).dequantize(np.float64)), "function(x)")
+    if rule.non_finite is NonFinite.RAISE:
+        check_finite(values, "function(x)")
+    if values.shape != codes.shape:
+        raise ValueError(
+            f"function gives shape {values.shape} for {codes.shape}; allowed: the same"
+        )
     answers = np.zeros(256, out.format.dtype)
     answers[codes] = quantize(values, out, rule=rule).codes
-    return StaticTable(x.format, answers)
+    return StaticTable(x.format, frozen(answers))
 
 
-def apply_table(codes: ArrayLike, table: StaticTable) -> IntArray:
+def apply_table(codes: ArrayLike, table: StaticTable, name: str = "codes") -> IntArray:
     """The answers for (...) codes, the shape of the codes.
 
     Raises:
         TypeError: codes of another dtype than the table's input format.
         ValueError: codes outside that format.
     """
-    x = np.ascontiguousarray(check_codes(codes, table.x_format))
-    return np.take(table.answers, x.view(np.uint8))
+    check_type(table, StaticTable, "table")
+    return np.take(table.answers, check_codes(codes, table.x_format, name).view(np.uint8))
 
 
 def sigmoid_qparams(fmt: IntFormat) -> QParams:

@@ -159,7 +159,7 @@ def _nan_code(rule: QuantizeRule, fmt: IntFormat, zero_point: int) -> int:
         case NonFinite.NAN_TO_ZERO_POINT:
             return zero_point
         case NonFinite.NAN_TO_CODE_ZERO:
-            return 0
+            return clamp(0, fmt)
         case NonFinite.NAN_AS_INFINITY:
             raise AssertionError("taken care of before")
 
@@ -237,6 +237,28 @@ def requantize_by(
     return min(max(whole + zero_point, clamps[0]), clamps[1])
 
 
+def mean_by(
+    how: Requantization,
+    acc: int,
+    count: int,
+    scales: tuple[float, float],
+    zero_point: int,
+    clamps: tuple[int, int],
+) -> int:
+    """The code of the mean of `count` codes that add up to `acc`; scales of x and the output."""
+    s_x, s_y = map(Fraction, scales)
+    exact = s_x / (s_y * count)
+    if how is Requantization.F32_EVEN:
+        multiplier = _single(s_x / _single(s_y * count))
+        total = _single(_single(Fraction(acc)) * multiplier)
+        whole = round_fraction(total, Rounding.HALF_EVEN)
+    elif how is Requantization.F64_AWAY:
+        whole = round_fraction(nearest_double(acc * nearest_double(exact)), Rounding.HALF_AWAY)
+    else:
+        whole = scale_by_fixed_point(acc, *quantize_multiplier(float(exact)), how)
+    return min(max(whole + zero_point, clamps[0]), clamps[1])
+
+
 def scale_by_fixed_point(acc: int, multiplier: int, shift: int, how: Requantization) -> int:
     """`acc · multiplier · 2^(shift − 31)` by one of the three integer rules.
 
@@ -270,3 +292,45 @@ def _round_or_end(v: Fraction | float, rounding: Rounding) -> int:
     if isinstance(v, Fraction):
         return round_fraction(v, rounding)
     return 2**200 if v > 0 else -(2**200)
+
+
+def add_by(
+    how: Requantization,
+    codes: tuple[int, int],
+    scales: tuple[float, float, float],
+    zero_points: tuple[int, int, int],
+    clamps: tuple[int, int],
+) -> int:
+    """The sum of two codes as a code, by a named arithmetic: of a, b and the output."""
+    (a, b), (s_a, s_b, s_y), (z_a, z_b, z_y) = codes, map(Fraction, scales), zero_points
+    steps = (a - z_a, b - z_b)
+    if how is Requantization.F32_EVEN:
+        r_a, r_b = _single(s_a / s_y), _single(s_b / s_y)
+        constant = _single(z_y - _single(r_a * z_a + _single(r_b * z_b)))
+        total = _single(r_a * a + _single(r_b * b + constant))
+        return min(max(round_fraction(total, Rounding.HALF_EVEN), clamps[0]), clamps[1])
+    if how is Requantization.F64_AWAY:
+        parts = nearest_double(s_a * steps[0]), nearest_double(s_b * steps[1])
+        total = nearest_double(nearest_double(parts[0] + parts[1]) / s_y)
+        whole = round_fraction(total, Rounding.HALF_AWAY)
+    elif how is Requantization.FIXED_SINGLE_UP:
+        r_a, r_b = nearest_double(s_a / s_y), nearest_double(s_b / s_y)
+        power = Fraction(2) ** min(31 - (_floor_log2(max(r_a, r_b)) + 1), 50)
+        m_a, m_b = (round_fraction(r * power, Rounding.HALF_EVEN) for r in (r_a, r_b))
+        whole = round_fraction((m_a * steps[0] + m_b * steps[1]) / power, Rounding.HALF_UP)
+    else:
+        common = 2 * max(s_a, s_b)
+        raised = [
+            scale_by_fixed_point(v << 20, *quantize_multiplier(float(s / common)), how)
+            for v, s in zip(steps, (s_a, s_b), strict=True)
+        ]
+        last = quantize_multiplier(float(common / (s_y * 2**20)))
+        whole = scale_by_fixed_point(sum(raised), *last, how)
+    return min(max(whole + z_y, clamps[0]), clamps[1])
+
+
+def _single(v: Fraction) -> Fraction:
+    """`v` rounded to float32, which it must fit."""
+    rounded = nearest_float(v, FLOAT32)
+    assert isinstance(rounded, Fraction)
+    return rounded
