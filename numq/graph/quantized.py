@@ -17,6 +17,7 @@ from numq.arithmetic.convolve import conv2d_int8
 from numq.arithmetic.requantize import Requantization
 from numq.arrays import Array, FloatArray, as_float32
 from numq.autograd import Tensor
+from numq.granularity import PerTensor
 from numq.graph.geometry import Padding, padding_of
 from numq.graph.graph import Graph, Node
 from numq.graph.operators import apply
@@ -103,6 +104,13 @@ def dynamic_gemm(node: Node, graph: Graph) -> Step:
 def dynamic_conv(node: Node, graph: Graph) -> Step:
     """ConvInteger behind DynamicQuantizeLinear: one range for the whole batch."""
     w, bias, quantizer = _weight(node, graph), _bias(node, graph), node.attributes["quantizer"]
+    assert isinstance(quantizer, Quantizer)
+    ops.check_conv_weight(w)
+    if not isinstance(quantizer.granularity, PerTensor) or quantizer.format.bits > 8:
+        raise ValueError(
+            f"quantizer is {quantizer!r}; an integer convolution needs PerTensor() and 8 bits or "
+            "fewer"
+        )
     how = _moves(node)
     packed, s_w = pack_conv_weight(w.codes, groups=how["groups"]), w.scale.reshape(-1, 1, 1)
     shift = np.float32(0) if bias is None else np.asarray(bias)[:, None, None]

@@ -19,7 +19,12 @@ from numq.ops.static import (
 from numq.ops.static_add import StaticAdd, add_static, prepare_static_add
 from numq.ops.static_bias import quantize_bias, rescale_dead_channels
 from numq.ops.static_concat import StaticConcat, concat_static, prepare_static_concat
-from numq.ops.static_conv import StaticConv2d, conv2d_static, prepare_static_conv2d
+from numq.ops.static_conv import (
+    StaticConv2d,
+    check_conv_weight,
+    conv2d_static,
+    prepare_static_conv2d,
+)
 from numq.ops.static_pool import (
     StaticAverage,
     avg_pool2d_static,
@@ -48,6 +53,7 @@ __all__ = [
     "add_static",
     "apply_table",
     "avg_pool2d_static",
+    "check_conv_weight",
     "check_dynamic",
     "check_weight",
     "concat_static",

@@ -95,7 +95,7 @@ def prepare_static_conv2d(
             unit, or channels whose accumulator could leave int32.
     """
     check_input(x)
-    _check_weight(w)
+    check_conv_weight(w)
     real = np.zeros(w.shape[0]) if bias is None else as_float32(bias, "bias")
     if real.shape != w.shape[:1]:
         raise ValueError(f"bias has shape {real.shape}; w of shape {w.shape} needs {w.shape[:1]}")
@@ -141,7 +141,8 @@ def conv2d_static(codes: ArrayLike, layer: StaticConv2d) -> IntArray:
     return np.moveaxis(requantize(channels_last, r), -1, 1)
 
 
-def _check_weight(w: QTensor) -> None:
+def check_conv_weight(w: QTensor) -> None:
+    """Refuse weights that an integer convolution cannot use; the error says why."""
     check_type(w, QTensor, "w")
     g = w.granularity
     kept = isinstance(g, PerTensor) or (isinstance(g, PerChannel) and g.axis in (0, -4))

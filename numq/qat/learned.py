@@ -122,6 +122,9 @@ def lsq_initial_scale(
 ) -> FloatArray:
     """Where LSQ starts: `2·mean|x|/√Q_p` (Esser et al. 2020, section 2.1), at least the smallest.
 
+    Elements that are all zero say nothing about their scale. They start with the mean of the other
+    scales, from where they can learn, or with 1 where all of them are zero.
+
     Args:
         x: the first batch, or the weights.
         fmt: the codes.
@@ -129,7 +132,10 @@ def lsq_initial_scale(
     """
     check_finite(x, "x")
     means = np.nanmean(np.abs(block_rows(x, granularity)), axis=1)
-    scale = np.maximum(2 * means / math.sqrt(fmt.qmax), SMALLEST_SCALE)
+    scale = 2 * means / math.sqrt(fmt.qmax)
+    alive = scale > 0
+    scale = np.where(alive, scale, scale[alive].mean() if alive.any() else 1)
+    scale = np.maximum(scale, SMALLEST_SCALE)
     return scale.reshape(param_shape(granularity, x.shape)).astype(x.dtype)
 
 
