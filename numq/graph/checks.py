@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from numq.arguments import shown
 from numq.arrays import check_type
 from numq.granularity import PerTensor
 from numq.graph.inputs import Input
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 def check_names(names: Any, what: str) -> tuple[str, ...]:
     """The names as a tuple; TypeError or ValueError for what is no name."""
     if not isinstance(names, tuple | list):
-        raise TypeError(f"{what} is {names!r}; allowed is a tuple of names")
+        raise TypeError(f"{what} is {shown(names)}; allowed is a tuple of names")
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(f"{what} has {name!r}; allowed are names")
+            raise TypeError(f"{what} has {shown(name)}; allowed are names")
         if not name:
             raise ValueError(f"{what} has an empty name")
     return tuple(names)
@@ -89,12 +90,12 @@ def _check_order(graph: Graph) -> None:
                 raise ValueError(f"{node.label} makes {edge} a second time")
             known.add(edge)
     if lost := [name for name in graph.outputs if name not in known]:
-        raise ValueError(f"output {lost[0]} is made by nothing")
+        raise ValueError(f"outputs has {lost[0]}, which nothing makes")
 
 
 def _why_unknown(edge: str, node: Node, later: Mapping[str, Node]) -> str:
     if edge not in later:
-        return "made by nothing"
+        return "which is not among inputs or constants, and no node makes it"
     if later[edge] is node:
         return "which it makes itself"
     return f"made only later, by {later[edge].label}; nodes stand in the order in which they run"
@@ -115,7 +116,7 @@ def _check_notes(graph: Graph) -> None:
     for name, shape in graph.shapes.items():
         lengths = shape if isinstance(shape, tuple) else (None,)
         if not all(isinstance(n, int | np.integer) and n >= 0 for n in lengths):
-            raise ValueError(f"shapes[{name!r}] is {shape!r}; allowed is a tuple of lengths")
+            raise ValueError(f"shapes[{name!r}] is {shown(shape)}; allowed is a tuple of lengths")
 
 
 def _check_roles(node: Node, graph: Graph) -> None:

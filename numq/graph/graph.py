@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from numq.arguments import shown
 from numq.arrays import Array, check_type
 from numq.graph.checks import check_graph, check_names
 from numq.graph.inputs import Input, used_as
@@ -52,7 +53,10 @@ class Node:
 
     def __post_init__(self) -> None:
         """Complete the attributes, and refuse what the schema does not have."""
-        check_names([self.name], "a node's name")
+        check_type(self.name, str, "name")
+        if not self.name:
+            raise ValueError("name is empty; allowed is any other text")
+        check_type(self.op, str, "op")
         try:
             made = self._checked()
         except (TypeError, ValueError) as error:
@@ -62,7 +66,7 @@ class Node:
 
     def _checked(self) -> dict[str, Any]:
         if not isinstance(self.attributes, Mapping):
-            raise TypeError(f"attributes is {self.attributes!r}; allowed is a mapping")
+            raise TypeError(f"attributes is {shown(self.attributes)}; allowed is a mapping")
         given = list(self.inputs) if isinstance(self.inputs, tuple | list) else self.inputs
         while isinstance(given, list) and given and given[-1] == "":
             given.pop()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from numq.arguments import shown
 from numq.arrays import Array, as_data, as_float32, as_int, check_type
 from numq.graph.schema import Size
 
@@ -106,6 +107,10 @@ def as_given(name: str, declared: Input, x: ArrayLike) -> Array:
 
 def check_count(graph: Graph, inputs: Sequence[Any]) -> None:
     """Raise ValueError for another number of inputs than the graph has."""
+    if not isinstance(inputs, list | tuple):
+        raise TypeError(
+            f"inputs is {shown(inputs)}; allowed is a list, of {', '.join(graph.inputs)}"
+        )
     if len(inputs) != len(graph.inputs):
         raise ValueError(f"{len(inputs)} inputs came; the graph takes {', '.join(graph.inputs)}")
 

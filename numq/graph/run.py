@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from numpy.typing import ArrayLike
 
+from numq.arguments import shown
 from numq.arrays import Array, check_type
 from numq.autograd import Tensor, no_grad
 from numq.graph.graph import Constant, Graph, Node
@@ -35,6 +36,7 @@ def run_tensors(
             that works on codes.
         TypeError: inputs that are no Tensors, or hold numbers of another kind.
     """
+    check_type(graph, Graph, "graph")
     check_count(graph, inputs)
     for name, x in zip(graph.inputs, inputs, strict=True):
         _check_tensor(name, graph.declared[name].numbers, x)
@@ -56,7 +58,7 @@ def run_tensors(
 
 def _check_tensor(name: str, numbers: Numbers, x: object) -> None:
     if not isinstance(x, Tensor):
-        raise TypeError(f"{name} is a {type(x).__name__}; allowed are Tensors")
+        raise TypeError(f"{name}, of inputs, is {shown(x)}; allowed are Tensors")
     allowed = {Numbers.REAL: "fiu", Numbers.INTEGER: "iu", Numbers.BOOL: "b"}[numbers]
     if x.dtype.kind not in allowed:
         raise TypeError(f"{name} has dtype {x.dtype}; the graph takes {numbers.value} there")
@@ -75,6 +77,7 @@ def run(program: Program, inputs: Sequence[ArrayLike], visit: Visit | None = Non
         TypeError, ValueError: inputs that the graph does not take; what an operator refuses, under
             the name of its node.
     """
+    check_type(program, Program, "program")
     graph = program.graph
     check_count(graph, inputs)
     named = zip(graph.inputs, inputs, strict=True)

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from numq.arguments import shown
+
 
 class Domain(Enum):
     """Who defines an operator; the value is ONNX's name of the domain."""
@@ -230,7 +232,9 @@ class Schema:
         """
         if unknown := [name for name in given if name not in self.attributes]:
             known = ", ".join(self.attributes) or "none"
-            raise ValueError(f"attribute {unknown[0]} is unknown; allowed are {known}")
+            raise ValueError(
+                f"attributes has {shown(unknown[0])}, which is unknown; allowed are {known}"
+            )
         made: dict[str, Any] = {}
         for name, attribute in self.attributes.items():
             value = given.get(name, attribute.default)
@@ -240,7 +244,7 @@ class Schema:
                 made[name] = attribute.checked(value)
             except (TypeError, ValueError) as error:
                 kind = TypeError if isinstance(error, TypeError) else ValueError
-                raise kind(f"{name} is {value!r}; allowed are {attribute.allowed}") from None
+                raise kind(f"{name} is {shown(value)}; allowed are {attribute.allowed}") from None
         if wrong := self.agree(made):
             raise ValueError(wrong)
         return made

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
+from numq.arguments import shown
 from numq.arithmetic.requantize import Requantization
 from numq.graph.schema import REQUIRED, Attribute, Carries, Domain, Kind, Schema, Size
 from numq.quantizers import Quantizer
@@ -265,8 +267,12 @@ def schema_of(op: str, attributes: Mapping[str, Any]) -> Schema:
     Raises:
         ValueError: an operator without a row.
     """
-    if not isinstance(op, str) or op not in SCHEMAS:
-        raise ValueError(f"op is {op}; allowed are {', '.join(sorted(SCHEMAS))}")
+    if not isinstance(op, str):
+        raise TypeError(f"op is {shown(op)}; allowed is the name of an operator")
+    if op not in SCHEMAS:
+        near = get_close_matches(op, SCHEMAS, 1)
+        hint = f"; near it is {near[0]}" if near else ""
+        raise ValueError(f"op is {shown(op)}, which has no row in numq.graph.SCHEMAS{hint}")
     row = SCHEMAS[op]
     if op != "Table":
         return row

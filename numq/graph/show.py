@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from numq.arrays import check_type
 from numq.graph.graph import Graph, Node
 from numq.qparams import QParams
 from numq.qtensor import QTensor
@@ -11,6 +12,7 @@ from numq.qtensor import QTensor
 
 def table(graph: Graph) -> str:
     """A line a node: name, operator, what it reads, what its constants are, what it makes."""
+    check_type(graph, Graph, "graph")
     rows = [("node", "operator", "reads", "constants", "makes")]
     rows += [
         (
@@ -68,6 +70,7 @@ def draw(graph: Graph) -> str:
 
     Float nodes are outlined, nodes on codes are filled.
     """
+    check_type(graph, Graph, "graph")
     places = _places(graph)
     columns = 1 + max((x for x, _ in places.values()), default=0)
     rows = 1 + max((y for _, y in places.values()), default=0)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from numq.arguments import shown
 from numq.arrays import Array
 from numq.autograd.tensor import Node as TapeNode
 from numq.autograd.tensor import Tensor, as_tensor, topological, tracing
@@ -49,9 +50,11 @@ def trace(
 
     Raises:
         ValueError: no examples, and none remembered; or a result that does not depend on the input.
-        TypeError: the model returns something other than tensors.
+        TypeError: the model returns something other than tensors, or examples that are no arrays.
     """
     call = _call(model, examples, named)
+    if not callable(model) or isinstance(model, type):
+        raise TypeError(f"model is {shown(model)}; allowed are modules and functions of tensors")
     recorder = _Recorder(model, call, dropout)
     with _evaluating(model):
         graph = recorder.graph(recorder.arrays)
@@ -63,19 +66,20 @@ def _call(model: object, examples: tuple[Any, ...], named: dict[str, Any]) -> Ca
     """The call with Tensors in it: the examples, or what the model has seen."""
     seen = model.seen if isinstance(model, Module) else None
     if examples or named:
-        return Call.of(tuple(map(_example, examples)), named)
+        names = ["x"] if len(examples) == 1 else [f"x{i}" for i in range(len(examples))]
+        return Call.of(tuple(map(_example, examples, names)), named)
     if seen is None:
         raise ValueError("examples is empty; run the model once before, or give an input")
     return seen.mapped(lambda spec: Tensor(spec.example()))
 
 
-def _example(value: Any) -> Any:
+def _example(value: Any, name: str) -> Any:
     """Lists and numbers as Tensors, as an example may be any array-like."""
     if value is None:
         return None
     if isinstance(value, tuple) and any(isinstance(v, Tensor | np.ndarray | None) for v in value):
-        return tuple(map(_example, value))
-    return as_tensor(value)
+        return tuple(_example(part, f"{name}[{i}]") for i, part in enumerate(value))
+    return as_tensor(value, name=name)
 
 
 @dataclass(frozen=True)
