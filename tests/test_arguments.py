@@ -75,6 +75,7 @@ def test_what_came_is_shown_briefly():
         (nq.nn.ReLU(), "a ReLU"),
         (nq.QTensor(np.zeros(100, np.int8), nq.QParams(1.0, 0, nq.INT8)), "a QTensor"),
     ],
+    ids=lambda _: "",
 )
 def test_what_came_is_shown_shortly(value, text):
     assert shown(value) == text
