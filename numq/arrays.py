@@ -6,13 +6,14 @@ order, a known dtype and no masked or object entries.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from types import UnionType
 from typing import Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from numq.arguments import shown
 
@@ -162,6 +163,18 @@ def check_finite(x: FloatArray, name: str) -> None:
         f"{name} must be finite: {place} is {x[where]} "
         f"({bad} of {x.size} values are NaN or infinite)"
     )
+
+
+def check_dtype(dtype: DTypeLike, allowed: Sequence[DTypeLike], name: str) -> None:
+    """Raise TypeError unless `dtype` is one of those allowed; None, which NumPy reads, is none."""
+    try:
+        came = None if dtype is None else np.dtype(dtype)
+    except (TypeError, ValueError, RuntimeError):
+        came = None
+    if came is None or came not in allowed:
+        names = " and ".join(np.dtype(kind).name for kind in allowed)
+        what = shown(dtype) if came is None else came
+        raise TypeError(f"{name} is {what}; allowed are {names}")
 
 
 def check_type(value: object, kind: type | UnionType, name: str) -> None:

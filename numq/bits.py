@@ -20,9 +20,9 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from operator import index
 from typing import TypeAlias
 
+from numq.arguments import integer, is_number, shown
 from numq.arrays import check_type
 from numq.formats import FloatFormat, IntFormat, Specials
 
@@ -122,6 +122,8 @@ def inspect_float(value: Real | int | str, fmt: FloatFormat) -> FloatBits:
 
 def _exact(value: Real | int) -> Real:
     """A Fraction, or a float where that says more: ±inf, NaN, −0."""
+    if not (is_number(value) or isinstance(value, Fraction)):
+        raise TypeError(f"value is {shown(value)}; allowed are real numbers")
     if isinstance(value, Fraction | int):
         return Fraction(value)
     number = float(value)
@@ -164,11 +166,13 @@ def encode_float(value: Real | int, fmt: FloatFormat) -> int:
     Too large a value becomes infinity, or NaN where the format has no infinity, or the largest
     number where it has neither (ml_dtypes' rule). NaN in a format without NaN raises ValueError.
     """
-    negative = math.copysign(1, value) < 0 if isinstance(value, float) else value < 0
+    check_type(fmt, FloatFormat, "fmt")
+    real = _exact(value)
+    negative = math.copysign(1, real) < 0 if isinstance(real, float) else real < 0
     sign = int(negative) << (fmt.bits - 1)
-    if isinstance(value, float) and not math.isfinite(value):
-        return sign | (_nan_code(fmt) if math.isnan(value) else _overflow_code(fmt))
-    size = abs(Fraction(value))
+    if isinstance(real, float) and not math.isfinite(real):
+        return sign | (_nan_code(fmt) if math.isnan(real) else _overflow_code(fmt))
+    size = abs(Fraction(real))
     lowest = 1 - fmt.bias  # exponent of the subnormals and of the smallest normals
     exponent = max(_floor_log2(size), lowest) if size else lowest
     # Counting steps from zero makes a carry of the mantissa run into the exponent by itself.
@@ -184,7 +188,8 @@ def _floor_log2(v: Fraction) -> int:
 
 def decode_float(code: int, fmt: FloatFormat) -> float:
     """The number that `code` means in `fmt`, exactly; ValueError for a code of more bits."""
-    if not 0 <= code < 2**fmt.bits:
+    check_type(fmt, FloatFormat, "fmt")
+    if not 0 <= integer(code, "code") < 2**fmt.bits:
         raise ValueError(f"code is {code}; {fmt.name} has codes 0 to {2**fmt.bits - 1}")
     exponent = (code >> fmt.mantissa_bits) & (2**fmt.exponent_bits - 1)
     mantissa = code & (2**fmt.mantissa_bits - 1)
@@ -283,4 +288,4 @@ def inspect_int(value: int, fmt: IntFormat) -> IntBits:
         TypeError: `value` is not an integer.
     """
     check_type(fmt, IntFormat, "fmt")
-    return IntBits(fmt, index(value))
+    return IntBits(fmt, integer(value, "value"))

@@ -73,7 +73,7 @@ class IntFormat:
 
     def packed_nbytes(self, count: int) -> int:
         """Bytes that `count` elements take when packed without gaps."""
-        return -(-count * self.bits // 8)
+        return -(-integer(count, "count", 0) * self.bits // 8)
 
     def narrow(self) -> IntFormat:
         """The same format without its lowest code."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from numq.arguments import integer
 from numq.arrays import IntArray, as_int, check_type
 from numq.formats import IntFormat
 
@@ -89,7 +90,7 @@ def unpack(
             format that `order` does not define.
     """
     _check_order(fmt, order)
-    packed = _check_packed(packed, order)
+    packed, count = _check_packed(packed, order), integer(count, "count")
     stream = np.ascontiguousarray(packed).view(np.uint8) if order in _WORDS else packed
     bits = np.unpackbits(stream, axis=-1, bitorder="little")
     whole = bits.shape[-1] // (fmt.bits * _RUN[order]) * _RUN[order]

@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from numq import fast
-from numq.arrays import Array, FloatArray, IntArray, as_float, as_int, check_finite, check_type
+from numq.arrays import (
+    Array,
+    FloatArray,
+    IntArray,
+    as_float,
+    as_int,
+    check_dtype,
+    check_finite,
+    check_type,
+)
 from numq.fast import View
 from numq.formats import IntFormat
 from numq.granularity import Granularity, Shape, check_params, expand
@@ -272,9 +281,12 @@ def dequantize(q: QTensor, dtype: DTypeLike = np.float32) -> FloatArray:
     Args:
         q: the tensor of codes.
         dtype: float32 or float64, the dtype of the result.
+
+    Raises:
+        TypeError: codes without their parameters, or another dtype.
     """
-    if np.dtype(dtype) not in (np.float32, np.float64):
-        raise TypeError(f"dtype is {np.dtype(dtype)}; allowed are float32 and float64")
+    check_type(q, QTensor, "q")
+    check_dtype(dtype, (np.float32, np.float64), "dtype")
     view = fast.worthwhile(q.codes, q.granularity, q.format, q.scale)
     if view and np.dtype(dtype) == np.float32:
         return fast.dequantize(q.codes, view, q.scale, q.zero_point)
@@ -293,6 +305,7 @@ def fake_quantize(
 ) -> FloatArray:
     """What survives quantization: `dequantize(quantize(x))`, in the dtype `x` is computed in."""
     check_type(qparams, QParams, "qparams")
+    check_type(rule, QuantizeRule, "rule")
     x = as_float(x, "x")
     check_params(qparams.scale, qparams.granularity, x.shape)
     if view := _view(x, qparams, rule):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import Enum
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from numq.arrays import Array, FloatArray, IntArray, check_type
+from numq.arrays import Array, FloatArray, IntArray, as_float, as_int, check_type
 from numq.formats import IntFormat
 
 _CAP = 2.0**31 - 128  #: the largest float32 that int32 holds
@@ -36,11 +37,12 @@ class Overflow(Enum):
 
 
 def round_values(
-    x: FloatArray, rounding: Rounding, rng: np.random.Generator | None = None
+    x: ArrayLike, rounding: Rounding, rng: np.random.Generator | None = None
 ) -> FloatArray:
-    """Round to integral values, dtype and shape kept; ±inf and NaN pass through.
+    """Round to integral values, as float32 or float64; ±inf and NaN pass through.
 
     Raises:
+        TypeError: `x` is not real numbers.
         ValueError: if `rounding` is STOCHASTIC and `rng` is missing.
 
     >>> x = np.array([-2.5, -1.5, 0.5, 1.5, 2.5])
@@ -51,6 +53,7 @@ def round_values(
     >>> round_values(x, Rounding.HALF_UP).tolist()
     [-2.0, -1.0, 1.0, 2.0, 3.0]
     """
+    x = as_float(x, "x")
     check_type(rounding, Rounding, "rounding")
     match rounding:
         case Rounding.HALF_EVEN:
@@ -96,12 +99,12 @@ def _stochastic(x: FloatArray, rng: np.random.Generator | None) -> FloatArray:
 
 
 def round_to_int(
-    x: FloatArray,
+    x: ArrayLike,
     fmt: IntFormat,
     *,
     rounding: Rounding = Rounding.HALF_EVEN,
     overflow: Overflow = Overflow.SATURATE,
-    offset: Array | int = 0,
+    offset: ArrayLike = 0,
     rng: np.random.Generator | None = None,
 ) -> IntArray:
     """`overflow(round(x) + offset)` as `fmt.dtype`, clamped in float *before* the integer cast.
@@ -115,9 +118,16 @@ def round_to_int(
         rng: the generator of STOCHASTIC rounding.
 
     Raises:
+        TypeError: `x` is not real numbers, `offset` not integers.
         ValueError: NaN in `x`, infinity or a narrow range under WRAP, STOCHASTIC without `rng`.
         OverflowError: under RAISE, if a value lies outside `fmt`; names the first.
     """
+    x, offset = as_float(x, "x"), as_int(offset, "offset")
+    if offset.ndim and not _broadcasts(offset.shape, x.shape):
+        raise ValueError(
+            f"offset has shape {offset.shape}; allowed is what broadcasts to {x.shape}"
+        )
+    check_type(fmt, IntFormat, "fmt")
     check_type(overflow, Overflow, "overflow")
     if overflow is Overflow.WRAP and fmt.narrow_range:
         raise ValueError(f"fmt is {fmt!r}; a register wraps over all its codes, not a narrow range")
@@ -142,6 +152,12 @@ def round_to_int(
         case Overflow.RAISE:
             codes = _inside(rounded + offset, fmt)
     return codes.astype(fmt.dtype)
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Whether an array of this shape takes the other without stretching it."""
+    pairs = zip(shape[::-1], to[::-1], strict=False)
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in pairs)
 
 
 def _wrap(rounded: FloatArray, offset: Array | int, fmt: IntFormat) -> FloatArray:

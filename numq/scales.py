@@ -179,6 +179,7 @@ def _checked_clip(clip: Clip) -> Clip:
 
 def middle(fmt: IntFormat) -> int:
     """The zero point of a symmetric grid: 0 for signed codes, 128 for uint8."""
+    check_type(fmt, IntFormat, "fmt")
     return (fmt.qmin + fmt.qmax + 1) // 2
 
 

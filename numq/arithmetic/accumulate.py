@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from numq.arguments import integer
 from numq.arrays import Array, IntArray, as_int
 from numq.kernels import Isa, PackedWeight, matmul
 
@@ -27,9 +28,15 @@ _ALWAYS_FITS = 33025  # the K up to which any 8-bit codes fit
 def max_depth(a_low: int, a_high: int, b_low: int, b_high: int) -> int:
     """The longest sum of products of values in [a_low, a_high] · [b_low, b_high] int32 can hold.
 
+    Raises:
+        TypeError: an end that is no integer.
+        ValueError: a high end below its low one.
+
     >>> max_depth(-128, 127, -128, 127), max_depth(0, 255, -128, 127), max_depth(0, 255, 0, 255)
     (131071, 65793, 33025)
     """
+    for name, low, high in (("a_high", a_low, a_high), ("b_high", b_low, b_high)):
+        integer(high, name, integer(low, name.replace("high", "low")))
     corners = [a * b for a in (a_low, a_high) for b in (b_low, b_high)]
     limits = [(2**31 - 1) // c if c > 0 else 2**31 // -c for c in corners if c]
     return min(limits, default=2**31 - 1)

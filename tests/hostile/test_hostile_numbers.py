@@ -6,7 +6,7 @@ from hostile_engine import case
 from hostile_known import assert_table
 
 import numq as nq
-from numq import bits, granularity, scales
+from numq import bits, scales
 
 X = np.array([[0.5, -1.0, 0.25], [2.0, 0.125, -0.75]], np.float32)
 CODES = np.array([[1, -2, 3], [4, 5, -6]], np.int8)
@@ -23,6 +23,15 @@ def finite(*names):
     return {"finite": names}
 
 
+def legal(argument, *values, answer=lambda _: True):
+    """Values that are none too hostile for this argument, and what the answer must then be."""
+    return {"right": {(argument, value): answer for value in values}}
+
+
+def code_of(expected):
+    return lambda bits: bits.code == expected
+
+
 CASES = [
     # formats
     case(nq.IntFormat, bits=8),
@@ -30,28 +39,28 @@ CASES = [
     case(nq.FloatFormat, name="mine", exponent_bits=4, mantissa_bits=3),
     # bits
     case(nq.inspect_float, value=1.5, fmt=nq.FLOAT16, settings={"right": {
-        ("value", "True"): lambda a: a.source == 1, ("value", "nan"): lambda a: "nan" in repr(a),
-        ("value", "inf"): lambda a: "inf" in repr(a),
-        ("value", "-inf"): lambda a: "-inf" in repr(a),
-        ("value", "digits"): lambda a: a.source == 0.5}}),
-    case(nq.inspect_int, value=5, fmt=nq.INT8),
-    case(bits.encode_float, value=1.5, fmt=nq.FLOAT16),
+        ("value", "nan"): code_of(0x7E00), ("value", "inf"): code_of(0x7C00),
+        ("value", "-inf"): code_of(0xFC00), ("value", "digits"): code_of(0x3800)}}),
+    case(nq.inspect_int, value=5, fmt=nq.INT8,
+         settings=legal("value", "-99", answer=code_of(256 - 99))),
+    case(bits.encode_float, value=1.5, fmt=nq.FLOAT16, settings={"right": {
+        ("value", "nan"): lambda a: a == 0x7E00, ("value", "inf"): lambda a: a == 0x7C00,
+        ("value", "-inf"): lambda a: a == 0xFC00}}),
     case(bits.decode_float, code=15, fmt=nq.FLOAT16),
     # rounding
     case(nq.round_values, x=X, rounding=nq.Rounding.STOCHASTIC, rng=RNG),
-    case(nq.round_to_int, x=X, fmt=nq.INT8, rounding=nq.Rounding.STOCHASTIC, rng=RNG,
-         settings=finite("x")),
+    case(nq.round_to_int, x=X, fmt=nq.INT8, rounding=nq.Rounding.STOCHASTIC, rng=RNG, settings={
+        **finite("x"), "right": {
+            ("x", "inf"): lambda a: a[1, 0] == 127, ("x", "-inf"): lambda a: a[1, 0] == -128,
+            ("offset", "-99"): lambda a: a[1, 0] == 2 - 99,
+            ("offset", "in a list"): lambda a: a[1, 0] == 2}}),
     # packing
     case(nq.pack, codes=CODES, fmt=nq.INT4),
     case(nq.unpack, packed=np.array([33, 67], np.uint8), fmt=nq.UINT4, count=3),
     # granularity
-    case(nq.PerChannel, axis=1),
-    case(nq.PerGroup, axis=1, size=2),
-    case(nq.PerBlock, shape=(1, 3)),
-    case(granularity.grid_shape, granularity=nq.PerChannel(0), shape=(2, 3)),
-    case(granularity.param_shape, granularity=nq.PerChannel(0), shape=(2, 3)),
-    case(granularity.expand, params=np.ones(2, np.float32), granularity=nq.PerChannel(0),
-         shape=(2, 3)),
+    case(nq.PerChannel, axis=1, settings=legal("axis", "-99")),
+    case(nq.PerGroup, axis=1, size=2, settings=legal("axis", "-99")),
+    case(nq.PerBlock, shape=(1, 3), settings=legal("shape", "one more")),
     # scales and parameters
     case(nq.Affine), case(nq.Symmetric), case(nq.QuantizeRule),
     case(nq.ScaleFloor, minimum=1e-30, replacement=1e-30, all_zero=1.0),
@@ -73,7 +82,8 @@ CASES = [
     case(nq.fake_quantize, x=X, qparams=P, settings=finite("x")),
     case(nq.dequantize, "dequantize", q=Q, settings={"only": ("q",)}),
     case(nq.quantize, "quantize per channel", x=X, qparams=ROWS,
-         settings={"finite": ("x",), "ranked": ("x",), "only": ("x",)}),
+         settings={"finite": ("x",), "ranked": ("x",), "only": ("x",),
+                   "alias": {"x": r"x\b|a tensor of shape"}}),
     # observers
     case(nq.MovingAverageObserver, momentum=0.5), case(nq.PercentileObserver, percent=99.0),
     case(nq.MinMaxObserver().observe, "MinMaxObserver().observe", x=X, granularity=nq.PerTensor(),
@@ -92,8 +102,11 @@ CASES = [
     case(nq.AffineQuantizer().__call__, "AffineQuantizer()", x=X, settings=finite("x")),
     case(nq.AffineQuantizer().qparams, "AffineQuantizer().qparams", x=X, settings=finite("x")),
     # integer arithmetic
-    case(nq.max_depth, a_low=-128, a_high=127, b_low=-128, b_high=127),
-    case(nq.matmul_int8, a=CODES, b=CODES.T, settings={"ranked": ("a", "b")}),
+    case(nq.max_depth, a_low=-128, a_high=127, b_low=-128, b_high=127, settings={"right": {
+        (f"{n}_{end}", "-99"): lambda a: a > 0 for n in "ab" for end in ("low", "high")}}),
+    case(nq.matmul_int8, a=CODES, b=CODES.T, settings={"sized": ("a", "b"), "right": {
+        ("a", "longer"): lambda c: c.shape == (3, 2),
+        ("b", "longer at the end"): lambda c: c.shape == (2, 3)}}),
     case(nq.accumulate, x=CODES, z_x=np.array(3), w=CODES.T, z_w=np.array([1, 2]),
          settings={"ranked": ("x", "w", "z_x")}),
     case(nq.accumulate_naive, x=CODES, z_x=np.array(3), w=CODES.T, z_w=np.array([1, 2]),
