@@ -14,11 +14,15 @@ weights' updates.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from numq.arrays import Array, FloatArray, check_finite, check_type
-from numq.autograd.tensor import Operand, Tensor, as_tensor, record
+from numq.arguments import integer, number
+from numq.arrays import FloatArray, as_float, check_finite, check_type
+from numq.autograd.operands import floating
+from numq.autograd.tensor import Operand, Tensor, record
 from numq.formats import IntFormat
 from numq.granularity import Granularity, PerTensor, block_rows, expand, param_shape
 
@@ -50,30 +54,32 @@ def lsq(
         grad_factor: of the gradients of s and z; None: 1/√(N·Q_p), N elements to a scale.
 
     Raises:
+        TypeError: no floats, or choices of another type.
         ValueError: a shape that does not fit, NaN or infinity.
     """
-    x, s = as_tensor(x), as_tensor(scale)
-    z = as_tensor(np.zeros(s.shape, s.dtype) if zero_point is None else zero_point)
-    check_type(fmt, IntFormat, "fmt")
-    _check(x, s, z, granularity)
-    factor = gradient_factor(x.shape, fmt, granularity) if grad_factor is None else grad_factor
-    step = expand(np.maximum(s.data, SMALLEST_SCALE), granularity, x.shape).astype(x.dtype)
+    x, s = floating(x, "x"), floating(scale, "scale")
+    z = floating(np.zeros(s.shape, s.dtype) if zero_point is None else zero_point, "zero_point")
+    _check(x, s, fmt, granularity, zero_point=z)
+    factor = _factor(grad_factor, x.shape, fmt, granularity)
+    values, wide = _widened(x)
+    step = expand(np.maximum(s.data.astype(wide), SMALLEST_SCALE), granularity, x.shape)
     zero = expand(np.clip(np.rint(z.data), fmt.qmin, fmt.qmax), granularity, x.shape)
-    zero = zero.astype(x.dtype)
+    zero = zero.astype(wide)
     # Multiplied by the reciprocal, as torch does: 1 element in a million rounds differently.
-    inverse = 1 / step
-    rounded = np.rint(x.data * inverse) + zero
+    with np.errstate(over="ignore"):  # where the step is the smallest
+        steps = values * (1 / step)
+    rounded = np.rint(steps) + zero
     q = np.clip(rounded, fmt.qmin, fmt.qmax)
     inside = (rounded >= fmt.qmin) & (rounded <= fmt.qmax)
 
     def backward(g: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        slope = np.where(inside, (q - zero) - x.data * inverse, q - zero)  # equation (2)
+        slope = np.where(inside, (q - zero) - steps, q - zero)  # equation (2)
         to_s = summed(g * slope, granularity, s.shape) * factor
         to_z = summed(np.where(inside, 0, -g * step), granularity, z.shape) * factor  # (3)
         return np.where(inside, g, 0), to_s, to_z
 
     return record(
-        "LearnedFakeQuantize", (x, s, z), (q - zero) * step, backward,
+        "LearnedFakeQuantize", (x, s, z), ((q - zero) * step).astype(x.dtype, copy=False), backward,
         format=fmt, granularity=granularity,
     )  # fmt: skip
 
@@ -92,12 +98,18 @@ def lsq_plus(
         offset: β, a scalar.
         fmt: the codes.
         grad_factor: of the gradients of s and β; None: 1/√(N·Q_p).
+
+    Raises:
+        TypeError: no floats, or choices of another type.
+        ValueError: a scale or offset of another shape, NaN or infinity.
     """
-    x, s, beta = as_tensor(x), as_tensor(scale), as_tensor(offset)
-    _check(x, s, beta, PerTensor())
-    factor = gradient_factor(x.shape, fmt, PerTensor()) if grad_factor is None else grad_factor
-    step = np.maximum(s.data, SMALLEST_SCALE).astype(x.dtype)
-    v = (x.data - beta.data.astype(x.dtype)) / step
+    x, s, beta = floating(x, "x"), floating(scale, "scale"), floating(offset, "offset")
+    _check(x, s, fmt, PerTensor(), offset=beta)
+    factor = _factor(grad_factor, x.shape, fmt, PerTensor())
+    values, wide = _widened(x)
+    step, shift = np.maximum(s.data.astype(wide), SMALLEST_SCALE), beta.data.astype(wide)
+    with np.errstate(over="ignore"):  # where the step is the smallest
+        v = (values - shift) / step
     rounded = np.rint(v)
     q = np.clip(rounded, fmt.qmin, fmt.qmax)
     inside = rounded == q
@@ -107,7 +119,7 @@ def lsq_plus(
         to_beta = summed(np.where(inside, 0, g), PerTensor(), ()) * factor
         return np.where(inside, g, 0), to_s, to_beta
 
-    y = q * step + beta.data.astype(x.dtype)
+    y = (q * step + shift).astype(x.dtype, copy=False)
     return record("LearnedFakeQuantize", (x, s, beta), y, backward, format=fmt)
 
 
@@ -118,25 +130,33 @@ def gradient_factor(shape: tuple[int, ...], fmt: IntFormat, granularity: Granula
 
 
 def lsq_initial_scale(
-    x: Array, fmt: IntFormat, granularity: Granularity = PerTensor()
+    x: ArrayLike, fmt: IntFormat, granularity: Granularity = PerTensor()
 ) -> FloatArray:
-    """Where LSQ starts: `2·mean|x|/√Q_p` (Esser et al. 2020, section 2.1), at least the smallest.
+    """Where LSQ starts: `2·mean|x|/√Q_p` (Esser et al. 2020, section 2.1).
 
-    Elements that are all zero say nothing about their scale. They start with the mean of the other
-    scales, from where they can learn, or with 1 where all of them are zero.
+    Where the elements that share a scale are all 0, or so small that it would be below the smallest
+    step, there is nothing to start from: these get the mean of the other scales, or 1 without any.
 
     Args:
         x: the first batch, or the weights.
         fmt: the codes.
         granularity: which elements share a scale.
+
+    Raises:
+        TypeError: no real numbers, or choices of another type.
+        ValueError: NaN or infinity.
     """
-    check_finite(x, "x")
-    means = np.nanmean(np.abs(block_rows(x, granularity)), axis=1)
+    values = as_float(x, "x")
+    check_finite(values, "x")
+    check_type(fmt, IntFormat, "fmt")
+    check_type(granularity, Granularity, "granularity")
+    rows = np.abs(block_rows(values, granularity))
+    count = np.maximum((~np.isnan(rows)).sum(axis=1), 1)
+    means = (np.nansum(rows, axis=1) / count).astype(values.dtype)
     scale = 2 * means / math.sqrt(fmt.qmax)
-    alive = scale > 0
-    scale = np.where(alive, scale, scale[alive].mean() if alive.any() else 1)
-    scale = np.maximum(scale, SMALLEST_SCALE)
-    return scale.reshape(param_shape(granularity, x.shape)).astype(x.dtype)
+    alive = scale >= SMALLEST_SCALE
+    scale = np.where(alive, scale, scale[alive].mean() if alive.any() else 1.0)
+    return scale.reshape(param_shape(granularity, values.shape)).astype(values.dtype)
 
 
 def pact(x: Operand, alpha: Operand, bits: int) -> Tensor:
@@ -151,20 +171,25 @@ def pact(x: Operand, alpha: Operand, bits: int) -> Tensor:
         bits: k, 2 to 16.
 
     Raises:
-        ValueError: an α that is not above 0, bits out of range.
+        TypeError: no floats, bits that are no integer.
+        ValueError: an α that is not above 0, or too small for a step; bits out of range; NaN or
+            infinity.
     """
-    x, level = as_tensor(x), as_tensor(alpha)
-    if level.shape != () or not float(level) > 0:
-        raise ValueError(f"alpha is {level.data}; allowed is one number above 0")
-    if not 2 <= bits <= 16:
-        raise ValueError(f"bits is {bits}; allowed is 2 to 16")
-    top = level.data.astype(x.dtype)
-    step = top / x.dtype.type(2**bits - 1)
-    y = np.rint(np.clip(x.data, 0, top) / step) * step
+    x, level = floating(x, "x"), floating(alpha, "alpha")
+    bits = integer(bits, "bits", 2, 16)
+    if level.shape != () or not 0 < float(level) < math.inf:
+        raise ValueError(f"alpha is {level.data}; allowed is one finite number above 0")
+    check_finite(x.data, "x")
+    values, wide = _widened(x)
+    top = level.data.astype(wide)
+    step = top / wide.type(2**bits - 1)
+    if step == 0:
+        raise ValueError(f"alpha is {level.data}; a step of {bits} bits of it is 0 in {wide}")
+    y = (np.rint(np.clip(values, 0, top) / step) * step).astype(x.dtype, copy=False)
 
     def backward(g: FloatArray) -> tuple[FloatArray, FloatArray]:
-        inside = (x.data > 0) & (x.data < top)
-        return np.where(inside, g, 0), np.asarray(np.where(x.data >= top, g, 0).sum())
+        inside = (values > 0) & (values < top)
+        return np.where(inside, g, 0), np.asarray(np.where(values >= top, g, 0).sum())
 
     return record("Pact", (x, level), y, backward, bits=bits)
 
@@ -176,12 +201,31 @@ def summed(g: FloatArray, granularity: Granularity, shape: tuple[int, ...]) -> F
     return np.nansum(block_rows(g, granularity), axis=1).reshape(shape).astype(g.dtype)
 
 
-def _check(x: Tensor, s: Tensor, z: Tensor, granularity: Granularity) -> None:
+def _check(
+    x: Tensor, s: Tensor, fmt: IntFormat, granularity: Granularity, **others: Tensor
+) -> None:
+    """Raise for choices of another type, a shape that does not fit, NaN or infinity."""
+    check_type(fmt, IntFormat, "fmt")
+    check_type(granularity, Granularity, "granularity")
     needed = param_shape(granularity, x.shape)
-    if s.shape != needed or z.shape != needed:
-        raise ValueError(
-            f"scale has shape {s.shape}, zero_point or offset {z.shape}; {granularity} of x, "
-            f"{x.shape}, needs {needed}"
-        )
+    for name, t in {"scale": s, **others}.items():
+        if t.shape != needed:
+            raise ValueError(
+                f"{name} has shape {t.shape}; {granularity} of x, {x.shape}, needs {needed}"
+            )
+        check_finite(t.data, name)
     check_finite(x.data, "x")
-    check_finite(s.data, "scale")
+
+
+def _factor(
+    given: float | None, shape: tuple[int, ...], fmt: IntFormat, granularity: Granularity
+) -> float:
+    if given is None:
+        return gradient_factor(shape, fmt, granularity)
+    return number(given, "grad_factor", least=0)
+
+
+def _widened(x: Tensor) -> tuple[FloatArray, np.dtype[Any]]:
+    """The values in float32 at least: the smallest step is 0 in float16."""
+    wide = np.result_type(x.dtype, np.float32)
+    return x.data.astype(wide, copy=False), wide

@@ -14,7 +14,8 @@ from enum import Enum
 import numpy as np
 
 from numq.arrays import Array, FloatArray, as_float, check_type
-from numq.autograd.tensor import Operand, Tensor, as_tensor, record
+from numq.autograd.operands import floating
+from numq.autograd.tensor import Operand, Tensor, record
 from numq.granularity import expand
 from numq.qparams import QParams
 from numq.qtensor import fake_quantize
@@ -43,10 +44,13 @@ def fake_quantize_ste(
         rule: the arithmetic of quantization.
 
     Raises:
+        TypeError: no floats, or choices of another type.
         ValueError: NaN or infinity (by the rule), or a shape that does not fit the parameters.
     """
-    x = as_tensor(x)
+    x = floating(x, "x")
+    check_type(qparams, QParams, "qparams")
     check_type(mask, Mask, "mask")
+    check_type(rule, QuantizeRule, "rule")
     y = fake_quantize(x.data, qparams, rule=rule).astype(x.dtype, copy=False)
     passes = _passes(as_float(x.data, "x"), qparams, mask, rule)
     return record(
@@ -90,8 +94,13 @@ def fake_quantize_stochastic(x: Operand, qparams: QParams, rng: np.random.Genera
         x: real numbers.
         qparams: scale and zero point.
         rng: where u comes from.
+
+    Raises:
+        TypeError: no floats, or arguments of another type.
+        ValueError: NaN or infinity, or a shape that does not fit the parameters.
     """
-    x = as_tensor(x)
+    x = floating(x, "x")
+    check_type(qparams, QParams, "qparams")
     check_type(rng, np.random.Generator, "rng")
     rule = QuantizeRule(rounding=Rounding.STOCHASTIC)
     y = fake_quantize(x.data, qparams, rule=rule, rng=rng).astype(x.dtype, copy=False)
