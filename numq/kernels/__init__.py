@@ -2,7 +2,8 @@
 
 The room knows nothing of scales as a concept or of tensors; it multiplies 8-bit matrices exactly
 and takes the int32 sums back to 8 bits or to float32. Reading order: `cpu` (which instruction),
-`tile` and `ir` (how code is written for it), `microkernel` (the loop everything else serves),
+`tile` and `ir` (how code is written for it), `instructions` (what one processor has and another
+lacks), `microkernel` (the loop everything else serves),
 `shuffles`, `pack_a`, `pack_b` (what it reads), `loops` (what is in which cache), `direct` and
 `prepacked` (the other two ways through), `epilogue` (the ways out), `entries` and `parallel` (what
 is compiled), `matmul`, `fused` and `weights` (what is called). On the same tiles stand the

@@ -18,7 +18,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from numq.kernels.cpu import Isa, choose
+from numq.kernels.cpu import Isa, KernelPath, choose
 from numq.kernels.elementwise import Floats, quantize_numpy
 from numq.kernels.grouped_weights import padded
 from numq.kernels.jit import njit
@@ -61,7 +61,7 @@ def quantize_activation(
     *,
     per_row: bool = False,
     heights: tuple[int, ...] = (1,),
-    isa: Isa | None = None,
+    isa: KernelPath | None = None,
 ) -> GroupedActivation:
     """Quantize (M, K) float32 in groups of ``group`` along K; the last may be shorter.
 

@@ -22,7 +22,7 @@ from numq.kernels.conv_reference import conv2d_numpy
 from numq.kernels.conv_run import run_conv
 from numq.kernels.conv_shape import Layout, Shape
 from numq.kernels.conv_weights import PackedConvWeight, pack_conv_weight
-from numq.kernels.cpu import Isa
+from numq.kernels.cpu import Isa, KernelPath
 from numq.kernels.fused import NO_FLOATS, Floats, Integers, check_codes
 from numq.kernels.operands import checked_sign
 from numq.kernels.reference import dequantize_numpy, requantize_numpy
@@ -44,7 +44,7 @@ def conv2d_integers(
     x_zero_point: int = 0,
     w_zero_point: int | Integers = 0,
     bias: Integers | None = None,
-    isa: Isa | None = None,
+    isa: KernelPath | None = None,
 ) -> NDArray[np.int32]:
     """The accumulator itself, int32.
 
@@ -98,7 +98,7 @@ def conv2d_requantized(
     x_zero_point: int = 0,
     w_zero_point: int | Integers = 0,
     bias: Integers | None = None,
-    isa: Isa | None = None,
+    isa: KernelPath | None = None,
 ) -> NDArray[Any]:
     """``clamp(rint(float32(accumulator) * multiplier) + zero_point, qmin, qmax)``, ties to even.
 
@@ -150,7 +150,7 @@ def conv2d_dequantized(
     layout: Layout = Layout.NCHW,
     x_zero_point: int = 0,
     w_zero_point: int | Integers = 0,
-    isa: Isa | None = None,
+    isa: KernelPath | None = None,
 ) -> Floats:
     """``float32(accumulator) * scale + bias``, float32; the accumulator has no bias of its own.
 
@@ -224,7 +224,7 @@ def _prepare(
     x_zero: int,
     w_zero: int | Integers,
     bias: Integers | None,
-    isa: Isa | None,
+    isa: KernelPath | None,
 ) -> _Call:
     """Check the arguments; without a kernel or without any product, convolve in NumPy."""
     checked_sign("x", x)

@@ -11,7 +11,7 @@ from numba import types
 from numq.kernels.conv_columns import columns_kernel
 from numq.kernels.conv_depthwise import channels_kernel, planes_kernel
 from numq.kernels.conv_rows import rows_kernel
-from numq.kernels.cpu import Isa
+from numq.kernels.cpu import KernelPath
 from numq.kernels.entries import FLOAT, INT, ROOM, WORDS, row
 from numq.kernels.jit import njit
 from numq.kernels.parallel import Task
@@ -25,7 +25,7 @@ WAY_OUT = (INT, row(FLOAT), row(FLOAT), INT, INT, INT, OUT, ROOM)
 
 
 @cache
-def conv_kernels(isa: Isa) -> ConvKernels:
+def conv_kernels(isa: KernelPath) -> ConvKernels:
     """The compiled functions of one instruction set."""
     return ConvKernels(isa)
 
@@ -33,12 +33,12 @@ def conv_kernels(isa: Isa) -> ConvKernels:
 class ConvKernels:
     """The functions of one instruction set; reading an attribute compiles it, or loads it."""
 
-    def __init__(self, isa: Isa) -> None:
+    def __init__(self, isa: KernelPath) -> None:
         """Prepare, without compiling anything."""
-        self.tile = TILES[isa]
+        self.isa, self.tile = isa, TILES[isa]
 
     def _task(self, factory: Callable[[int], Callable[..., None]], *signature: Any) -> Task:
-        return Task(njit(factory(ISAS.index(self.tile.isa))), (*signature, INT))
+        return Task(njit(factory(ISAS.index(self.isa))), (*signature, INT))
 
     @cached_property
     def columns(self) -> Task:

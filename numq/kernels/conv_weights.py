@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from numq.kernels.cpu import Isa, choose
+from numq.kernels.cpu import KernelPath, choose
 from numq.kernels.loops import SPARE
 from numq.kernels.operands import checked_sign
 from numq.kernels.tile import BLOCK_K, TILES
@@ -27,7 +27,7 @@ class PackedConvWeight:
     is made when first used, and kept. All arrays are read-only.
     """
 
-    isa: Isa  #: whose layout it is
+    isa: KernelPath  #: whose layout it is
     groups: int
     values: NDArray[Any]  #: (O, C / groups, kh, kw) int8 or uint8, as given
     sums: NDArray[np.int32]  #: (O,) sums of the values of each output channel
@@ -87,7 +87,7 @@ class PackedConvWeight:
 
 
 def pack_conv_weight(
-    w: NDArray[Any], *, groups: int = 1, isa: Isa | None = None
+    w: NDArray[Any], *, groups: int = 1, isa: KernelPath | None = None
 ) -> PackedConvWeight:
     """Prepare ``w`` (O, C / groups, kh, kw) int8 or uint8 for many convolutions.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from typing import overload
 
 from numq.kernels.jit import config, jit_enabled
 
@@ -20,6 +22,28 @@ class Isa(Enum):
     GENERIC = "generic"  #: vector code that LLVM can lower for any processor: 8
     NUMPY = "numpy"  #: no JIT at all
 
+
+@dataclass(frozen=True)
+class Emulated:
+    """The path of ``isa`` with the same sum in plain code instead of its instruction.
+
+    For tests: it runs on every machine, many times slower, everything around the instruction as it
+    is on a processor that has it. Any function that takes ``isa=`` takes it; nothing chooses it.
+
+    Raises:
+        ValueError: ``isa`` has no instruction of its own.
+    """
+
+    isa: Isa
+
+    def __post_init__(self) -> None:
+        if self.isa not in EMULATED:
+            allowed = ", ".join(map(str, EMULATED))
+            raise ValueError(f"isa is {self.isa!r}; allowed: {allowed}")
+
+
+EMULATED = (Isa.AVX512_VNNI, Isa.AVX_VNNI, Isa.AVX2)  #: the paths with an instruction to emulate
+KernelPath = Isa | Emulated  #: what compiled code is made for
 
 NEEDS = {
     Isa.AVX512_VNNI: {"avx512f", "avx512bw", "avx512vl", "avx512vnni"},
@@ -38,15 +62,32 @@ def available() -> tuple[Isa, ...]:
     return (*(isa for isa, needs in NEEDS.items() if needs <= features), Isa.NUMPY)
 
 
-def choose(forced: Isa | None = None) -> Isa:
+@overload
+def choose(forced: None = None) -> Isa: ...
+
+
+@overload
+def choose(forced: KernelPath | None) -> KernelPath: ...
+
+
+def choose(forced: KernelPath | None = None) -> KernelPath:
     """The kernel to use: ``forced``, else the one that ``NUMQ_KERNEL`` names, else the best.
 
     The environment is read once, at the first call.
 
     Raises:
-        ValueError: the kernel asked for is unknown, or this process cannot run it.
+        TypeError: ``forced`` is no ``Isa``.
+        ValueError: this process cannot run the kernel asked for, or ``NUMQ_KERNEL`` names none.
     """
-    return _preferred() if forced is None else _checked(forced, "isa")
+    if forced is None:
+        return _preferred()
+    if not isinstance(forced, Isa | Emulated):
+        raise TypeError(f"isa is {forced!r}; allowed: {', '.join(map(str, available()))}")
+    if forced in available() or (isinstance(forced, Emulated) and jit_enabled()):
+        return forced
+    raise ValueError(
+        f"isa is {forced!s}; allowed in this process: {', '.join(map(str, available()))}"
+    )
 
 
 def uses_kernels() -> bool:
@@ -57,15 +98,11 @@ def uses_kernels() -> bool:
 @cache
 def _preferred() -> Isa:
     named = os.environ.get(SWITCH, "").strip().lower()
-    return available()[0] if not named else _checked(named, f"environment variable {SWITCH}")
-
-
-def _checked(wanted: Isa | str, where: str) -> Isa:
     for isa in available():
-        if wanted in (isa, isa.value):
+        if named in ("", isa.value):
             return isa
     allowed = ", ".join(isa.value for isa in available())
-    raise ValueError(f"{where}: got {wanted!r}, available in this process: {allowed}")
+    raise ValueError(f"{SWITCH} is {named!r}; allowed in this process: {allowed}")
 
 
 def compiled_features() -> set[str]:

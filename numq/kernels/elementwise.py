@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from numq.kernels.cpu import Isa, choose
+from numq.kernels.cpu import Isa, KernelPath, choose
 from numq.kernels.operands import checked_out
 from numq.kernels.sweeps import FLAWS, sweep_task, tasks_of
 
@@ -42,7 +42,7 @@ def quantize(
     dtype: Any = np.int8,
     axis: int | None = None,
     out: Codes | None = None,
-    isa: Isa | None = None,
+    isa: KernelPath | None = None,
 ) -> tuple[Codes, bool]:
     """Real numbers to codes: ``clip(rint(x / scale) + zero_point, qmin, qmax)``.
 
@@ -82,7 +82,7 @@ def fake_quantize(
     qmax: int,
     axis: int | None = None,
     out: Floats | None = None,
-    isa: Isa | None = None,
+    isa: KernelPath | None = None,
 ) -> tuple[Floats, bool]:
     """``dequantize(quantize(x))`` without the codes in between; arguments as for ``quantize``.
 
@@ -105,7 +105,7 @@ def dequantize(
     *,
     axis: int | None = None,
     out: Floats | None = None,
-    isa: Isa | None = None,
+    isa: KernelPath | None = None,
 ) -> Floats:
     """Codes to real numbers: ``scale * (codes - zero_point)``, rounded once.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from numba import types
 
-from numq.kernels.cpu import Isa, choose
+from numq.kernels.cpu import Isa, KernelPath, choose
 from numq.kernels.epilogue import dequantize_block, requantize_block
 from numq.kernels.jit import inlined, njit
 from numq.kernels.loops import address, direct, pack_b, product, product_room
@@ -44,14 +44,14 @@ WORDS = row(types.int32)
 
 
 @cache
-def kernels(isa: Isa | None) -> Kernels | None:
+def kernels(isa: KernelPath | None) -> Kernels | None:
     """The compiled functions of the kernel that `choose` gives; None stands for NumPy."""
     chosen = choose(isa)
     return None if chosen is Isa.NUMPY else _made(chosen)
 
 
 @cache
-def _made(isa: Isa) -> Kernels:
+def _made(isa: KernelPath) -> Kernels:
     """One set for each kernel, whether it was named or chosen."""
     return Kernels(isa)
 
@@ -59,7 +59,7 @@ def _made(isa: Isa) -> Kernels:
 class Kernels:
     """The functions of one instruction set; reading an attribute compiles it, or loads it."""
 
-    def __init__(self, isa: Isa) -> None:
+    def __init__(self, isa: KernelPath) -> None:
         """Prepare, without compiling anything."""
         self.isa, self.tile = isa, TILES[isa]
         self.direct = self.tile.direct

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from numq.kernels.cpu import Isa
+from numq.kernels.cpu import KernelPath
 from numq.kernels.entries import Kernels, kernels
 from numq.kernels.operands import (
     as_bytes,
@@ -53,7 +53,7 @@ def matmul_integers(
     b_zero_point: int | Integers = 0,
     bias: Integers | None = None,
     out: NDArray[np.int32] | None = None,
-    isa: Isa | None = None,
+    isa: KernelPath | None = None,
 ) -> NDArray[np.int32]:
     """The accumulator itself, int32.
 
@@ -91,7 +91,7 @@ def matmul_requantized(
     a_zero_point: int = 0,
     b_zero_point: int | Integers = 0,
     bias: Integers | None = None,
-    isa: Isa | None = None,
+    isa: KernelPath | None = None,
 ) -> NDArray[Any]:
     """``clamp(rint(float32(accumulator) * multiplier) + zero_point, qmin, qmax)``, ties to even.
 
@@ -137,7 +137,7 @@ def matmul_dequantized(
     bias: Floats | None = None,
     a_zero_point: int = 0,
     b_zero_point: int | Integers = 0,
-    isa: Isa | None = None,
+    isa: KernelPath | None = None,
 ) -> Floats:
     """``float32(accumulator) * (row_scale * column_scale) + bias``, float32.
 
@@ -188,7 +188,7 @@ def _prepare(
     a_zero: int,
     b_zero: int | Integers,
     bias: Integers | None,
-    isa: Isa | None,
+    isa: KernelPath | None,
 ) -> _Call:
     """Check the operands, pack ``b`` if need be, work out the column terms."""
     a_sign, a_zero = checked_sign("a", a), checked_integer("a_zero_point", a_zero)

@@ -20,6 +20,7 @@ from llvmlite import ir
 
 from numq.kernels.cpu import Isa
 from numq.kernels.grouped_weights import PANEL, STEP
+from numq.kernels.instructions import pair_products, vpdpbusd, vpmaddubsw, vpmaddwd
 from numq.kernels.ir import (
     I8,
     I16,
@@ -48,59 +49,46 @@ INTEGER_HEIGHTS = {
     Isa.AVX_VNNI: (1, 2),
     Isa.AVX2: (1, 2),
     Isa.GENERIC: (1,),
-    Isa.NUMPY: (1,),
 }  #: how many rows may share what is read of a panel: as many as the registers hold
 FLOAT_HEIGHTS = {Isa.AVX512_VNNI: (1, 2, 3, 4)}  #: 1 elsewhere
 MANY_CHAINS = 8  #: rows from which one sum each keeps the multipliers busy; below, two are kept
 
 
-def dot4(b: Builder, isa: Isa, bits: int, total: Value, codes: Value, left: Value) -> Value:
+def dot4(b: Builder, tile: Tile, bits: int, total: Value, codes: Value, left: Value) -> Value:
     """``total + left . codes``, exact: in every lane 4 uint8 codes and 4 int8 of ``left``.
 
     Args:
         b: where the code goes.
-        isa: the instruction; vectors have its ``REGISTER`` lanes.
+        tile: whose instruction to use; vectors have its ``REGISTER`` lanes.
         bits: of a code.
         total: int32 lanes.
         codes: int32 lanes of 4 codes each.
         left: int32 lanes of 4 activations each.
     """
     lanes = total.type.count
-    if isa in (Isa.AVX512_VNNI, Isa.AVX_VNNI):
-        return call(b, f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", total.type, total, codes, left)
-    if isa is Isa.GENERIC or bits == 8:
-        return b.add(total, _even_odd(b, isa, codes, left))
+    if tile.isa in (Isa.AVX512_VNNI, Isa.AVX_VNNI):
+        return vpdpbusd(b, tile, total, codes, left)
+    if tile.isa is Isa.GENERIC or bits == 8:
+        return b.add(total, _even_odd(b, tile, codes, left))
     # vpmaddubsw saturates at 2**15, which two products of at most 15 * 128 do not reach.
     pairs, octets = vector(I16, 2 * lanes), vector(I8, 4 * lanes)
-    products = call(
-        b, "llvm.x86.avx2.pmadd.ub.sw", pairs, b.bitcast(codes, octets), b.bitcast(left, octets)
-    )
-    ones = ir.Constant(pairs, [1] * pairs.count)
-    return b.add(total, call(b, "llvm.x86.avx2.pmadd.wd", total.type, products, ones))
+    products = vpmaddubsw(b, tile, b.bitcast(codes, octets), b.bitcast(left, octets))
+    return b.add(total, vpmaddwd(b, tile, products, ir.Constant(pairs, [1] * pairs.count)))
 
 
-def _even_odd(b: Builder, isa: Isa, codes: Value, left: Value) -> Value:
+def _even_odd(b: Builder, tile: Tile, codes: Value, left: Value) -> Value:
     """``left . codes`` with products of 16 bits: bytes 0 and 2 of each lane, then bytes 1 and 3."""
-    lanes = codes.type.count
-    pairs = vector(I16, 2 * lanes)
+    pairs = vector(I16, 2 * codes.type.count)
     codes, left = b.bitcast(codes, pairs), b.bitcast(left, pairs)
-    eight = splat(b, ir.Constant(I16, 8), 2 * lanes)
+    eight = splat(b, ir.Constant(I16, 8), pairs.count)
     even = (
-        b.and_(codes, splat(b, ir.Constant(I16, 255), 2 * lanes)),
+        b.and_(codes, splat(b, ir.Constant(I16, 255), pairs.count)),
         b.ashr(b.shl(left, eight), eight),
     )
     odd = b.lshr(codes, eight), b.ashr(left, eight)
-    return b.add(_pairs(b, isa, lanes, *even), _pairs(b, isa, lanes, *odd))
-
-
-def _pairs(b: Builder, isa: Isa, lanes: int, codes: Value, left: Value) -> Value:
-    """Sums of two neighbouring int16 products: ``vpmaddwd``."""
-    if isa is Isa.AVX2:
-        return call(b, "llvm.x86.avx2.pmadd.wd", vector(I32, lanes), codes, left)
-    wide = vector(I32, 2 * lanes)
-    products = b.mul(b.sext(codes, wide), b.sext(left, wide))
-    even, odd = (shuffle(b, products, products, range(first, 2 * lanes, 2)) for first in (0, 1))
-    return b.add(even, odd)
+    if tile.isa is Isa.AVX2:
+        return b.add(vpmaddwd(b, tile, *even), vpmaddwd(b, tile, *odd))
+    return b.add(pair_products(b, *even), pair_products(b, *odd))
 
 
 def _quads(b: Builder, bits: int, step: Value, lanes: int = PANEL, first: int = 0) -> list[Value]:
@@ -170,7 +158,7 @@ def _integer(bits: int) -> Callable[..., None]:
                         )
                         for lane, quad in quads.items():
                             cell = r, half % chains, lane
-                            sums[cell] = dot4(b, tile.isa, bits, sums[cell], quad[half], four)
+                            sums[cell] = dot4(b, tile, bits, sums[cell], quad[half], four)
                     return [sums[cell] for cell in cells]
 
                 starts = [b.mul(zero, beside(I32, a_offsets, r)) for r in range(height)]

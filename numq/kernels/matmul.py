@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from numq.kernels.cpu import Isa
+from numq.kernels.cpu import KernelPath
 from numq.kernels.entries import Kernels, kernels
 from numq.kernels.fused import matmul_integers
 from numq.kernels.loops import direct_room
@@ -29,7 +29,7 @@ def matmul(
     b: NDArray[Any] | PackedWeight,
     *,
     out: NDArray[np.int32] | None = None,
-    isa: Isa | None = None,
+    isa: KernelPath | None = None,
 ) -> NDArray[np.int32]:
     """``a @ b`` in int32: exact while ``K * |a| * |b| < 2**31``, modulo 2**32 beyond.
 
@@ -110,7 +110,7 @@ def _few_rows(
 
 
 def _batched(
-    a: NDArray[Any], b: NDArray[Any], out: NDArray[np.int32] | None, isa: Isa | None
+    a: NDArray[Any], b: NDArray[Any], out: NDArray[np.int32] | None, isa: KernelPath | None
 ) -> NDArray[np.int32]:
     """Vectors and stacks of matrices, by the rule of ``numpy.matmul``."""
     if a.ndim == 0 or b.ndim == 0:
@@ -139,7 +139,7 @@ def _batched(
 
 
 def _vectors(
-    a: NDArray[Any], b: NDArray[Any], out: NDArray[np.int32] | None, isa: Isa | None
+    a: NDArray[Any], b: NDArray[Any], out: NDArray[np.int32] | None, isa: KernelPath | None
 ) -> NDArray[np.int32]:
     """A vector is a row on the left, a column on the right; the axis added is then taken away."""
     c = matmul(a[None] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b, isa=isa)

@@ -23,6 +23,7 @@ from functools import reduce
 from llvmlite import ir
 
 from numq.kernels.cpu import Isa
+from numq.kernels.instructions import pair_products, vpdpbusd, vpmaddwd
 from numq.kernels.ir import (
     I8,
     I16,
@@ -35,7 +36,6 @@ from numq.kernels.ir import (
     i64,
     load,
     offset,
-    shuffle,
     splat,
     vector,
     zeros,
@@ -55,32 +55,14 @@ def dot(b: Builder, tile: Tile, accumulator: Value, left: Value, right: Value) -
     """
     words, pairs = vector(I32, tile.lanes), vector(I16, 2 * tile.lanes)
     match tile.isa:
-        case Isa.AVX512_VNNI:
-            return call(
-                b, "llvm.x86.avx512.vpdpbusd.512", words, accumulator, left, b.bitcast(right, words)
-            )
-        case Isa.AVX_VNNI:
-            return call(
-                b, "llvm.x86.avx512.vpdpbusd.256", words, accumulator, left, b.bitcast(right, words)
-            )
+        case Isa.AVX512_VNNI | Isa.AVX_VNNI:
+            return vpdpbusd(b, tile, accumulator, left, b.bitcast(right, words))
         case Isa.AVX2:
             wide = b.sext(right, pairs)
-            return b.add(
-                accumulator, call(b, "llvm.x86.avx2.pmadd.wd", words, b.bitcast(left, pairs), wide)
-            )
+            return b.add(accumulator, vpmaddwd(b, tile, b.bitcast(left, pairs), wide))
         case _:
-            return b.add(
-                accumulator, _pair_products(b, tile, b.bitcast(left, pairs), b.sext(right, pairs))
-            )
-
-
-def _pair_products(b: Builder, tile: Tile, left: Value, right: Value) -> Value:
-    """``left[2i] * right[2i] + left[2i+1] * right[2i+1]`` in plain IR."""
-    wide = vector(I32, 2 * tile.lanes)
-    products = b.mul(b.sext(left, wide), b.sext(right, wide))
-    even = shuffle(b, products, products, range(0, 2 * tile.lanes, 2))
-    odd = shuffle(b, products, products, range(1, 2 * tile.lanes, 2))
-    return b.add(even, odd)
+            wide = b.sext(right, pairs)
+            return b.add(accumulator, pair_products(b, b.bitcast(left, pairs), wide))
 
 
 FETCH_STEPS = 64  #: below this the tile is over before a line could arrive

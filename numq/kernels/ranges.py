@@ -24,7 +24,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from numq.kernels.cpu import Isa, choose
+from numq.kernels.cpu import Isa, KernelPath, choose
 from numq.kernels.elementwise import Codes, Floats, all_finite, quantize_numpy, signed
 from numq.kernels.jit import inlined, njit
 from numq.kernels.loops import address
@@ -37,7 +37,7 @@ TINY, LIMIT = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 def min_max(
-    x: Floats, *, axis: int | None = None, isa: Isa | None = None
+    x: Floats, *, axis: int | None = None, isa: KernelPath | None = None
 ) -> tuple[Floats, Floats, bool]:
     """Smallest and largest value, of all of ``x`` or for each index of one axis.
 
@@ -93,7 +93,7 @@ def quantize_rows(
     qmin: int = -128,
     qmax: int = 127,
     dtype: Any = np.int8,
-    isa: Isa | None = None,
+    isa: KernelPath | None = None,
 ) -> tuple[Codes, Floats, NDArray[np.int32], bool]:
     """Quantize each row by its own range.
 

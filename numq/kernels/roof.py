@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
-from numq.kernels.cpu import Isa, choose
+from numq.kernels.cpu import Isa, KernelPath, choose
 from numq.kernels.ir import (
     I8,
     I32,
@@ -63,7 +63,7 @@ def accumulators(tile: Tile) -> int:
     return 2 * tile.rows
 
 
-def multiply(steps: int, isa: Isa | None = None) -> int:
+def multiply(steps: int, isa: KernelPath | None = None) -> int:
     """Run the register-only loop on every thread that a product may use.
 
     Args:
@@ -97,7 +97,7 @@ def read_lines(b: Builder, tile: Tile, source: Value, lines: Value, out: Value) 
     store(b, reduce(b.add, counted_loop(b, lines, [zeros(kind)] * 8, line)), out)
 
 
-def read(words: NDArray[np.int64], isa: Isa | None = None) -> None:
+def read(words: NDArray[np.int64], isa: KernelPath | None = None) -> None:
     """Read ``words`` (C-contiguous, one axis, a multiple of 512 bytes), each thread a part."""
     chosen, threads = choose(isa), get_threads()
     if chosen is Isa.NUMPY:
@@ -108,7 +108,7 @@ def read(words: NDArray[np.int64], isa: Isa | None = None) -> None:
 
 
 @cache
-def _multiply_task(isa: Isa) -> Task:
+def _multiply_task(isa: KernelPath) -> Task:
     number, out = types.int64, types.Array(types.int32, 2, "A")
     return Task(njit(_repeat(ISAS.index(isa))), (number, out, number))
 
@@ -131,7 +131,7 @@ def _read(isa: int) -> Callable[..., None]:
 
 
 @cache
-def _read_task(isa: Isa) -> Task:
+def _read_task(isa: KernelPath) -> Task:
     number = types.int64
     arrays = types.Array(number, 1, "C", readonly=True), types.Array(types.int32, 2, "A")
     return Task(njit(_read(ISAS.index(isa))), (*arrays, number, number))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from inspect import Parameter, Signature, signature
+from types import MappingProxyType
 from typing import Any
 
 from llvmlite import ir
@@ -12,7 +13,7 @@ from numba import types
 from numba.core import errors
 from numba.extending import intrinsic
 
-from numq.kernels.cpu import Isa
+from numq.kernels.cpu import EMULATED, Emulated, Isa, KernelPath
 from numq.kernels.ir import I64, Builder, Value
 
 BLOCK_K = 1024  #: the k's of one packed block of A
@@ -30,6 +31,12 @@ class Tile:
     )
     group: int  #: neighbours in k that one lane multiplies and adds
     item: int  #: bytes of one packed element of A
+    emulated: bool = False  #: whether plain code stands in for the instruction
+
+    @property
+    def name(self) -> str:
+        """In the names of compiled functions."""
+        return f"{self.isa.value}.emulated" if self.emulated else self.isa.value
 
     @property
     def columns(self) -> int:
@@ -57,7 +64,7 @@ class Tile:
         return 9 if self.lanes == 16 else 5
 
 
-TILES = {
+_REAL: dict[KernelPath, Tile] = {
     tile.isa: tile
     for tile in (
         Tile(Isa.AVX512_VNNI, lanes=16, rows=12, group=4, item=1),
@@ -66,7 +73,11 @@ TILES = {
         Tile(Isa.GENERIC, lanes=4, rows=4, group=2, item=2),
     )
 }
-ISAS = tuple(TILES)  #: inside compiled code an Isa is its index here
+_EMULATED: dict[KernelPath, Tile] = {
+    Emulated(isa): replace(_REAL[isa], emulated=True) for isa in EMULATED
+}
+TILES: Mapping[KernelPath, Tile] = MappingProxyType({**_REAL, **_EMULATED})
+ISAS = tuple(TILES)  #: inside compiled code a path is its index here
 
 
 def emitted(emit: Callable[..., None]) -> Any:
@@ -83,7 +94,7 @@ def emitted(emit: Callable[..., None]) -> Any:
         tile = TILES[ISAS[isa.literal_value]]
 
         def generate(context: Any, b: Builder, _signature: Any, values: Any) -> Value:
-            b.call(_body(b.module, emit, tile, len(names)), values[1:])
+            b.call(function_of(b.module, emit, tile), values[1:])
             return context.get_dummy_value()
 
         return types.void(isa, *[types.int64] * len(names)), generate
@@ -91,14 +102,18 @@ def emitted(emit: Callable[..., None]) -> Any:
     kind = Parameter.POSITIONAL_OR_KEYWORD  # Numba reads the parameters' names from here
     typed.__signature__ = Signature([Parameter(name, kind) for name in ["context", "isa", *names]])  # type: ignore[attr-defined]
     typed.__name__ = emit.__name__
-    return intrinsic(typed)
+    made: Any = intrinsic(typed)
+    made.emit = emit
+    return made
 
 
-def _body(module: Any, emit: Callable[..., None], tile: Tile, arguments: int) -> Any:
-    name = f"numq.{emit.__name__}.{tile.isa.value}"
+def function_of(module: Any, emit: Callable[..., None], tile: Tile) -> Any:
+    """The LLVM function of ``module`` that ``emit`` writes for a tile."""
+    name = f"numq.{emit.__name__}.{tile.name}"
     function = module.globals.get(name)
     if function is None:
-        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * arguments), name)
+        numbers = [I64] * (len(signature(emit).parameters) - 2)
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), numbers), name)
         function.linkage = "internal"
         function.attributes.add(
             "noinline"

@@ -33,7 +33,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from numq.kernels.activations import GroupedActivation, quantize_activation
-from numq.kernels.cpu import Isa, choose
+from numq.kernels.cpu import Isa, KernelPath, choose
 from numq.kernels.elementwise import Floats
 from numq.kernels.grouped_dot import (
     FLOAT_HEIGHTS,
@@ -47,13 +47,13 @@ from numq.kernels.grouped_weights import PANEL, STEP, PackedGroupedWeight
 from numq.kernels.jit import inlined, njit
 from numq.kernels.loops import address
 from numq.kernels.parallel import Task, tasks_for
-from numq.kernels.tile import ISAS
+from numq.kernels.tile import ISAS, TILES
 
 ACTIVATION_BYTES = 1 << 18  #: of activations at most between two walks through the weight
 
 
 def matmul_integer(
-    x: Floats, weight: PackedGroupedWeight, *, per_row: bool = False, isa: Isa | None = None
+    x: Floats, weight: PackedGroupedWeight, *, per_row: bool = False, isa: KernelPath | None = None
 ) -> Floats:
     """``x @ weight`` with integer products.
 
@@ -67,7 +67,7 @@ def matmul_integer(
     if not weight.groups:
         return np.zeros((len(x), weight.shape[1]), np.float32)
     chosen = choose(isa)
-    heights = INTEGER_HEIGHTS[chosen]
+    heights = (1,) if chosen is Isa.NUMPY else INTEGER_HEIGHTS[TILES[chosen].isa]
     a = quantize_activation(x, weight.group, per_row=per_row, heights=heights, isa=chosen)
     if chosen is Isa.NUMPY:
         return integer_numpy(a, weight)
@@ -78,7 +78,9 @@ def matmul_integer(
     return _run(_task("integer", weight.bits, chosen), arguments, weight, out, block)[: len(x)]
 
 
-def matmul_float(x: Floats, weight: PackedGroupedWeight, *, isa: Isa | None = None) -> Floats:
+def matmul_float(
+    x: Floats, weight: PackedGroupedWeight, *, isa: KernelPath | None = None
+) -> Floats:
     """``x @ weight`` in float32.
 
     Args:
@@ -152,8 +154,8 @@ def _in_groups(x: Floats, weight: PackedGroupedWeight) -> Floats:
     return filled
 
 
-def _float_height(isa: Isa) -> int:
-    return max(FLOAT_HEIGHTS.get(isa, (1,)))
+def _float_height(isa: KernelPath) -> int:
+    return max(FLOAT_HEIGHTS.get(TILES[isa].isa, (1,)))
 
 
 def _run(
@@ -253,7 +255,7 @@ def _float8(isa: int, height: int) -> Callable[..., None]:
 
 
 @cache
-def _task(way: str, bits: int, isa: Isa) -> Task:
+def _task(way: str, bits: int, isa: KernelPath) -> Task:
     """Compile, or load from disk, when first asked for."""
     given: tuple[Any, ...]
     if way == "integer":

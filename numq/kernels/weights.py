@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from numq.kernels.cpu import Isa
+from numq.kernels.cpu import Isa, KernelPath
 from numq.kernels.entries import kernels
 from numq.kernels.operands import as_bytes, checked_sign
 
@@ -22,7 +22,7 @@ class PackedWeight:
     Its arrays are read-only, so that a weight that is shared cannot change.
     """
 
-    isa: Isa  #: whose layout it is
+    isa: KernelPath  #: whose layout it is
     shape: tuple[int, int]  #: (K, N) of the matrix
     dtype: np.dtype[Any]  #: int8 or uint8, as given
     panels: NDArray[np.int8]  #: see `pack_b`; for ``Isa.NUMPY`` the matrix itself
@@ -47,7 +47,7 @@ class PackedWeight:
         return 128 if self.dtype == np.uint8 else 0
 
 
-def pack_weight(b: NDArray[Any], *, isa: Isa | None = None) -> PackedWeight:
+def pack_weight(b: NDArray[Any], *, isa: KernelPath | None = None) -> PackedWeight:
     """Pack ``b`` (K, N) int8 or uint8 for the kernel that ``isa`` names, by default the best.
 
     Raises:

@@ -5,14 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from numq.kernels import Isa, available
+from numq.kernels import Isa, available, jit_enabled
+from numq.kernels.cpu import EMULATED, Emulated, KernelPath
 
 TYPES = (np.int8, np.uint8)
-KERNELS = available()
-COMPILED = tuple(isa for isa in KERNELS if isa is not Isa.NUMPY)
+#: every path on every machine: what the processor lacks is emulated
+COMPILED: tuple[KernelPath, ...] = tuple(
+    Emulated(isa) if isa in EMULATED and isa not in available() else isa
+    for isa in Isa
+    if isa is not Isa.NUMPY and jit_enabled()
+)
+KERNELS = (*COMPILED, Isa.NUMPY)
+FAST = available()[0]  #: what is chosen where nothing is said
+
+
+def name_of(path: KernelPath) -> str:
+    """A test's name for a path."""
+    return f"{path.isa.value}, emulated" if isinstance(path, Emulated) else path.value
+
+
+each_kernel = pytest.mark.parametrize("isa", KERNELS, ids=name_of)
+each_compiled = pytest.mark.parametrize("isa", COMPILED, ids=name_of)
 
 #: ways to lay out the same matrix in memory
 LAYOUTS = {

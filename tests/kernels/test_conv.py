@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matrices import COMPILED, KERNELS, TYPES, integers, wrap
+from matrices import FAST, TYPES, each_compiled, each_kernel, integers, wrap
 from numpy.typing import NDArray
 
 from numq.kernels import Isa, get_threads, set_threads
@@ -18,7 +18,6 @@ from numq.kernels.conv_shape import Layout
 from numq.kernels.conv_weights import pack_conv_weight
 from numq.kernels.reference import dequantize_numpy, requantize_numpy
 
-each_kernel = pytest.mark.parametrize("isa", KERNELS, ids=lambda isa: isa.value)
 each_layout = pytest.mark.parametrize("layout", Layout, ids=lambda layout: layout.value)
 
 
@@ -259,7 +258,7 @@ def test_a_float_convolution_of_another_library() -> None:
             steps["dilation"],
             steps["groups"],
         )
-        assert (integers_of(c, KERNELS[0], Layout.NCHW) == expected.numpy()).all()
+        assert (integers_of(c, FAST, Layout.NCHW) == expected.numpy()).all()
 
 
 @each_kernel
@@ -323,7 +322,7 @@ def test_nothing_to_convolve(isa: Isa, layout: Layout) -> None:
     assert (run(2, 0, 3) == np.arange(3)[:, None, None]).all()
 
 
-@pytest.mark.parametrize("isa", COMPILED, ids=lambda isa: isa.value)
+@each_compiled
 def test_a_packed_weight_is_read_only_and_counts_what_it_holds(isa: Isa) -> None:
     w = np.ones((8, 4, 3, 3), np.int8)
     packed = pack_conv_weight(w, isa=isa)

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matrices import KERNELS, TYPES, integers, products, wrap
+from matrices import TYPES, each_kernel, integers, products, wrap
 
 from numq.kernels import Isa, matmul_dequantized, matmul_integers, matmul_requantized, pack_weight
 from numq.kernels.reference import dequantize_numpy, requantize_numpy
-
-each_kernel = pytest.mark.parametrize("isa", KERNELS, ids=lambda isa: isa.value)
 
 
 def accumulator(a: Any, b: Any, a_zero: int, b_zero: Any, bias: Any) -> Any:

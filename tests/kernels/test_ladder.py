@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from matrices import exact, integers
+from matrices import each_compiled, exact, integers
 
-from numq.kernels import Isa, available, pack_weight
+from numq.kernels import Isa, pack_weight
 from numq.kernels.ladder import RUNGS, draw_packed_layout, packed_indices
 from numq.kernels.tile import TILES
 
@@ -33,7 +33,7 @@ def test_extremes(rung) -> None:
     assert (rung(a, b) == 1025 * 2**14).all()
 
 
-@pytest.mark.parametrize("isa", [i for i in available() if i is not Isa.NUMPY], ids=str)
+@each_compiled
 @pytest.mark.parametrize(("k", "n"), [(1, 1), (6, 34), (9, 70)])
 def test_the_indices_are_those_of_packed_weights(isa: Isa, k: int, n: int) -> None:
     b = np.arange(1, k * n + 1).reshape(k, n) % 251 - 125

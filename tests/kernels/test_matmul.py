@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from matrices import (
-    COMPILED,
-    KERNELS,
     LAYOUTS,
     TYPES,
+    each_compiled,
+    each_kernel,
     exact,
     integers,
     oracle,
@@ -24,9 +24,6 @@ from numq.kernels.entries import kernels
 from numq.kernels.loops import BLOCK_M, BLOCK_N
 from numq.kernels.tile import BLOCK_K, TILES
 from numq.kernels.workspace import room
-
-each_kernel = pytest.mark.parametrize("isa", KERNELS, ids=lambda isa: isa.value)
-each_compiled = pytest.mark.parametrize("isa", COMPILED, ids=lambda isa: isa.value)
 
 
 def assert_product(a: Any, b: Any, isa: Isa) -> None:
