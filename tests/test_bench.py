@@ -189,7 +189,9 @@ def test_no_share_of_the_roof_is_above_one() -> None:
         replace(peak, macs=1e10, bandwidths=(Bandwidth(1 << 20, 1e7), Bandwidth(1 << 24, 2e6))),
         empty.peaks[1],
     )
-    assert both.with_row(other).peaks[0] == both.peaks[0]
+    apart = empty.with_row(other).with_row(fast)  # of two threads; of one
+    assert apart.peaks == (both.peaks[0], replace(both.peaks[0], threads=2))
+    assert empty.with_row(row("e", 0.5, threads=2)).with_row(fast).rows[0].share == 0.5
     bytes_ = replace(row("d", 1e-3), unit="GB/s", work=10**6)
     assert one.with_row(bytes_).rows[1].share == 1.0
     assert one.with_row(bytes_).peaks[0].macs == 4e9
@@ -225,6 +227,8 @@ def test_tables_and_picture(tmp_path) -> None:
     text = out.getvalue()
     for part in ("geometric mean", "not compared: torch", "not measured: no conv", "400.0"):
         assert part in text
+    assert text.count("\ngeometric mean ") == 2  # below each table
+    assert text.index("\ngeometric mean ") < text.index("matmul: int8 (2 threads)")
     picture(report(), tmp_path / "roofline.png")
     assert (tmp_path / "roofline.png").read_bytes().startswith(b"\x89PNG")
 

@@ -73,17 +73,41 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_shares_are_of_what_is_left() -> None:
     clock = Clock()
     budget = Budget(FEW, limit=9.0, clock=clock)
-    assert budget.next_share() == pytest.approx(3.0)
+    assert budget.next_share() == pytest.approx(3.0, rel=1e-4)
     clock.now += 1.0
-    assert budget.next_share() == pytest.approx(4.0)
+    assert budget.next_share() == pytest.approx(4.0, rel=1e-4)
     clock.now += 9.0
     assert budget.next_share() == 0.0
 
 
 def test_large_workloads_have_larger_shares() -> None:
-    large = Product(Section.MATMUL, Form.S8S8, 1000, 1000, 1000)  # weight 1 + 1e9 / 5e8
-    budget = Budget((FEW[0], large), limit=8.0, clock=Clock())
-    assert [budget.next_share(), budget.next_share()] == pytest.approx([2.0, 8.0])
+    cubic = Product(Section.MATMUL, Form.S8S8, 1000, 1000, 1000)  # moves 6e6 bytes
+    flat = Product(Section.MATMUL, Form.S8S8, 1, 10_000, 2_000)  # moves 2e7 for 2e7 of work
+    weights = [1.0, 1.0 + 2.0 + 0.3, 1.0 + 0.04 + 1.0]
+    budget = Budget((FEW[0], cubic, flat), limit=sum(weights), clock=Clock())
+    assert budget.next_share() == pytest.approx(weights[0], rel=1e-3)
+    rest = sum(weights) * weights[1] / sum(weights[1:])
+    assert budget.next_share() == pytest.approx(rest, rel=1e-3)
+
+
+def test_a_quick_call_is_made_though_no_time_is_left(clock) -> None:
+    budget = Budget(FEW, limit=3.0, clock=clock)
+    peer = Fake(
+        lambda given, right: Contestant("quick", clock.taking(0.04, right)),
+        lambda given, right: Contestant("slow", clock.taking(0.06, right)),
+    )
+    for name, seconds in (("quick", 0.04), ("slow", 0.11)):
+        budget.saw(FEW[0], name, seconds)
+    until = contest._until
+
+    def late(case: Case, budget: Budget) -> float:  # what comes before the calls took it all
+        return until(case, budget) - 10.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contest, "_until", late)
+        row = measure(FEW[0], [peer], PEAK, BenchOptions(rounds=2), budget)
+    assert [found.name for found in row.peers] == ["quick"]
+    assert row.skipped == ("slow: a call would take about 0.11 s, 0 s are left for it",)
 
 
 def test_what_a_call_will_take_is_told_from_the_nearest() -> None:
@@ -146,7 +170,7 @@ def test_a_call_beyond_the_budget_is_not_made(clock) -> None:
 def test_a_workload_too_slow_for_numq_itself_is_named(clock) -> None:
     budget = Budget(FEW, limit=3.0, clock=clock)
     budget.saw(FEW[0], "numq", 0.4)  # it needs three calls
-    with pytest.raises(OutOfTimeError, match=r"no time left \(1.0 s; a call takes about 0.4 s\)"):
+    with pytest.raises(OutOfTimeError, match=r"3 calls of about 0\.4 s do not fit in the 1 s "):
         measure(FEW[0], [], PEAK, BenchOptions(rounds=1), budget)
 
 

@@ -12,16 +12,17 @@ Clock = Callable[[], float]  #: seconds since some moment
 
 LIMIT_S = 255.0  #: one number of threads; under five minutes, as the last call is never broken off
 SLOWER = 20.0  #: a peer so many times slower than numq is timed once
-OVERHEAD_S = 1.0  #: a workload's weight in the shares: this, and its work
+OVERHEAD_S = 1.0  #: a workload's weight in the shares: this, what takes its work, and its arrays
 PACE = 5e8  #: work a second, of all turns of all contestants together
+MADE = 2e7  #: bytes a second, made and packed once for each contestant
 
 
 class Budget:
     """Seconds for each workload, and what every contestant has been seen to take.
 
     A workload's share of what is left is ``weight / (sum of the weights still to come)`` with
-    ``weight = OVERHEAD_S + work / PACE``. What one does not use is left for those that follow; what
-    one takes beyond its share makes all later shares smaller, and none is ever lost.
+    ``weight = OVERHEAD_S + work / PACE + moved / MADE``. What one does not use is left for those
+    that follow; what one takes beyond its share makes all later shares smaller.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class Budget:
         """Begin: ``cases`` in their order, ``limit`` seconds from now on."""
         self.clock = clock
         self._end = clock() + limit
-        self._weights = [OVERHEAD_S + case.work / PACE for case in cases]
+        self._weights = [OVERHEAD_S + case.work / PACE + case.moved / MADE for case in cases]
         self._seen: dict[tuple[str, str], dict[int, float]] = {}
 
     def next_share(self) -> float:

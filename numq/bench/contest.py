@@ -68,7 +68,9 @@ def _until(case: Case, budget: Budget) -> float:
     """The time at which the workload should be over."""
     share, expected = budget.next_share(), budget.expected(case, NUMQ)
     if share <= OURS * expected:
-        raise OutOfTimeError(f"no time left ({share:.1f} s; a call takes about {expected:.1g} s)")
+        raise OutOfTimeError(
+            f"{OURS} calls of about {expected:.2g} s do not fit in the {share:.2g} s that are left"
+        )
     return budget.clock() + share
 
 
@@ -106,10 +108,14 @@ class _Contest:
         return found
 
     def admit(self, contestant: Contestant, seconds: float) -> None:
-        """Ask ``contestant`` for its answer, if it is expected to come within ``seconds``."""
+        """Ask ``contestant`` for its answer, if it is expected to come within ``seconds``.
+
+        Or soon in any case: making the arrays may have taken all of the time.
+        """
         case, name = self.given.case, contestant.name
         expected = self.budget.expected(case, name)
-        if expected * (THEIRS if expected <= SLOWER * self.mine else 1) > seconds:
+        calls = THEIRS if expected <= SLOWER * self.mine else 1
+        if expected * calls > max(seconds, LONG_S):
             self.skipped.append(
                 f"{name}: a call would take about {expected:.2g} s, {max(0.0, seconds):.2g} s are "
                 f"left for it"

@@ -41,8 +41,8 @@ def notes(row: Row) -> list[str]:
 
 
 def timed_once(row: Row, peer: PeerResult) -> bool:
-    """Whether it was so slow that once was enough."""
-    return peer.timing.turns == 1 and row.ratio(peer) > SLOWER
+    """Whether it was so slow that once was enough, at first sight."""
+    return peer.timing.turns == 1 and (row.ours.turns > 1 or row.ratio(peer) > SLOWER)
 
 
 def caption(rows: tuple[Row, ...], means: tuple[Mean, ...], names: Names) -> list[str]:
