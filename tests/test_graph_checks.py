@@ -1,0 +1,349 @@
+"""Graphs made by hand that are wrong: each is refused by name, when it is made or at its first run.
+
+A case is what is done, the error, and what it says: the node, edge, attribute or argument.
+"""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import numq as nq
+from numq.arithmetic.requantize import Requantization
+from numq.autograd import Tensor
+from numq.graph import Graph, Input, Node, Numbers, Program, Size, run, run_tensors
+
+ONES = np.ones((2, 3), np.float32)
+W = np.ones((4, 3), np.float32)
+FILTER = np.ones((2, 1, 3, 3), np.float32)
+CODES = nq.QParams(0.5, 0, nq.INT8)
+OTHER = nq.QParams(0.25, 3, nq.INT8)
+WEIGHT = nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(0))(W)
+PICTURE = nq.SymmetricQuantizer(nq.INT8)(FILTER)
+HOW = {"requantization": Requantization.F32_EVEN}
+
+
+def node(op="Relu", inputs=("x",), outputs=("y",), name="n", **attributes):
+    return Node(op, name, inputs, outputs, attributes)
+
+
+def graph(*nodes, inputs=("x",), outputs=("y",), **fields):
+    return Graph(inputs, outputs, nodes or (node(),), **fields)
+
+
+def constants(*nodes, **arrays):
+    return graph(*nodes, constants=arrays)
+
+
+def gemm(w=W, *bias, **attributes):
+    made = {"w": w, **{f"c{i}": b for i, b in enumerate(bias)}}
+    return constants(node("Gemm", ("x", *made), **attributes), **made)
+
+
+def conv(w=FILTER, **attributes):
+    return constants(node("Conv", ("x", "w"), **attributes), w=w)
+
+
+def coded(op, inputs=("x",), qparams=None, outputs=("y",), arrays=(), **attributes):
+    meanings = {"x": CODES, "y": CODES} if qparams is None else qparams
+    return graph(node(op, inputs, outputs, **attributes), qparams=meanings, constants=dict(arrays))
+
+
+def ran(made, *inputs):
+    return Program(made)(*inputs)
+
+
+def declared(shape, numbers=Numbers.REAL):
+    return graph(declared={"x": Input(numbers, shape)})
+
+
+MADE = {
+    # Nodes
+    "an unknown operator": (lambda: node("Rleu"), "op is 'Rleu', .*near it is Relu"),
+    "an operator that is no text": (lambda: node(5), "op is 5"),
+    "no name": (lambda: node(name=""), "name is empty"),
+    "a name that is no text": (lambda: node(name=None), "name is None"),
+    "inputs as a text": (lambda: node(inputs="x"), r"node n \(Relu\): inputs is 'x'"),
+    "an input that is no text": (lambda: node(inputs=(1,)), "inputs has 1"),
+    "too many inputs": (lambda: node(inputs=("x", "z")), "n .* has 2 inputs; allowed are 1"),
+    "too few inputs": (lambda: node("Add"), r"n \(Add\): it has 1 inputs; allowed are 2"),
+    "optional inputs beyond all": (lambda: node("Conv", tuple("abcd")), "4 inputs; .* 2 to 3"),
+    "no inputs of a variadic operator": (lambda: node("Concat", (), axis=0), "0 inputs; .* 1 or"),
+    "a missing input that is none": (lambda: node("Add", ("x", "")), "1 inputs; allowed are 2"),
+    "an empty name inside": (lambda: node("Gemm", ("x", "", "c")), "inputs has an empty name"),
+    "two outputs": (lambda: node(outputs=("y", "z")), "2 outputs; allowed are 1"),
+    "no output": (lambda: node(outputs=()), "0 outputs; allowed are 1"),
+    "attributes that are no mapping": (
+        lambda: Node("Relu", "n", ("x",), ("y",), [1]), r"attributes is \[1\]"
+    ),
+    # Attributes
+    "an unknown attribute": (lambda: gemm(alhpa=2.0), "attributes has 'alhpa', .*alpha, beta"),
+    "an attribute of another operator": (lambda: node(axis=1), "'axis', .* allowed are none"),
+    "a missing attribute": (lambda: node("Concat"), "attribute axis is missing"),
+    "a float for an integer": (lambda: node("Flatten", axis=1.0), "axis is 1.0; .* an integer"),
+    "a bool for an integer": (lambda: node("Flatten", axis=True), "axis is True; .* an integer"),
+    "a text for a number": (lambda: gemm(alpha="2"), "alpha is '2'; allowed are a number"),
+    "NaN": (lambda: gemm(alpha=float("nan")), "alpha is nan"),
+    "None without a meaning": (lambda: gemm(transA=None), "transA is None"),
+    "a flag of two": (lambda: gemm(transA=2), "transA is 2; allowed are 0 and 1"),
+    "too few pads": (lambda: conv(pads=(1, 1)), r"pads is \(1, 1\); allowed are 4 integers"),
+    "negative pads": (lambda: conv(pads=(0, 0, -1, 0)), "pads is .*-1.* from 0 on"),
+    "strides of 0": (lambda: conv(strides=(0, 1)), "strides is .* from 1 on"),
+    "group 0": (lambda: conv(group=0), "group is 0"),
+    "an unknown padding": (lambda: conv(auto_pad="SAME"), "auto_pad is 'SAME'; .*SAME_UPPER"),
+    "both paddings": (
+        lambda: conv(auto_pad="VALID", pads=(1, 1, 1, 1)), "pads is .* beside auto_pad 'VALID'"
+    ),
+    "a kernel shape that lies": (
+        lambda: conv(kernel_shape=(2, 2)), r"kernel_shape is \(2, 2\); the filter has \(3, 3\)"
+    ),
+    "a filter of three axes": (lambda: conv(FILTER[0]), r"reads w of shape \(1, 3, 3\)"),
+    "a dilated pool": (
+        lambda: node("MaxPool", kernel_shape=(2, 2), dilations=(2, 2)), r"dilations is \(2, 2\)"
+    ),
+    "a rounded-up pool": (
+        lambda: node("AveragePool", kernel_shape=(2, 2), ceil_mode=1), "ceil_mode is 1"
+    ),
+    "a pool without a window": (lambda: node("MaxPool"), "kernel_shape is missing"),
+    "reflection": (lambda: node("Pad", pads=(0, 0, 1, 1), mode="reflect"), "mode is 'reflect'"),
+    "an odd number of pads": (lambda: node("Pad", pads=(0, 1, 1)), "pads is .* two for each axis"),
+    "bounds that cross": (lambda: node("Clip", min=2.0, max=1.0), "min is 2.0, max 1.0"),
+    "axes twice": (lambda: node("Squeeze", axes=(0, 0)), "axes is .*all different"),
+    "no permutation": (lambda: node("Transpose", perm=(0, 2)), r"perm is \(0, 2\)"),
+    "two lengths to find": (lambda: node("Reshape", shape=(-1, -1)), r"shape is \(-1, -1\)"),
+    "a length of −2": (lambda: node("Reshape", shape=(-2,)), r"shape is \(-2,\)"),
+    "a step of 0": (
+        lambda: node("Slice", starts=(0,), ends=(1,), steps=(0,)), r"steps is \(0,\)"
+    ),
+    "starts without ends": (
+        lambda: node("Slice", starts=(0, 0), ends=(1,)), "starts has 2, ends has 1"
+    ),
+    "an unknown activation": (lambda: gemm(activation="Tanh"), "activation is 'Tanh'; .* 'Relu'"),
+    "a table of nothing": (lambda: node("Table"), "attribute function is missing"),
+    "a table of what is no function of one element": (
+        lambda: node("Table", function="Softmax"), "function is 'Softmax'; allowed"
+    ),
+    "a table with another function's attribute": (
+        lambda: node("Table", function="Relu", alpha=1.0), "attributes has 'alpha'"
+    ),
+    "arithmetic by name": (
+        lambda: node("QGemm", ("x", "w"), requantization="F32_EVEN"),
+        "requantization is 'F32_EVEN'; allowed are a Requantization",
+    ),
+    "a transposed integer product": (
+        lambda: node("QGemm", ("x", "w"), transA=1, transB=1, **HOW), "transA is 1; allowed are 0"
+    ),
+    "a training batch normalization": (
+        lambda: node("BatchNormalization", tuple("xabcd"), training_mode=1), "training_mode is 1"
+    ),
+    # Names
+    "an edge from nowhere": (lambda: graph(node(inputs=("z",))), r"n \(Relu\) reads z, .* inputs"),
+    "an edge made later": (
+        lambda: graph(node(inputs=("z",)), node(outputs=("z",), name="m")),
+        r"reads z, made only later, by node m \(Relu\)",
+    ),
+    "a cycle": (lambda: graph(node(inputs=("y",))), "reads y, which it makes itself"),
+    "an edge made twice": (
+        lambda: graph(node(), node(name="m")), r"node m \(Relu\) makes y a second time"
+    ),
+    "an input made again": (lambda: graph(node(outputs=("x",))), "makes x a second time"),
+    "an input twice": (lambda: graph(inputs=("x", "x")), "inputs has x a second time"),
+    "a node's name twice": (
+        lambda: graph(node(), node(outputs=("z",))), "nodes has n a second time"
+    ),
+    "an input that is a constant": (
+        lambda: graph(constants={"x": ONES}), "inputs has x, which is a constant"
+    ),
+    "an output from nowhere": (lambda: graph(outputs=("z",)), "outputs has z, which nothing makes"),
+    "outputs as a text": (lambda: graph(outputs="y"), "outputs is 'y'"),
+    "a missing weight": (
+        lambda: graph(node("Gemm", ("x", "w"))), r"n \(Gemm\) reads w, .*constants"
+    ),
+    "a parameter that is no constant": (
+        lambda: graph(parameters=frozenset(["w"])), "parameters has w, which is no constant"
+    ),
+    "a meaning of an unknown edge": (
+        lambda: graph(qparams={"z": CODES}), "qparams has z, which is no edge"
+    ),
+    "a meaning that is none": (lambda: graph(qparams={"x": 0.5}), r"qparams\['x'\] is 0.5"),
+    "a shape of an unknown edge": (
+        lambda: graph(shapes={"z": (1,)}), "shapes has z, which is no edge"
+    ),
+    "a shape that is none": (lambda: graph(shapes={"x": 3}), r"shapes\['x'\] is 3"),
+    "a declaration of no input": (
+        lambda: graph(declared={"y": Input()}), "declared has y, which is no input"
+    ),
+    "a declaration that is none": (lambda: graph(declared={"x": (2, 3)}), r"declared\['x'\]"),
+    "a negative length": (lambda: Input(shape=(-1,)), r"shape is \(-1,\)"),
+    "a kind by name": (lambda: Input("REAL"), "numbers is 'REAL'"),
+    "nodes that are none": (lambda: graph("Relu"), r"nodes\[0\] is 'Relu'"),
+    "constants that are no mapping": (lambda: graph(constants=[ONES]), "constants is"),
+    "a constant that is a list": (lambda: gemm([[1.0]]), "constant w is a list"),
+    "a constant of objects": (
+        lambda: gemm(np.array([None])), "constant w has dtype object; allowed are floats"
+    ),
+    "a masked constant": (lambda: gemm(np.ma.masked_array(W)), "constant w is a MaskedArray"),
+    "a constant without a name": (lambda: constants(**{"": ONES}), "constants has an empty name"),
+    "a length of no input": (
+        lambda: graph(node("Expand", shape=(Size("z", 0), 3))), "is no axis of a declared input"
+    ),
+    "a length of an axis that is not there": (
+        lambda: graph(node("Expand", shape=(Size("x", 2),)), declared={"x": Input(shape=("n", 3))}),
+        r"Size\(input='x', axis=2.* is no axis of a declared input",
+    ),
+    # Codes
+    "codes without a meaning": (
+        lambda: coded("DequantizeLinear", qparams={}), "reads x as codes; qparams has no entry"
+    ),
+    "codes made without a meaning": (
+        lambda: coded("QuantizeLinear", qparams={}), "makes codes; qparams has no entry for y"
+    ),
+    "codes read as numbers": (
+        lambda: coded("Relu", qparams={"x": CODES}), "reads x as real numbers, but qparams"
+    ),
+    "numbers with a meaning of codes": (
+        lambda: coded("Relu", qparams={"y": CODES}), "makes real numbers, but qparams has y"
+    ),
+    "codes that change their meaning on the way": (
+        lambda: coded("Flatten", qparams={"x": CODES, "y": OTHER}), "moves x to y, .* the same"
+    ),
+    "codes that lose their meaning on the way": (
+        lambda: coded("Flatten", qparams={"x": CODES}), "moves x to y, .* None for the other"
+    ),
+    "a weight that is no QTensor": (
+        lambda: coded("QGemm", ("x", "w"), arrays={"w": W}, transB=1, **HOW),
+        r"n \(QGemm\) reads w; needed is a quantized constant",
+    ),
+    "a weight that is an edge": (
+        lambda: coded("QGemm", ("x", "x"), transB=1, **HOW), "reads x; needed is a quantized"
+    ),
+    "a bias of integers": (
+        lambda: coded("QGemm", ("x", "w", "b"), arrays={"w": WEIGHT, "b": np.arange(4)},
+                      transB=1, **HOW),
+        "reads b; needed is a constant array of floats",
+    ),
+    "an integer product of pictures as a matrix": (
+        lambda: ran(coded("QGemm", ("x", "w"), arrays={"w": PICTURE}, transB=1, **HOW), ONES),
+        r"node n \(QGemm\): w is",
+    ),
+}  # fmt: skip
+
+RUN = {
+    "no inputs": (lambda: ran(graph()), "0 inputs came; the graph takes x"),
+    "too many": (lambda: ran(graph(), ONES, ONES), "2 inputs came; the graph takes x"),
+    "text": (lambda: ran(graph(), "abc"), "x has dtype"),
+    "bools": (lambda: ran(graph(), ONES > 0), "x has dtype bool"),
+    "NaN": (lambda: ran(graph(), ONES * np.nan), r"x must be finite: x\[0, 0\] is nan"),
+    "another rank": (lambda: ran(declared(("n", 3)), ONES[0]), r"x has shape \(3,\); .*\(n, 3\)"),
+    "another length": (
+        lambda: ran(declared(("n", 3)), ONES.T), r"x has shape \(3, 2\); .* 3 along axis 1"
+    ),
+    "no bools": (lambda: ran(declared(None, Numbers.BOOL), ONES), "x has dtype float32; .*bools"),
+    "no integers": (lambda: ran(declared(None, Numbers.INTEGER), ONES), "x has dtype float32"),
+    "floats as indices": (
+        lambda: ran(constants(node("Gather", ("w", "x")), w=W), ONES), "x has dtype float32"
+    ),
+    "indices out of range": (
+        lambda: ran(constants(node("Gather", ("w", "x")), w=W), [9]), r"n \(Gather\): .*9"
+    ),
+    "shapes that do not fit": (lambda: ran(gemm(), ONES.T), r"n \(Gemm\): x has shape \(3, 2\)"),
+    "a bias that does not fit": (
+        lambda: ran(gemm(W, np.ones(5, np.float32), transB=1), ONES), r"n \(Gemm\): "
+    ),
+    "a weight of three axes": (lambda: ran(gemm(W[None], transB=1), ONES), r"n \(Gemm\): "),
+    "no picture": (lambda: ran(conv(), ONES), r"n \(Conv\): x has shape \(2, 3\)"),
+    "a filter of other channels": (
+        lambda: ran(conv(), np.ones((1, 2, 5, 5))), r"n \(Conv\): x has 2 channels"
+    ),
+    "an axis that is not there": (
+        lambda: ran(graph(node("Softmax", axis=5)), ONES), r"n \(Softmax\): axis"
+    ),
+    "an axis to reduce that is not there": (
+        lambda: ran(graph(node("ReduceSum", axes=(4,))), ONES), r"n \(ReduceSum\): ax"
+    ),
+    "an axis to search that is not there": (
+        lambda: ran(graph(node("ArgMax", axis=2)), ONES), r"n \(ArgMax\): axis is 2"
+    ),
+    "an axis to join that is not there": (
+        lambda: ran(graph(node("Concat", ("x", "x"), axis=2)), ONES), r"n \(Concat\): .*axis 2"
+    ),
+    "an axis to cut that is not there": (
+        lambda: ran(graph(node("Slice", starts=(0,), ends=(1,), axes=(2,))), ONES),
+        r"n \(Slice\): axes is \(2,\)",
+    ),
+    "another number of elements": (
+        lambda: ran(graph(node("Reshape", shape=(5,))), ONES), r"n \(Reshape\): shape is \(5,\)"
+    ),
+    "a length kept of no axis": (
+        lambda: ran(graph(node("Reshape", shape=(1, 1, 0))), ONES), r"n \(Reshape\): shape is"
+    ),
+    "what does not broadcast": (
+        lambda: ran(graph(node("Expand", shape=(5, 2))), ONES), r"n \(Expand\): shape is \(5, 2\)"
+    ),
+    "a permutation of other axes": (
+        lambda: ran(graph(node("Transpose", perm=(0, 1, 2))), ONES), r"n \(Transpose\): ax"
+    ),
+    "an axis of length 3 squeezed": (
+        lambda: ran(graph(node("Squeeze", axes=(1,))), ONES), r"n \(Squeeze\): axes"
+    ),
+    "an exponent for each element": (
+        lambda: ran(graph(node("Pow", ("x", "x"))), ONES), r"n \(Pow\): the exponent has shape"
+    ),
+    "arrays for Tensors": (lambda: run_tensors(graph(), [ONES]), "x, of inputs, is .*Tensors"),
+    "codes on Tensors": (
+        lambda: run_tensors(coded("DequantizeLinear", qparams={"x": CODES}), [Tensor(ONES)]),
+        r"node n \(DequantizeLinear\) works on codes",
+    ),
+    "an array for all inputs": (lambda: run(Program(graph()), ONES), "inputs is .* allowed is"),
+    "a graph for a program": (lambda: run(graph(), [ONES]), "program is"),
+    "a module for a graph": (lambda: Program(nq.nn.ReLU()), "graph is"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_refused_when_made(name):
+    action, words = MADE[name]
+    with pytest.raises((ValueError, TypeError), match=words) as caught:
+        action()
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_refused_when_run(name):
+    action, words = RUN[name]
+    with pytest.raises((ValueError, TypeError, IndexError), match=words) as caught:
+        action()
+    assert len(str(caught.value)) < 400
+
+
+def test_omitted_inputs_and_attributes_are_onnxs():
+    made = node("Gemm", ["x", "w", ""])
+    assert made.inputs == ("x", "w")
+    assert (made.attributes["alpha"], made.attributes["transB"]) == (1.0, 0)
+    pads = node("Conv", ("x", "w"), pads=np.array([1, 0, 1, 0])).attributes["pads"]
+    assert pads == (1, 0, 1, 0)
+    assert all(type(n) is int for n in pads)
+
+
+def test_a_node_stays_what_it_was():
+    made = node("Flatten", axis=2)
+    with pytest.raises(TypeError):
+        made.attributes["axis"] = 7
+    for again in (copy.deepcopy(made), copy.copy(made), pickle.loads(pickle.dumps(made))):
+        assert (again.op, again.name, again.inputs, again.outputs) == (
+            "Flatten",
+            "n",
+            ("x",),
+            ("y",),
+        )
+        assert again.attributes == {"axis": 2}
+    with pytest.raises(ValueError, match="'axsi'"):
+        made.having(axsi=1)
+    assert node("AveragePool", kernel_shape=(2, 2)).turned("QLinearAveragePool", **HOW).schema.op
+
+
+def test_a_meaning_may_be_moved_and_a_constant_may_be_an_output():
+    made = coded("Flatten")
+    assert Program(graph(node(), constants={"w": W}, outputs=("y", "w")))(ONES)[1] is W
+    assert Program(made).graph.qparams == {"x": CODES, "y": CODES}
