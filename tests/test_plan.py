@@ -233,7 +233,7 @@ def test_overrides_of_the_float_flows(model):
         ((Override(node="steam", weights=W4),), "'steam' meets nothing; nodes are stem, block.a"),
         ((Override(operator="Linear", weights=W4),), "operator 'Linear' .*operators Add, AverageP"),
         ((Override(operator="Add", weights=W4),), "chooses weights; it meets no Conv, Gemm"),
-        ((Override(operator="Add", how=nq.Requantization.F32_EVEN),), "chooses how; it meets no"),
+        ((Override(operator="Sigmoid", how=nq.Requantization.F32_EVEN),), "chooses how; it meets"),
         ((Override(operator="Conv", stay_float=True), Override(operator="Gemm", stay_float=True)),
          "overrides make all of them stay float"),
         ((Override(node="stem", weights=nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(1))),),

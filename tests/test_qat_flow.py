@@ -44,7 +44,7 @@ def model():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bits", [8, 2])
-def test_integers_are_the_simulation_but_for_ties(model, bits, kind):
+def test_integers_are_the_simulation(model, bits, kind):
     network, x = flows.prepare_qat(model[0], model[1], recipe=recipe(bits, kind)), model[1]
     losses = steps(network, x, np.arange(60) % 10)
     assert losses[-1] < losses[0]
@@ -59,11 +59,29 @@ def test_integers_are_the_simulation_but_for_ties(model, bits, kind):
         p = integer.graph.qparams[f"{edge}:codes"]
         wanted = from_codes(network, integer, edge, codes)
         assert_one_rounding(codes[f"{edge}:codes"], wanted, p)
-    # The same seen from outside: the two networks say the same where no code has tipped over.
-    same = np.all([tipped(codes, integer, e, simulated[e]) == 0 for e in network.edges])
-    if same:
-        with no_grad():
-            assert (integer(x) == network(x).data).all()
+    # Float32 sums may fall on the other side of a tie than integers; 0 of 133 020 codes did here.
+    far = [away(codes, integer, edge, simulated[edge]) for edge in network.edges]
+    assert max(d.max() for d in far) <= 1
+    assert sum((d > 0).sum() for d in far) <= 1e-3 * sum(d.size for d in far)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_integers_are_the_simulation_where_floats_are_exact(model, bits):
+    """Scales that are powers of two, sums below 2²⁴: nothing rounds but to codes, half to even."""
+    fmt, two = nq.IntFormat(bits), nq.ScaleFormat.POWER_OF_TWO
+    weights = nq.SymmetricQuantizer(fmt, nq.PerChannel(0), scale_format=two)
+    edges = nq.AffineQuantizer(fmt, scale_format=two)
+    static = Recipe(weights, edges, edges, nq.Requantization.F32_EVEN)
+    network = flows.prepare_qat(model[0], model[1], recipe=QATRecipe(static))
+    x = model[1]
+    steps(network, x, np.arange(60) % 10)
+    network.eval()
+    integer = flows.convert(network)
+    simulated, codes = watched(network, x), integer.edges(x)
+    for edge in network.edges:
+        assert (away(codes, integer, edge, simulated[edge]) == 0).all(), edge
+    with no_grad():
+        assert (integer(x) == network(x).data).all()
 
 
 def watched(network, x):
@@ -83,11 +101,11 @@ def watched(network, x):
     return seen
 
 
-def tipped(codes, integer, edge, simulated):
-    """How many codes of an edge differ from the simulation's."""
+def away(codes, integer, edge, simulated):
+    """How many steps each code of an edge is away from the simulation's."""
     p = integer.graph.qparams[f"{edge}:codes"]
-    ours = np.rint(simulated / p.scale) + p.zero_point
-    return int((ours != codes[f"{edge}:codes"]).sum())
+    ours = np.rint(simulated / p.scale) + int(p.zero_point)
+    return np.abs(ours - codes[f"{edge}:codes"])
 
 
 def from_codes(network, integer, edge, codes):
@@ -123,24 +141,11 @@ def assert_one_rounding(codes, wanted, p):
     assert (np.abs(codes - step) <= 0.5 + 255 / 2**16).all()
 
 
-def test_folding_is_batch_normalization(model):
-    x = model[1]
-    plain = Residual(rng())
-    plain(x)
-    labels = np.arange(60) % 10
-    # 16-bit weights and no activations to speak of would be needed for equality: 8 bits come near.
-    network = flows.prepare_qat(plain, x, recipe=recipe(8, Estimator.STE))
-    plain.train()
-    with no_grad():
-        y, z = floats(plain, x), network(x).data
-    assert nq.sqnr_db(y, z) > 25
-    # Statistics of the batch moved the running ones of both alike.
-    for name, p in plain.named_buffers():
-        close = np.abs(p.data - network.constants[name].data).max()
-        assert close <= 0.03 * np.abs(p.data).max()  # the edges before were quantized
-    network.freeze_batch_norm()
+def test_a_frozen_batch_norm_keeps_its_statistics(model):
+    network = flows.prepare_qat(model[0], model[1]).freeze_batch_norm()
     kept = {n: t.data.copy() for n, t in network.constants.items() if "running" in n}
-    steps(network, x, labels)
+    steps(network, model[1], np.arange(60) % 10)
+    assert len(kept) == 2
     assert all((network.constants[n].data == v).all() for n, v in kept.items())
 
 
@@ -181,7 +186,9 @@ def test_few_valued_weights_become_codes(model, kind):
     stem = next(v for k, v in integer.graph.constants.items() if k.startswith("stem.weight"))
     assert stem.format == nq.INT2
     assert set(np.unique(stem.codes)) == ({-1, 1} if kind is Estimator.BINARY else {-1, 0, 1})
-    assert nq.sqnr_db(y, integer(model[1])) > 25
+    steps_away = np.abs(y - integer(model[1])) / float(network.edge_qparams("out").scale)
+    assert steps_away.max() <= 1 + 1e-4  # a tie of an edge before, at most
+    assert (steps_away > 0.5).mean() <= 1e-2
 
 
 def test_binary_activations():
@@ -219,7 +226,7 @@ def test_dynamic_lstm_multiplies_integers():
         (lambda: QATRecipe(momentum=0), ValueError, "momentum is 0"),
         (lambda: QATRecipe(refresh=0), ValueError, "refresh is 0"),
         (lambda: QATRecipe(activation_estimator=Estimator.TERNARY), ValueError, "TERNARY"),
-        (lambda: QATRecipe(nq.INT8), TypeError, "static is an IntFormat"),
+        (lambda: QATRecipe(nq.INT8), TypeError, "static is .*; allowed: Recipe"),
         (lambda: flows.prepare_qat(nn.ReLU(), np.ones(3)), ValueError, "no Conv or Gemm"),
         (lambda: flows.prepare_qat(nn.Linear(2, 2, rng=rng())), ValueError, "run the model once"),
     ],

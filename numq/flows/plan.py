@@ -271,9 +271,9 @@ def _fixed(graph: Graph, quantizers: Mapping[str, Quantizer]) -> dict[str, QPara
 
 
 def _useful(override: Override, nodes: Sequence[Node]) -> None:
-    """Weights and activations are those of products, requantization that of products and pools."""
+    """Weights and activations are those of products; tables and what moves codes have no `how`."""
     pools = ("AveragePool", "GlobalAveragePool")
-    has = {"weights": WEIGHTED, "activations": WEIGHTED, "how": (*WEIGHTED, *pools)}
+    has = {"weights": WEIGHTED, "activations": WEIGHTED, "how": (*WEIGHTED, *MERGING, *pools)}
     for name, operators in has.items():
         if name in override.chosen and not any(node.op in operators for node in nodes):
             allowed = ", ".join(op for op in operators if not op.startswith("Normalized"))

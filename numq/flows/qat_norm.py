@@ -23,7 +23,7 @@ from numq.graph.operators import apply
 Weight: TypeAlias = Callable[[Node, Tensor], tuple[Tensor, FloatArray | None]]
 Bias: TypeAlias = Callable[[Node, Tensor, Tensor, FloatArray | None], Tensor]
 
-_FROZEN = 1.0  # ONNX's momentum is the weight of the old statistics
+_STANDING = 2.0**-53  # what a module writes that is not frozen, but has momentum 0
 
 
 def is_live(node: Node) -> bool:
@@ -32,8 +32,8 @@ def is_live(node: Node) -> bool:
 
 
 def _momentum(node: Node) -> float:
-    """The weight of the newest batch."""
-    return _FROZEN - float(node.attributes.get("momentum", 0.9))
+    """The weight of the newest batch; ONNX's momentum is that of the old statistics."""
+    return 1 - float(node.attributes["momentum"])
 
 
 def batch_normalized(node: Node, given: list[Tensor], running: list[Tensor] | None) -> Tensor:
@@ -103,6 +103,8 @@ def _follow(
 ) -> None:
     """`r ← r + momentum·(batch − r)` for both, with the unbiased variance, as nn.BatchNorm's."""
     unbiased = var * (count / (count - 1))
+    if _momentum(node) <= _STANDING:
+        return
     for statistic, batch in zip(running, (mean, unbiased), strict=True):
         step = _momentum(node) * (batch - statistic.data)
         statistic.data = (statistic.data + step).astype(statistic.dtype)

@@ -170,7 +170,8 @@ def test_lsq_starts_where_the_paper_does():
     w = np.array([[1.0, -3.0], [0.0, 0.0]], np.float32)
     start = lsq_initial_scale(w, nq.INT4, nq.PerChannel(0))
     assert start[0] == pytest.approx(2 * 2 / np.sqrt(7), rel=2.0**-22)  # two float32 roundings
-    assert start[1] == start[0]  # a channel of zeros starts like the others
+    assert start[1] == start[0]  # a dead channel starts with the mean of the others
+    assert lsq_initial_scale(w * 0, nq.INT4, nq.PerChannel(0)).tolist() == [1, 1]
 
 
 def test_lsq_plus_by_hand():
