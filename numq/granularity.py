@@ -22,7 +22,7 @@ from typing import TypeAlias
 import numpy as np
 
 from numq.arguments import integer, integers
-from numq.arrays import Array, FloatArray
+from numq.arrays import Array, FloatArray, as_data, check_type
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -177,6 +177,8 @@ def _axis(granularity: Granularity, axis: int, ndim: int) -> int:
 
 def grid_shape(granularity: Granularity, shape: Shape) -> Shape:
     """How many blocks lie along each axis: ceil(extent / block)."""
+    check_type(granularity, Granularity, "granularity")
+    shape = integers(shape, "shape", 0)
     block = granularity.block_shape(shape)
     # An axis that a block covers whole has one block, also when it is empty.
     return tuple(1 if b == n else -(-n // b) for n, b in zip(shape, block, strict=True))
@@ -188,12 +190,12 @@ def param_shape(granularity: Granularity, shape: Shape) -> Shape:
     return tuple(grid[i] for i in granularity.kept_axes(len(shape)))
 
 
-def check_params(params: Array, granularity: Granularity, shape: Shape) -> None:
-    """Raise ValueError if `params` has not the shape that the granularity gives such a tensor."""
+def check_params(params: Array, granularity: Granularity, shape: Shape, name: str) -> None:
+    """Raise ValueError if `params` has not the shape that a tensor of that name and shape needs."""
     expected = param_shape(granularity, shape)
     if params.shape != expected:
         raise ValueError(
-            f"scale and zero_point have shape {params.shape}; {granularity} on a tensor of shape "
+            f"scale and zero_point have shape {params.shape}; {granularity} on {name} of shape "
             f"{shape} needs {expected}"
         )
 
@@ -204,7 +206,8 @@ def expand(params: Array, granularity: Granularity, shape: Shape) -> Array:
     Raises:
         ValueError: if `params` has not the shape that the granularity gives such a tensor.
     """
-    check_params(params, granularity, shape)
+    params = as_data(params, "params")
+    check_params(params, granularity, shape, "a tensor")
     block = granularity.block_shape(shape)
     spread = params.reshape(grid_shape(granularity, shape))
     for axis, (n, b) in enumerate(zip(shape, block, strict=True)):

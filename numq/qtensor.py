@@ -60,7 +60,7 @@ class QTensor:
         fmt = self.qparams.format
         if codes.size and (codes.min() < fmt.qmin or codes.max() > fmt.qmax):
             raise ValueError(f"codes reach from {codes.min()} to {codes.max()}; allowed is {fmt!r}")
-        check_params(self.qparams.scale, self.qparams.granularity, codes.shape)
+        check_params(self.qparams.scale, self.qparams.granularity, codes.shape, "codes")
         frozen = np.array(codes, dtype=fmt.dtype)
         frozen.setflags(write=False)
         object.__setattr__(self, "codes", frozen)
@@ -141,6 +141,13 @@ class QTensor:
         """The real numbers that the codes stand for; see `dequantize`."""
         return dequantize(self, dtype)
 
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        """No array by itself: TypeError that says which two there are."""
+        raise TypeError(
+            "a QTensor is no array: take .codes for the integers, .dequantize() for the real "
+            "numbers they stand for"
+        )
+
     def __eq__(self, other: object) -> bool:
         """Equal codes and equal parameters."""
         if not isinstance(other, QTensor):
@@ -171,6 +178,13 @@ def quantize(
     """Real numbers to codes, equation (1) or the rival that `rule` names.
 
     float32 data is computed in float32, narrower floats too; float64 data or scales in float64.
+    A list of Python's numbers, and integers, are float64, as everywhere in NumPy: on a tie they may
+    get another code than the float32 array of the same numbers, which backends see.
+
+    >>> from numq.formats import INT8
+    >>> tie, tenths = [0.15], QParams(0.1, 0, INT8)  # float32 divides to 1.5, float64 to 1.49999998
+    >>> quantize(np.float32(tie), tenths).codes, quantize(tie, tenths).codes
+    (array([2], dtype=int8), array([1], dtype=int8))
 
     Args:
         x: real numbers of any shape, empty included.
@@ -191,7 +205,7 @@ def quantize(
     check_type(qparams, QParams, "qparams")
     check_type(rule, QuantizeRule, "rule")
     x = as_float(x, "x")
-    check_params(qparams.scale, qparams.granularity, x.shape)
+    check_params(qparams.scale, qparams.granularity, x.shape, "x")
     if view := _view(x, qparams, rule):
         scale, zero_point = qparams.scale, qparams.zero_point
         codes, finite = fast.quantize(x, view, scale, zero_point, qparams.format)
@@ -307,7 +321,7 @@ def fake_quantize(
     check_type(qparams, QParams, "qparams")
     check_type(rule, QuantizeRule, "rule")
     x = as_float(x, "x")
-    check_params(qparams.scale, qparams.granularity, x.shape)
+    check_params(qparams.scale, qparams.granularity, x.shape, "x")
     if view := _view(x, qparams, rule):
         back, finite = fast.fake_quantize(
             x, view, qparams.scale, qparams.zero_point, qparams.format

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numpy.typing import ArrayLike
 
+from numq.arguments import integer
 from numq.arithmetic.accumulate import check_depth, eight_bit, ends, zero_points
 from numq.arrays import IntArray
 from numq.kernels import Isa, Layout, PackedConvWeight, conv2d_integers
@@ -63,8 +65,9 @@ def conv2d_int8(
     image = eight_bit(x, "x")
     values = w.values if isinstance(w, PackedConvWeight) else eight_bit(w, "w")
     zeros = zero_points(w_zero_point, values.shape[0] if values.ndim else 1, "w_zero_point")
-    zero = zero_points(x_zero_point, 1, "x_zero_point").reshape(-1)[0]
-    x_ends = ends(image.dtype, zero)
+    info = np.iinfo(image.dtype)
+    zero = integer(x_zero_point, "x_zero_point", int(info.min), int(info.max))
+    x_ends = ends(image.dtype, np.asarray(zero))
     check_depth(math.prod(values.shape[1:]), x_ends, ends(values.dtype, zeros))
     return conv2d_integers(
         image,
@@ -74,7 +77,7 @@ def conv2d_int8(
         dilation=dilation,
         groups=groups,
         layout=layout,
-        x_zero_point=int(zero),
+        x_zero_point=zero,
         w_zero_point=zeros if zeros.ndim else int(zeros),
         isa=kernel,
     )

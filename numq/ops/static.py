@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from numq.arguments import integers
 from numq.arithmetic.accumulate import accumulate
 from numq.arithmetic.requantize import (
     Requantization,
@@ -21,6 +22,8 @@ from numq.ops.operands import check_weight, float_bias
 from numq.ops.static_bias import static_bias
 from numq.qparams import QParams
 from numq.qtensor import QTensor
+
+Border = tuple[tuple[int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +103,7 @@ def prepare_static(
 
 def linear_static(codes: ArrayLike, layer: StaticLinear) -> IntArray:
     """The run-time half: (M, in) codes to (M, out) codes, integers only (with fixed point)."""
+    check_type(layer, StaticLinear, "layer")
     r = layer.requantizer
     if r.how is not Requantization.F32_EVEN or r.format.bits > 8:
         return requantize(static_accumulators(codes, layer), r)
@@ -124,6 +128,7 @@ def static_accumulators(codes: ArrayLike, layer: StaticLinear) -> IntArray:
         TypeError: codes of another dtype than the layer's input format.
         ValueError: codes outside that format, or a shape other than (M, in).
     """
+    check_type(layer, StaticLinear, "layer")
     x = _static_codes(codes, layer)
     return accumulate(x, layer.z_x, layer.operand, layer.z_w) + layer.bias
 
@@ -149,6 +154,15 @@ def check_output(out: QParams) -> None:
     check_type(out, QParams, "out")
     if out.scale.ndim:
         raise ValueError(f"out has scales of shape {out.scale.shape}; the output is per tensor")
+
+
+def checked_border(padding: Border) -> Border:
+    """Padding as ((top, bottom), (left, right)) of ints from 0 on."""
+    check_type(padding, tuple | list, "padding")
+    if len(padding) != 2:
+        raise ValueError(f"padding is {padding}; allowed is ((top, bottom), (left, right))")
+    (t, b), (left, r) = (integers(p, f"padding[{i}]", 0, 2) for i, p in enumerate(padding))
+    return (t, b), (left, r)
 
 
 def check_codes(codes: ArrayLike, fmt: IntFormat, name: str = "codes") -> IntArray:

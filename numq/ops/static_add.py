@@ -81,6 +81,7 @@ def prepare_static_add(
     """
     for name, params in (("a", a), ("b", b), ("out", out)):
         check_input(params, name)
+    relu = flag(relu, "relu")
     check_type(how, Requantization, "how")
     limit = 19 if how in _DOUBLE else 30
     for name, params in (("a", a), ("b", b)):
@@ -90,7 +91,7 @@ def prepare_static_add(
                 f"{how.name} allows a ratio below 2^{limit}"
             )
     sums = _RULES[how](a, b, out) + int(out.zero_point)
-    lowest = max(out.format.qmin, int(out.zero_point)) if flag(relu, "relu") else out.format.qmin
+    lowest = max(out.format.qmin, int(out.zero_point)) if relu else out.format.qmin
     answers = np.zeros((256, 256), out.format.dtype)
     codes = np.clip(sums, lowest, out.format.qmax).astype(out.format.dtype)
     answers[np.ix_(_codes(a), _codes(b))] = codes
@@ -105,7 +106,7 @@ def add_static(a: ArrayLike, b: ArrayLike, layer: StaticAdd) -> IntArray:
         ValueError: codes outside them, or shapes that do not broadcast.
     """
     check_type(layer, StaticAdd, "layer")
-    x, y = (check_codes(c, fmt) for c, fmt in zip((a, b), layer.formats, strict=True))
+    x, y = (check_codes(a, layer.formats[0], "a"), check_codes(b, layer.formats[1], "b"))
     try:
         np.broadcast_shapes(x.shape, y.shape)
     except ValueError:

@@ -16,8 +16,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arrays import Array, FloatArray, IntArray, as_float, check_finite
+from numq.arrays import Array, FloatArray, IntArray, as_float, check_finite, check_type
 from numq.fixedpoint import INT32_MAX
+from numq.granularity import PerChannel, PerTensor
 from numq.qparams import QParams
 from numq.qtensor import QTensor
 from numq.scales import store_scale
@@ -49,7 +50,18 @@ def rescale_dead_channels(w: QTensor, x: QParams, out: QParams) -> QTensor:
             channel of axis 0.
         x: parameters of the input, per tensor.
         out: parameters of the output, per tensor.
+
+    Raises:
+        TypeError: what is no QTensor, no QParams.
+        ValueError: other granularities.
     """
+    check_type(w, QTensor, "w")
+    for name, params in (("x", x), ("out", out)):
+        check_type(params, QParams, name)
+        if params.scale.ndim:
+            raise ValueError(f"{name} has scales of shape {params.scale.shape}; allowed is one")
+    if not (isinstance(w.granularity, PerTensor) or w.granularity == PerChannel(0)):
+        raise ValueError(f"w is {w.granularity}; allowed are PerTensor() and PerChannel(0)")
     dead = _dead(w)
     if not w.scale.ndim:
         dead = np.asarray(dead.all())
@@ -89,7 +101,8 @@ def quantize_bias(bias: ArrayLike, x_scale: ArrayLike, w_scale: ArrayLike) -> In
     """
     real = as_float(bias, "bias").astype(np.float64)
     check_finite(real, "bias")
-    unit = as_float(x_scale, "x_scale").astype(np.float64) * as_float(w_scale, "w_scale")
+    s_x, s_w = _positive(x_scale, "x_scale"), _positive(w_scale, "w_scale")
+    unit = s_x * s_w
     if real.ndim != 1:
         raise ValueError(f"bias has shape {real.shape}; allowed is (out,)")
     if unit.shape not in ((), real.shape):
@@ -104,6 +117,14 @@ def quantize_bias(bias: ArrayLike, x_scale: ArrayLike, w_scale: ArrayLike) -> In
             "raise the weight scale of these channels"
         )
     return steps.astype(np.int32)
+
+
+def _positive(scale: ArrayLike, name: str) -> FloatArray:
+    given = as_float(scale, name).astype(np.float64)
+    check_finite(given, name)
+    if (given <= 0).any():
+        raise ValueError(f"{name} is {given.min():g}; allowed are positive numbers")
+    return given
 
 
 def check_sums(x: QParams, w: QTensor, bias: IntArray) -> None:

@@ -22,7 +22,7 @@ from numq.arguments import integer
 from numq.arithmetic.requantize import Requantization, prepare_requantizer, requantize
 from numq.arrays import IntArray, check_type, frozen
 from numq.ops.static import check_codes, check_input
-from numq.ops.tables import StaticTable, apply_table
+from numq.ops.tables import StaticTable, look_up
 from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
 
@@ -90,11 +90,7 @@ def concat_static(arrays: Sequence[ArrayLike], layer: StaticConcat, axis: int) -
         raise ValueError(f"{len(arrays)} arrays came; the layer joins {len(layer.inputs)}")
     parts = [
         check_codes(codes, params.format, f"arrays[{i}]")
-        if table is None
-        else apply_table(codes, table, f"arrays[{i}]")
-        for i, (codes, table, params) in enumerate(
-            zip(arrays, layer.tables, layer.inputs, strict=True)
-        )
+        for i, (codes, params) in enumerate(zip(arrays, layer.inputs, strict=True))
     ]
     ndim = parts[0].ndim
     axis = integer(axis, "axis", -ndim, ndim - 1) % max(ndim, 1)
@@ -102,4 +98,5 @@ def concat_static(arrays: Sequence[ArrayLike], layer: StaticConcat, axis: int) -
     rest = {(len(shape), shape[:axis], shape[axis:][1:]) for shape in shapes}
     if len(rest) > 1:
         raise ValueError(f"arrays have shapes {shapes}; all axes but axis {axis} must be equal")
-    return np.concatenate(parts, axis=axis)
+    made = (c if t is None else look_up(c, t) for c, t in zip(parts, layer.tables, strict=True))
+    return np.concatenate(list(made), axis=axis)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from numq.arguments import integer, integers
 from numq.arithmetic.convolve import NO_PADDING, Pair, conv2d_int8
 from numq.arithmetic.requantize import (
     Requantization,
@@ -19,7 +20,7 @@ from numq.arrays import Frozen, IntArray, as_float32, check_type
 from numq.formats import IntFormat
 from numq.granularity import PerChannel, PerTensor
 from numq.kernels import PackedConvWeight, conv2d_requantized, pack_conv_weight
-from numq.ops.static import check_codes, check_input, check_output
+from numq.ops.static import check_codes, check_input, check_output, checked_border
 from numq.ops.static_bias import static_bias
 from numq.qparams import QParams
 from numq.qtensor import QTensor
@@ -102,11 +103,15 @@ def prepare_static_conv2d(
     check_output(out)
     w, int_bias = static_bias(w, real, x, out)
     requantizer = prepare_requantizer(x.scale, w.scale, out, how, relu=relu)
+    groups = integer(groups, "groups", 1)
+    sh, sw = integers(stride, "stride", 1, 2)
+    dh, dw = integers(dilation, "dilation", 1, 2)
     operand = pack_conv_weight(w.codes, groups=groups)
     z_x, z_w = int(x.zero_point), w.zero_point
     return StaticConv2d(
-        x.format, operand, z_x, z_w, int_bias, requantizer, stride, padding, dilation, groups
-    )
+        x.format, operand, z_x, z_w, int_bias, requantizer, (sh, sw), checked_border(padding),
+        (dh, dw), groups,
+    )  # fmt: skip
 
 
 def conv2d_static(codes: ArrayLike, layer: StaticConv2d) -> IntArray:
@@ -116,7 +121,10 @@ def conv2d_static(codes: ArrayLike, layer: StaticConv2d) -> IntArray:
         TypeError: codes of another dtype than the layer's input format.
         ValueError: codes outside that format, or a shape that does not fit.
     """
+    check_type(layer, StaticConv2d, "layer")
     x, r = check_codes(codes, layer.x_format), layer.requantizer
+    if x.ndim != 4:
+        raise ValueError(f"codes has shape {x.shape}; allowed is (N, C, H, W)")
     moves: dict[str, Any] = {
         "stride": layer.stride,
         "padding": layer.padding,

@@ -13,10 +13,9 @@ from numq.arguments import flag, integers
 from numq.arithmetic.convolve import NO_PADDING, Pair
 from numq.arithmetic.requantize import Requantization, Requantizer, prepare_mean, requantize
 from numq.arrays import Array, IntArray, as_int, check_type
-from numq.ops.static import check_codes, check_input
+from numq.ops.static import Border, check_codes, check_input, checked_border
 from numq.qparams import QParams
 
-Border = tuple[Pair, Pair]
 _MOST_PIXELS = 2**22  # of a window: sums of 9 bits then fit int32
 
 
@@ -147,10 +146,7 @@ class _Window:
         _check_pictures(x)
         kh, kw = integers(size, "size", 1, 2)
         sh, sw = integers(stride, "stride", 1, 2)
-        check_type(padding, tuple | list, "padding")
-        if len(padding) != 2:
-            raise ValueError(f"padding is {padding}; allowed is ((top, bottom), (left, right))")
-        (t, b), (left, r) = (integers(p, f"padding[{i}]", 0, 2) for i, p in enumerate(padding))
+        (t, b), (left, r) = checked_border(padding)
         if max(t, b) >= kh or max(left, r) >= kw:
             raise ValueError(f"padding is {padding}; allowed is less than the window, {(kh, kw)}")
         if kh * kw > _MOST_PIXELS:

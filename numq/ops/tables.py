@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from numq.arguments import shown
 from numq.arrays import FloatArray, Frozen, IntArray, as_float, check_finite, check_type, frozen
 from numq.formats import IntFormat
 from numq.ops.static import check_codes, check_input
@@ -60,6 +61,8 @@ def prepare_table(
     check_input(x)
     check_input(out, "out")
     check_type(rule, QuantizeRule, "rule")
+    if not callable(function):
+        raise TypeError(f"function is {shown(function)}; allowed are functions of an array")
     codes = np.arange(x.format.qmin, x.format.qmax + 1).astype(x.format.dtype)
     values = as_float(function(QTensor(codes, x).dequantize(np.float64)), "function(x)")
     if rule.non_finite is NonFinite.RAISE:
@@ -73,7 +76,7 @@ def prepare_table(
     return StaticTable(x.format, frozen(answers))
 
 
-def apply_table(codes: ArrayLike, table: StaticTable, name: str = "codes") -> IntArray:
+def apply_table(codes: ArrayLike, table: StaticTable) -> IntArray:
     """The answers for (...) codes, the shape of the codes.
 
     Raises:
@@ -81,7 +84,12 @@ def apply_table(codes: ArrayLike, table: StaticTable, name: str = "codes") -> In
         ValueError: codes outside that format.
     """
     check_type(table, StaticTable, "table")
-    return np.take(table.answers, check_codes(codes, table.x_format, name).view(np.uint8))
+    return look_up(check_codes(codes, table.x_format), table)
+
+
+def look_up(codes: IntArray, table: StaticTable) -> IntArray:
+    """The same for codes that have been checked."""
+    return np.take(table.answers, codes.view(np.uint8))
 
 
 def sigmoid_qparams(fmt: IntFormat) -> QParams:
@@ -91,6 +99,7 @@ def sigmoid_qparams(fmt: IntFormat) -> QParams:
     LOGISTIC and SOFTMAX: a power of two costs no rounding in fixed point, and the largest code
     stands for 255/256, which these functions reach only in the limit.
     """
+    check_type(fmt, IntFormat, "fmt")
     return QParams(2.0**-fmt.bits, fmt.qmin, fmt)
 
 
@@ -99,5 +108,6 @@ softmax_qparams = sigmoid_qparams
 
 def tanh_qparams(fmt: IntFormat) -> QParams:
     """[−1, 1) in steps of 2^(1 − bits), zero in the middle: 1/128 for 8 bits (LiteRT's TANH)."""
+    check_type(fmt, IntFormat, "fmt")
     middle = (fmt.qmin + fmt.qmax + 1) // 2
     return QParams(2.0 ** (1 - fmt.bits), middle, fmt)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from numq import fast
+from numq.arguments import flag
 from numq.arithmetic.accumulate import check_depth
 from numq.arrays import FloatArray
 from numq.granularity import PerChannel, PerGroup, PerTensor
@@ -55,7 +56,7 @@ def linear_weight_only_integer(
         ValueError: another granularity, more than 8 bits, or a group so long that its sum could
             leave int32.
     """
-    x = float_input(x, w)
+    x, per_token = float_input(x, w), flag(per_token, "per_token")
     weight = w.grouped_operand
     steps = np.array([w.format.qmin, w.format.qmax]).reshape(2, 1) - w.zero_point.reshape(1, -1)
     check_depth(weight.group, (-127, 127), (int(steps.min(initial=0)), int(steps.max(initial=0))))
