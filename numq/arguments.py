@@ -97,6 +97,12 @@ def flag(value: object, name: str) -> bool:
     return bool(value)
 
 
+def check_callable(value: object, name: str) -> None:
+    """Raise TypeError for what cannot be called."""
+    if not callable(value):
+        raise TypeError(f"{name} is {shown(value)}; allowed are functions")
+
+
 def shown(value: object) -> str:
     """How an error shows what came: short, and never a whole array or network."""
     if isinstance(value, np.ndarray):

@@ -166,10 +166,10 @@ def check_finite(x: FloatArray, name: str) -> None:
 
 
 def check_dtype(dtype: DTypeLike, allowed: Sequence[DTypeLike], name: str) -> None:
-    """Raise TypeError unless `dtype` is one of those allowed; None, which NumPy reads, is none."""
-    try:
-        came = None if dtype is None else np.dtype(dtype)
-    except (TypeError, ValueError, RuntimeError):
+    """Raise TypeError unless `dtype` is one of those allowed."""
+    try:  # NumPy reads None, and anything with a dtype, as one
+        came = np.dtype(dtype) if isinstance(dtype, type | np.dtype | str) else None
+    except (TypeError, ValueError):
         came = None
     if came is None or came not in allowed:
         names = " and ".join(np.dtype(kind).name for kind in allowed)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from numq.arguments import integer, integers, shown
+from numq.arguments import check_callable, integer, integers, shown
 from numq.arrays import Array, FloatArray, IntArray, as_data, check_type
 from numq.autograd import Tensor, cross_entropy
 from numq.extras import Extra, extra
@@ -187,6 +187,7 @@ def accuracy(forward: Callable[[FloatArray], FloatArray | Tensor], data: Split) 
         ValueError: shapes that do not fit, labels that are no whole numbers or out of range, a NaN
             among the logits, or probabilities in place of single logits.
     """
+    check_callable(forward, "forward")
     x, y = _examples(data)
     made = forward(x)
     logits = as_data(made.data if isinstance(made, Tensor) else made, "forward's result")

@@ -40,7 +40,8 @@ def cast(x: Operand, dtype: Float) -> Tensor:
         TypeError: integers or bools, or a dtype other than float16, float32 and float64.
     """
     x = floating(x, "x")
-    if dtype not in (np.float16, np.float32, np.float64):
+    allowed = (np.float16, np.float32, np.float64)
+    if not isinstance(dtype, type | np.dtype) or dtype not in allowed:
         raise TypeError(f"dtype is {shown(dtype)}; allowed are float16, float32 and float64")
     with np.errstate(over="ignore", under="ignore"):
         data = x.data.astype(dtype)

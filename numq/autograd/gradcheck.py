@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from numq.arguments import number
+from numq.arguments import check_callable, number
 from numq.arrays import Array, FloatArray, check_type
 from numq.autograd.tensor import GradientError, Tensor, no_grad, parameter
 
@@ -44,6 +44,7 @@ def gradcheck(function: Function, *inputs: Tensor, tolerance: float = 2.0**-24) 
     >>> from numq.autograd import sigmoid
     >>> gradcheck(lambda a: a * sigmoid(a), Tensor([-1.0, 0.0, 2.0]))
     """
+    check_callable(function, "function")
     _check_inputs(inputs)
     tolerance = number(tolerance, "tolerance", above=0)
     arrays = [t.data for t in inputs]

@@ -210,9 +210,9 @@ def _collected(g: FloatArray, came_from: IntArray, a: Tensor) -> FloatArray:
 
 def _places(indices: Operand) -> Tensor:
     """Indices as a Tensor; a list of nothing, which is float64 in NumPy, are integers too."""
-    if isinstance(indices, list) and np.size(indices) == 0:
-        return Tensor(np.zeros(np.shape(indices), np.int64))
-    return as_tensor(indices, name="indices")
+    places = as_tensor(indices, name="indices")
+    empty = isinstance(indices, list) and not places.size
+    return Tensor(places.data.astype(np.int64)) if empty else places
 
 
 def _check_indices(indices: Tensor, n: int) -> None:

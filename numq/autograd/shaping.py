@@ -128,6 +128,8 @@ def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     if len({p.shape for p in parts}) > 1:
         shapes = ", ".join(str(p.shape) for p in parts)
         raise ValueError(f"tensors have shapes {shapes}; needed is one shape")
+    if not -parts[0].ndim - 1 <= axis <= parts[0].ndim:
+        raise ValueError(f"axis is {axis}; tensors of shape {parts[0].shape} have no place for it")
     return concat([unsqueeze(t, (axis,)) for t in parts], axis)
 
 
@@ -172,7 +174,7 @@ def _pairs(pads: Sequence[tuple[int, int]], a: Tensor) -> list[Shape]:
         pairs = []
     if len(pairs) != a.ndim or len(pads) != a.ndim:
         raise ValueError(
-            f"pads is {pads}; a tensor of shape {a.shape} needs {a.ndim} pairs of integers, none "
-            "negative"
+            f"pads is {shown(pads)}; a tensor of shape {a.shape} needs {a.ndim} pairs of "
+            "integers, none negative"
         )
     return pairs

@@ -278,7 +278,7 @@ def parameter(data: ArrayLike) -> Tensor:
     return Tensor(data, requires_grad=True)
 
 
-def as_tensor(value: Operand, like: Tensor | None = None, name: str = "data") -> Tensor:
+def as_tensor(value: Operand, like: Tensor | None = None, name: str = "value") -> Tensor:
     """`value` as a Tensor; a Python number takes the dtype of `like` where that can hold it.
 
     Beside integers a float becomes float32, or float64 where they are wide, and an int that does

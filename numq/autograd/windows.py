@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numq.arguments import integers
+from numq.arguments import integers, shown
 from numq.arrays import FloatArray
 
 Pair = tuple[int, int]
@@ -101,5 +101,5 @@ def _checked(name: str, value: Any, shape: tuple[int, ...], least: int) -> Any:
         return integers(value, name, least, 2)
     except (TypeError, ValueError):
         raise ValueError(
-            f"{name} is {value}; allowed are integers from {least} on, of shape {shape}"
+            f"{name} is {shown(value)}; allowed are integers from {least} on, of shape {shape}"
         ) from None

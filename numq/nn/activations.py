@@ -11,6 +11,7 @@ from numq.arrays import check_type
 from numq.autograd import (
     GeluForm,
     Tensor,
+    as_tensor,
     flatten,
     gelu,
     leaky_relu,
@@ -29,7 +30,7 @@ class ReLU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`max(x, 0)`."""
-        return relu(x)
+        return relu(as_tensor(x, name="x"))
 
     def __repr__(self) -> str:
         """The name."""
@@ -45,7 +46,7 @@ class LeakyReLU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`max(x, alpha·x)` for alpha below 1."""
-        return leaky_relu(x, self.alpha)
+        return leaky_relu(as_tensor(x, name="x"), self.alpha)
 
 
 class GELU(Module):
@@ -58,7 +59,7 @@ class GELU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x·Φ(x)`."""
-        return gelu(x, self.form)
+        return gelu(as_tensor(x, name="x"), self.form)
 
 
 class SiLU(Module):
@@ -66,6 +67,7 @@ class SiLU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x·sigmoid(x)`."""
+        x = as_tensor(x, name="x")
         return mul(x, sigmoid(x))
 
 
@@ -74,7 +76,7 @@ class Sigmoid(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """In [0, 1]."""
-        return sigmoid(x)
+        return sigmoid(as_tensor(x, name="x"))
 
 
 class Tanh(Module):
@@ -82,7 +84,7 @@ class Tanh(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """In [−1, 1]."""
-        return tanh(x)
+        return tanh(as_tensor(x, name="x"))
 
 
 class Softmax(Module):
@@ -90,7 +92,7 @@ class Softmax(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """In [0, 1], summing to 1."""
-        return softmax(x)
+        return softmax(as_tensor(x, name="x"))
 
 
 class Flatten(Module):
@@ -98,7 +100,7 @@ class Flatten(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """One row an example."""
-        return flatten(x)
+        return flatten(as_tensor(x, name="x"))
 
     def __repr__(self) -> str:
         """The name."""
@@ -118,6 +120,7 @@ class Dropout(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The values that are left."""
+        x = as_tensor(x, name="x")
         if self.p == 0:
             return x
         if not self.training:

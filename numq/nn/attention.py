@@ -54,6 +54,7 @@ class MultiheadAttention(Module):
             TypeError: a mask that is not of bools.
             ValueError: shapes that do not fit, or a mask with a row that allows nothing.
         """
+        x = as_tensor(x, name="x")
         source = x if memory is None else as_tensor(memory, name="memory")
         self._check(x, source)
         q = self._split(self.query(x))  # (N, heads, T, d)

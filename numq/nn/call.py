@@ -10,7 +10,7 @@ import numpy as np
 
 from numq.arguments import shown
 from numq.arrays import Array
-from numq.autograd import Tensor
+from numq.autograd import Tensor, as_tensor
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -52,11 +52,14 @@ class Call:
             TypeError: an argument by position that is neither a Tensor nor an array (nor None, nor
                 a tuple).
         """
-        for i, x in enumerate(args):
+        names = ["x", *(f"argument {i}" for i in range(1, len(args)))][: len(args)]
+        for name, x in zip(names, args, strict=True):
             if not (x is None or isinstance(x, Tensor | np.ndarray | tuple)):
-                name = "x" if i == 0 else f"argument {i}"
                 raise TypeError(f"{name} is {shown(x)}; allowed are Tensors and arrays")
-        return cls(args, kwargs).mapped(lambda x: x if isinstance(x, Tensor) else Tensor(x))
+        return cls(
+            tuple(_as_tensors(x, name) for name, x in zip(names, args, strict=True)),
+            {name: _as_tensors(x, name) for name, x in kwargs.items()},
+        )
 
     def mapped(self, function: Callable[[Any], Any]) -> Call:
         """The same call with a function of each tensor in its place."""
@@ -67,6 +70,10 @@ class Call:
         """(keyword or "", tensor) of all tensors in order, those by position first."""
         found = [("", t) for x in self.args for t in _tensors(x)]
         return found + [(k, t) for k, v in self.kwargs.items() for t in _tensors(v)]
+
+
+def _as_tensors(value: Any, name: str) -> Any:
+    return _mapped(value, lambda x: as_tensor(x, name=name))
 
 
 _TENSORS = (Tensor, Seen, np.ndarray)

@@ -6,7 +6,7 @@ import numpy as np
 
 from numq.arguments import flag
 from numq.arrays import check_type
-from numq.autograd import Tensor, gather, linear, parameter
+from numq.autograd import Tensor, as_tensor, gather, linear, parameter
 from numq.nn.module import Module, check_sizes, uniform
 
 
@@ -53,7 +53,7 @@ class Embedding(Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Row `ids` of the weight; IndexError names what is out of range."""
-        return gather(self.weight, ids)
+        return gather(self.weight, as_tensor(ids, name="ids"))
 
     def __repr__(self) -> str:
         """Sizes."""

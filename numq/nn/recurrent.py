@@ -102,6 +102,7 @@ class LSTM(Recurrent):
             TypeError: a state that is no pair.
             ValueError: x or a state of another shape.
         """
+        x = as_tensor(x, name="x")
         products = self._products(x)  # (N, T, 4·hidden)
         h: Tensor | None = None
         c: Tensor | None = None
@@ -141,6 +142,7 @@ class GRU(Recurrent):
         Raises:
             ValueError: x or a state of another shape.
         """
+        x = as_tensor(x, name="x")
         products = self._products(x)  # (N, T, 3·hidden)
         h = None if state is None else self._state(state, "state", x)
         states = []

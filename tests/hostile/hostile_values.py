@@ -238,7 +238,7 @@ SHAPES = [
     Bad("numpy integers", lambda v: tuple(np.int64(n) for n in v), Verdict.SAME),
 ]
 TEXTS = [bad for bad in INSTANCES if bad.name != "text"]
-FUNCTIONS = [bad for bad in INSTANCES if bad.name not in ("class", "function", "its class")]
+FUNCTIONS = [b for b in INSTANCES if b.name not in ("class", "function", "its class", "model")]
 MAPPINGS = [
     *(bad for bad in INSTANCES if bad.name not in ("dict", "its class")),
     Bad("keys", lambda v: list(v)),

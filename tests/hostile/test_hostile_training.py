@@ -31,8 +31,13 @@ def ranked(*names):
     return {"ranked": names}
 
 
-def layer(make, x, title):
-    return case(make().eval().__call__, title, settings={"only": ("inputs",)}, inputs=x)
+def legal(argument, *values, answer=lambda _: True):
+    """Values that are none too hostile for this argument, and what the answer must then be."""
+    return {"right": {(argument, value): answer for value in values}}
+
+
+def equals(expected):
+    return lambda answer: np.array_equal(answer.data, expected, equal_nan=True)
 
 
 def called(module):
@@ -42,13 +47,6 @@ def called(module):
         return module.eval()(x)
 
     return forward
-
-
-def step(kind, **settings):
-    def build(parameters, lr, **rest):
-        return type(kind(parameters, lr, **rest)).__name__
-
-    return build
 
 
 def consumed(batch):
@@ -63,8 +61,6 @@ def half(model):
         return [p.dtype.name for p in model.parameters()]
 
 
-WHERE_NAN_GOES = {"right": {("x", "nan"): lambda _: True}}
-
 ONE = [
     ag.absolute, ag.erf, ag.exp, ag.gelu, ag.leaky_relu, ag.neg, ag.relu, ag.sigmoid, ag.tanh,
 ]  # fmt: skip
@@ -72,23 +68,44 @@ TWO = [ag.add, ag.div, ag.maximum, ag.minimum, ag.mul, ag.sub]
 
 AUTOGRAD = [
     case(Tensor, data=X, requires_grad=True),
-    case(ag.as_tensor, value=X), case(ag.parameter, data=X),
+    case(ag.as_tensor, value=X, settings={"only": ("value",)}), case(ag.parameter, data=X),
     *(case(function, a=X) for function in ONE),
     *(case(function, a=X, b=W) for function in TWO),
-    case(ag.log, a=POSITIVE), case(ag.sqrt, a=POSITIVE), case(ag.power, a=POSITIVE, exponent=2.0),
+    case(ag.log, a=POSITIVE), case(ag.sqrt, a=POSITIVE), case(
+        ag.power, a=POSITIVE, exponent=2.0, settings={"right": {
+            ("exponent", "nan"): lambda y: np.isnan(y.data[0, 0]),
+            ("exponent", "inf"): lambda y: y.data.tolist() == [[0, 1, 0], [np.inf, 0, 0]],
+            ("exponent", "-inf"): lambda y: (y.data[0, 0], y.data[1, 0]) == (np.inf, 0),
+        }}),
     case(ag.greater, a=X, b=W, settings={"right": {(n, "nan"): lambda _: True for n in "ab"}}),
     case(ag.less, a=X, b=W, settings={"right": {(n, "nan"): lambda _: True for n in "ab"}}),
     case(ag.where, condition=X > 0, a=X, b=W, settings={"right": {
         ("a", "nan"): lambda _: True, ("b", "nan"): lambda _: True}}),
-    case(ag.clip, a=X, lo=-0.5, hi=1.0),
-    *(case(f, a=X, axis=1) for f in (ag.sum, ag.mean, ag.max, ag.min, ag.softmax, ag.log_softmax)),
-    case(ag.argmax, a=X, axis=1),
-    case(ag.reshape, a=X, shape=(3, 2)), case(ag.broadcast_to, a=X, shape=(2, 2, 3)),
+    case(ag.clip, a=X, lo=-0.5, hi=1.0, settings={"right": {
+        ("lo", "-inf"): equals(np.minimum(X, 1)), ("hi", "inf"): equals(np.maximum(X, -0.5))}}),
+    *(case(f, a=X, axis=1, settings=legal("axis", "in a list", answer=lambda y: y.shape == (2,)))
+      for f in (ag.sum, ag.mean, ag.max, ag.min)),
+    *(case(f, a=X, axis=1) for f in (ag.softmax, ag.log_softmax)),
+    case(ag.argmax, a=X, axis=1, settings=legal("a", "nan", answer=equals([0, 0]))),
+    case(ag.reshape, a=X, shape=(3, 2),
+         settings=legal("shape", "one more", answer=equals(X.reshape(3, 2, 1)))),
+    case(ag.broadcast_to, a=X, shape=(2, 2, 3)),
     case(ag.transpose, a=X, axes=(1, 0)), case(ag.flatten, a=PICTURE, axis=1),
     case(ag.squeeze, a=PICTURE, axes=(0,)), case(ag.unsqueeze, a=X, axes=(1,)),
-    case(ag.pad, a=X, pads=((1, 0), (0, 2)), value=0.5),
-    case(ag.concat, tensors=[X, W], axis=1), case(ag.stack, tensors=[X, W], axis=1),
-    case(ag.gather, a=X, indices=LABELS, axis=1), case(ag.index, a=X, key=(0, 1)),
+    case(ag.pad, a=X, pads=((1, 0), (0, 2)), value=0.5, settings={"right": {
+        ("value", "nan"): lambda y: np.isnan(y.data[0]).all(),
+        ("value", "inf"): lambda y: (y.data[0] == np.inf).all(),
+        ("value", "-inf"): lambda y: (y.data[0] == -np.inf).all()}}),
+    case(ag.concat, tensors=[X, W], axis=1,
+         settings=legal("tensors", "in a list", answer=equals([X, W]))),
+    case(ag.stack, tensors=[X, W], axis=1,
+         settings=legal("tensors", "in a list", answer=equals(np.stack([[X, W]], 1)))),
+    case(ag.gather, a=X, indices=LABELS, axis=1),
+    case(ag.index, a=X, key=(0, 1), settings={
+        "also": (IndexError,), "alias": {"key": r"key|index|indices"}, "right": {
+            ("a", "nan"): equals(-1), ("key", "None"): equals(X[None]),
+            ("key", "in a list"): equals(X[[(0, 1)]]),
+            ("key", "list"): equals(X[[0, 1]])}}),
     case(ag.matmul, a=X, b=W.T), case(ag.linear, x=X, w=W, b=B, settings=ranked("w", "b")),
     case(ag.conv2d, x=PICTURE, w=KERNEL, b=CHANNELS[:1], settings=ranked("x", "w", "b")),
     case(ag.max_pool2d, x=PICTURE, size=(2, 2), stride=(1, 1), settings=ranked("x")),
@@ -106,6 +123,7 @@ AUTOGRAD = [
          settings={"only": ("function", "tolerance")}),
 ]  # fmt: skip
 
+IDS = {"alias": {"x": r"x|ids|indices"}}
 LAYERS = [
     case(nn.Linear, in_features=3, out_features=2, rng=rng()),
     case(nn.Conv2d, in_channels=2, out_channels=4, kernel=3, rng=rng()),
@@ -124,7 +142,7 @@ LAYERS = [
     case(called(nn.GRU(3, 2, rng=rng())), "GRU()", x=SEQUENCE, settings=ranked("x")),
     case(called(nn.MultiheadAttention(3, 1, rng=rng())), "MultiheadAttention()", x=SEQUENCE,
          settings=ranked("x")),
-    case(called(nn.Embedding(3, 2, rng=rng())), "Embedding()", x=LABELS),
+    case(called(nn.Embedding(3, 2, rng=rng())), "Embedding()", x=LABELS, settings=IDS),
     case(called(nn.MaxPool2d(2)), "MaxPool2d()", x=PICTURE, settings=ranked("x")),
     case(called(nn.Flatten()), "Flatten()", x=PICTURE),
     case(nn.Linear(3, 2, rng=rng()).load_state_dict, state={
@@ -139,13 +157,17 @@ TRAINING = [
     case(optim.Group, parameters=PARAMETERS, lr_scale=0.5, weight_decay=0.5),
     case(optim.CosineDecay, lr=0.5, steps=10, warmup=2), case(optim.LinearDecay, lr=0.5, steps=10),
     case(optim.StepDecay, lr=0.5, every=3, factor=0.5),
-    case(optim.clip_grad_norm, parameters=PARAMETERS, max_norm=1.0),
+    case(optim.clip_grad_norm, parameters=PARAMETERS, max_norm=1.0,
+         settings=legal("max_norm", "inf", answer=lambda norm: norm == 0)),
     case(optim.CosineDecay(0.5, 10).__call__, "CosineDecay()", step=3),
     case(consumed(data.batches), "batches", data=(X, LABELS), size=1, rng=rng()),
     case(data.accuracy, forward=lambda x: x, data=(X, LABELS)),
     case(mixed.cast, x=Tensor(X), dtype=np.float16),
-    case(half, "half_parameters", model=nn.Linear(2, 2, rng=rng())),
-    case(mixed.LossScaler, scale=1024.0), case(mixed.vanished, gradients=X, scale=2.0),
+    case(half, "half_parameters", model=nn.Linear(2, 2, rng=rng()),
+         settings=legal("model", "model", answer=lambda _: True)),
+    case(mixed.LossScaler, scale=1024.0), case(
+        mixed.vanished, gradients=X, scale=2.0,
+        settings=legal("gradients", "nan", answer=lambda share: share == 0)),
     case(mixed.mixed_precision, a=X, b=W.T), case(mixed.multi_precision, a=X, b=W.T),
 ]  # fmt: skip
 
@@ -155,7 +177,7 @@ QAT = [
     case(qat.lsq, x=X, scale=np.float32(0.25), fmt=nq.INT4, grad_factor=0.5),
     case(qat.lsq_initial_scale, x=X, fmt=nq.INT4),
     case(qat.lsq_plus, x=X, scale=np.float32(0.25), offset=np.float32(0.5), fmt=nq.INT4),
-    case(qat.pact, x=X, alpha=np.float32(1.0), bits=4),
+    case(qat.pact, x=0.75 * X, alpha=np.float32(1.0), bits=4),
     case(qat.quantize_k, x=POSITIVE / 4, bits=4), case(qat.dorefa_activations, x=X, bits=4),
     case(qat.dorefa_weights, w=X, bits=4), case(qat.binary_weights, w=X),
     case(qat.binary_activations, x=X), case(qat.ternary_weights, w=X),
