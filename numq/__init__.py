@@ -39,7 +39,7 @@ from numq.arithmetic.requantize import (
     prepare_requantizer,
     requantize,
 )
-from numq.bits import inspect_float, inspect_int
+from numq.bits import inspect_code, inspect_float, inspect_int
 from numq.fixedpoint import (
     MultiplierRounding,
     multiply_by_quantized_multiplier,
@@ -49,6 +49,11 @@ from numq.fixedpoint import (
 )
 from numq.formats import (
     BFLOAT16,
+    FLOAT4_E2M1,
+    FLOAT6_E2M3,
+    FLOAT6_E3M2,
+    FLOAT8_E4M3FN,
+    FLOAT8_E5M2,
     FLOAT16,
     FLOAT32,
     FLOAT64,
@@ -71,6 +76,7 @@ from numq.formats import (
     UINT16,
     FloatFormat,
     IntFormat,
+    format_named,
 )
 from numq.granularity import PerBlock, PerChannel, PerGroup, PerTensor, PerToken
 from numq.kernels import (
@@ -109,6 +115,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BFLOAT16",
+    "FLOAT4_E2M1",
+    "FLOAT6_E2M3",
+    "FLOAT6_E3M2",
+    "FLOAT8_E4M3FN",
+    "FLOAT8_E5M2",
     "FLOAT16",
     "FLOAT32",
     "FLOAT64",
@@ -178,7 +189,9 @@ __all__ = [
     "error_report",
     "fake_quantize",
     "flows",
+    "format_named",
     "graph",
+    "inspect_code",
     "inspect_float",
     "inspect_int",
     "kernels",
@@ -206,3 +219,10 @@ __all__ = [
     "sqnr_db",
     "unpack",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public face: what `__all__` names, and nothing that is only imported on the way."""
+    return sorted(
+        [*__all__, "__all__", "__doc__", "__file__", "__name__", "__path__", "__version__"]
+    )

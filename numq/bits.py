@@ -120,6 +120,29 @@ def inspect_float(value: Real | int | str, fmt: FloatFormat) -> FloatBits:
     return FloatBits(fmt, encode_float(source, fmt), source)
 
 
+def inspect_code(code: int, fmt: FloatFormat | IntFormat) -> FloatBits | IntBits:
+    """A stored code taken apart: what number do these bits mean?
+
+    Args:
+        code: the bits as an unsigned integer.
+        fmt: the format.
+
+    Raises:
+        TypeError: `code` is not an integer.
+        ValueError: a code of more bits.
+
+    >>> from numq.formats import FLOAT8_E4M3FN, INT8
+    >>> inspect_code(0x3F, FLOAT8_E4M3FN).value, inspect_code(0xFF, INT8).value
+    (1.875, -1)
+    """
+    check_type(fmt, FloatFormat | IntFormat, "fmt")
+    code = integer(code, "code", 0, 2**fmt.bits - 1)
+    if isinstance(fmt, FloatFormat):
+        return FloatBits(fmt, code, _exact(decode_float(code, fmt)))
+    negative = fmt.signed and code >> (fmt.bits - 1)
+    return IntBits(fmt, code - 2**fmt.bits if negative else code)
+
+
 def _exact(value: Real | int) -> Real:
     """A Fraction, or a float where that says more: ±inf, NaN, −0."""
     if not (is_number(value) or isinstance(value, Fraction)):
@@ -135,13 +158,23 @@ def _parse(text: str) -> Real:
     _, _, exponent = text.lower().partition("e")
     if not text.lower().lstrip("+-").startswith("0x") and len(exponent.lstrip("+-0")) > 4:
         raise ValueError(f"value is {text!r}; allowed are exponents of up to four digits")
-    for read in (Fraction, lambda t: Fraction(int(t, 0)), lambda t: _exact(float(t))):
+    as_integer, as_float = lambda t: Fraction(int(t, 0)), lambda t: _exact(float(t))
+    for read in (Fraction, as_integer, _hexadecimal, as_float):
         try:
             number = read(text)
             return number or math.copysign(0.0, -text.strip().startswith("-"))
         except (ValueError, ZeroDivisionError):
             continue
-    raise ValueError(f"value is {text!r}; allowed is a number such as 2.71828, 0x3f or inf")
+    raise ValueError(
+        f"value is {text!r}; allowed is a number such as 2.71828, 0x3f, 0x1.8p3 or inf"
+    )
+
+
+def _hexadecimal(text: str) -> Fraction:
+    """C's notation of a binary float, 0x1.8p3 for 12; what has no p is no such thing."""
+    if "p" not in text.lower():
+        raise ValueError(text)
+    return Fraction(float.fromhex(text))
 
 
 def _shown(source: Real) -> str:

@@ -13,9 +13,9 @@ import numpy as np
 
 from numq.bench.agreement import UnequalAnswersError
 from numq.bench.command import add_arguments
-from numq.bits import inspect_float, inspect_int
+from numq.bits import inspect_code, inspect_float, inspect_int
 from numq.extras import Extra, MissingExtraError, extra
-from numq.formats import FLOAT_FORMATS, INT_FORMATS, FloatFormat, IntFormat
+from numq.formats import FLOAT_FORMATS, INT_FORMATS, IntFormat, format_named
 
 _NEGATIVE = re.compile(r"-[\d.]|-(inf|nan)", re.IGNORECASE)
 
@@ -49,10 +49,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"numq {version('numq')}")
     commands = parser.add_subparsers(required=True, metavar="command")
     inspect = commands.add_parser("inspect", help="show a number bit by bit")
-    inspect.add_argument("value", help="a number (not a code), e.g. 2.71828 or -1 or 0x3f or inf")
+    inspect.add_argument("value", help="a number, e.g. 2.71828 or -1 or 0x3f or 0x1.8p3 or inf")
     inspect.add_argument(
-        "--format", default="float32", help=f"one of: {', '.join(_formats())} (default: float32)"
+        "--code", action="store_true", help="value is the code that is stored, e.g. 0x3f or 0b111"
     )
+    inspect.add_argument(
+        "--format", default="float32",
+        help=f"one of: {', '.join(_names())}; fp16, bf16, e4m3, u8 and the like (float32)",
+    )  # fmt: skip
     inspect.set_defaults(run=_inspect)
     demo = commands.add_parser(
         "demo", help="train a network on handwritten digits and quantize it three ways"
@@ -84,26 +88,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _formats() -> dict[str, FloatFormat | IntFormat]:
-    return {f.name: f for f in (*FLOAT_FORMATS, *INT_FORMATS)}
+def _names() -> list[str]:
+    return [f.name for f in (*FLOAT_FORMATS, *INT_FORMATS)]
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
-    known = _formats()
-    if arguments.format not in known:
-        raise ValueError(f"--format is {arguments.format!r}; allowed: {', '.join(known)}")
-    fmt = known[arguments.format]
-    if isinstance(fmt, IntFormat):
+    try:
+        fmt = format_named(arguments.format)
+    except ValueError:
+        allowed = ", ".join(_names())
+        raise ValueError(f"--format is {arguments.format!r}; allowed: {allowed}") from None
+    if arguments.code:
+        print(inspect_code(_integer(arguments.value, "a code"), fmt))
+    elif isinstance(fmt, IntFormat):
         print(inspect_int(_integer(arguments.value), fmt))
     else:
         print(inspect_float(arguments.value.strip(), fmt))
 
 
-def _integer(text: str) -> int:
+def _integer(text: str, what: str = "an integer format") -> int:
     try:
         return int(text, 0)
     except ValueError:
-        raise ValueError(f"value is {text.strip()!r}; an integer format needs an integer") from None
+        raise ValueError(f"value is {text.strip()!r}; {what} needs an integer") from None
 
 
 def _qat(arguments: argparse.Namespace) -> None:

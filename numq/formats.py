@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -159,3 +160,38 @@ FLOAT_FORMATS = (
     FLOAT64, FLOAT32, FLOAT16, BFLOAT16,
     FLOAT8_E5M2, FLOAT8_E4M3FN, FLOAT6_E3M2, FLOAT6_E2M3, FLOAT4_E2M1,
 )  # fmt: skip
+
+
+_ALIASES = {
+    FLOAT64: "fp64 f64 double",
+    FLOAT32: "fp32 f32 single float",
+    FLOAT16: "fp16 f16 half",
+    BFLOAT16: "bf16",
+    FLOAT8_E5M2: "e5m2 fp8_e5m2 f8e5m2",
+    FLOAT8_E4M3FN: "e4m3 e4m3fn fp8_e4m3 fp8_e4m3fn float8_e4m3 f8e4m3fn",
+    FLOAT6_E3M2: "e3m2 fp6_e3m2 float6_e3m2fn",
+    FLOAT6_E2M3: "e2m3 fp6_e2m3 float6_e2m3fn",
+    FLOAT4_E2M1: "e2m1 fp4 fp4_e2m1 float4_e2m1fn",
+}
+
+
+def format_named(name: str) -> IntFormat | FloatFormat:
+    """The format of a name, in any case: its own, or one that people use for it.
+
+    Raises:
+        ValueError: no format has the name.
+
+    >>> format_named("BF16"), format_named("u8"), format_named("e4m3").name
+    (bfloat16 (1 sign, 8 exponent, 7 mantissa), uint8 [0, 255], 'float8_e4m3fn')
+    """
+    check_type(name, str, "name")
+    wanted = name.strip().lower()
+    for fmt, aliases in _ALIASES.items():
+        if wanted == fmt.name or wanted in aliases.split():
+            return fmt
+    if found := re.fullmatch(r"(u?int|[isu])(\d{1,2})(_narrow)?", wanted):
+        signed, bits = not found[1].startswith("u"), int(found[2])
+        if 2 <= bits <= 16 or (bits == 32 and signed):
+            return IntFormat(bits, signed, found[3] is not None)
+    known = ", ".join(fmt.name for fmt in (*FLOAT_FORMATS, *INT_FORMATS))
+    raise ValueError(f"name is {name!r}; allowed are {known}, and short names such as fp16 or u8")

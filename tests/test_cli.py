@@ -49,6 +49,34 @@ def test_inspect(capsys, value, fmt, head, bits):
     assert lines[1] == f"  {bits}"
 
 
+@pytest.mark.parametrize(
+    ("value", "fmt", "head", "bits"),
+    [
+        ("0x3f", "e4m3", "float8_e4m3fn  1.875 -> 1.875  (exact)", "0 0111 111"),
+        ("0xBF", "FP8_E4M3", "float8_e4m3fn  -1.875", "1 0111 111"),
+        ("0x3C00", "half", "float16  1.0 -> 1.0", "0 01111 0000000000"),
+        ("0x3f80", "bf16", "bfloat16  1.0", "0 01111111 0000000"),
+        ("0b01111100", "e5m2", "float8_e5m2  inf -> inf", "0 11111 00"),
+        ("127", "e4m3fn", "float8_e4m3fn  nan -> nan", "0 1111 111"),
+        ("0x8", "fp4", "float4_e2m1  -0.0 -> -0.0", "1 00 0"),
+        ("0xff", "i8", "int8  -1 fits [-128, 127]", "11111111"),
+        ("0xff", "u8", "uint8  255 fits", "11111111"),
+        ("0x80", "int8_narrow", "int8_narrow  -128 does not fit", "10000000"),
+        ("0xfff", "int12", "int12  -1 fits", "1111 11111111"),
+    ],
+)
+def test_inspect_a_code(capsys, value, fmt, head, bits):
+    assert cli.main(["inspect", value, "--format", fmt, "--code"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(head)
+    assert lines[1] == f"  {bits}"
+
+
+def test_inspect_reads_hexadecimal_floats(capsys):
+    assert cli.main(["inspect", "-0x1.8p3", "--format", "fp16"]) == 0
+    assert capsys.readouterr().out.startswith("float16  -12.0 -> -12.0  (exact)")
+
+
 @pytest.mark.parametrize("fmt", [f.name for f in (*FLOAT_FORMATS, *INT_FORMATS)])
 def test_every_format_can_be_named(capsys, fmt):
     assert cli.main(["inspect", "1", "--format", fmt]) == 0
@@ -90,6 +118,15 @@ def test_overflow_is_said(capsys):
         (["inspect", "inf", "--format", "uint8"], "value is 'inf'; an integer format"),
         (["inspect", "nan", "--format", "float4_e2m1"], "NaN, which float4_e2m1 cannot hold"),
         (["inspect", "1", "--format", "float12"], "--format is 'float12'; allowed: float64, "),
+        (
+            ["inspect", "0x1zp3"],
+            "value is '0x1zp3'; allowed is a number such as 2.71828, 0x3f, 0x1",
+        ),
+        (["inspect", "1.5", "--code"], "value is '1.5'; a code needs an integer"),
+        (["inspect", "0x100", "--code", "--format", "e4m3"], "code is 256; allowed are integers"),
+        (["inspect", "-1", "--code"], "code is -1; allowed are integers from 0 to 4294967295"),
+        (["inspect", "1", "--format", "int17"], "--format is 'int17'; allowed: float64, "),
+        (["inspect", "1", "--format", "u32"], "--format is 'u32'"),
         (["inspect", "1e99999"], "exponents of up to four digits"),
         (["demo", "--bits", "8", "1"], "--bits is 1; allowed are widths from 2 to 8"),
         (["demo", "--bits", "9"], "--bits is 9; allowed"),

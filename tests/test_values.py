@@ -247,3 +247,44 @@ def test_what_came_is_shown_briefly():
     with pytest.raises(TypeError, match=r"how is 1; allowed: Requantization.F32_EVEN, Req"):
         prepare_requantizer(1.0, 1.0, QParams(1.0, 0, nq.INT8), 1)
     assert len(Requantization) == 5
+
+
+def test_the_public_face():
+    face = dir(nq)
+    for internal in ("arrays", "arguments", "storage", "observers", "arithmetic", "annotations"):
+        assert internal not in face
+    assert {"FLOAT8_E4M3FN", "FLOAT8_E5M2", "FLOAT4_E2M1", "BFLOAT16", "INT8", "ops"} <= set(face)
+    for name in nq.__all__:
+        assert getattr(nq, name) is not None
+    assert nq.format_named(" Half ") is nq.FLOAT16
+    assert nq.format_named("int8_narrow") == nq.INT8.narrow()
+    with pytest.raises(ValueError, match=r"name is .u1.; allowed are float64, .* fp16 or u8"):
+        nq.format_named("u1")
+    with pytest.raises(TypeError, match="name is 8; allowed: str"):
+        nq.format_named(8)
+
+
+def test_a_qtensor_is_no_array_and_says_so():
+    q = nq.quantize([0.5], QParams(0.25, 0, nq.INT8))
+    for call in (np.asarray, np.array, lambda v: np.float32(1) * v, lambda v: np.ones(1) + v):
+        with pytest.raises(TypeError, match=r"no array: take \.codes|unsupported operand"):
+            call(q)
+    with pytest.raises(TypeError, match=r"x is a QTensor, which is no array: .*\.dequantize\(\)"):
+        nq.quantize(q, q.qparams)
+    with pytest.raises(TypeError, match=r"q is an array of shape .*; allowed: QTensor"):
+        nq.dequantize(q.codes)
+
+
+def test_prepared_layers_print_what_they_do():
+    w = SymmetricQuantizer(nq.INT4, PerChannel(0))(np.ones((3, 5)))
+    x, out = QParams(0.5, 3, nq.UINT8), QParams(0.25, 0, nq.INT8)
+    assert repr(nq.ops.prepare_static(x, w, None, out)) == (
+        "StaticLinear(5 x uint8 to 3, weights int4\n"
+        "  Requantizer(FIXED_SINGLE_UP, multiplier (3,) in 0.2857…0.2857, int8, zero_point 0, "
+        "clamped to [-128, 127]))"
+    )
+    square = nq.QTensor(np.ones((3, 5, 1, 1), np.int8), w.qparams)
+    text = repr(nq.ops.prepare_static_conv2d(x, square, None, out, padding=((0, 0), (0, 0))))
+    assert text.startswith("StaticConv2d(uint8, weights (3, 5, 1, 1)\n  stride (1, 1), padding")
+    table = nq.ops.prepare_table(np.tanh, x, out)
+    assert repr(table) == "StaticTable(uint8 to int8)"
