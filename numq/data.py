@@ -135,8 +135,8 @@ def train_epochs(
     check_type(optimizer, Optimizer, "optimizer")
     check_type(rng, np.random.Generator, "rng")
     epochs, size = integer(epochs, "epochs", 1), integer(size, "size", 1)
-    if schedule is not None and not callable(schedule):
-        raise TypeError(f"schedule is {shown(schedule)}; allowed are functions of the step")
+    if schedule is not None:
+        check_callable(schedule, "schedule")
     own = {id(p) for p in model.parameters()}
     if not any(id(p) in own for p in optimizer.parameters):
         raise ValueError("optimizer has no parameter of the model, which would never change")
@@ -183,7 +183,7 @@ def accuracy(forward: Callable[[FloatArray], FloatArray | Tensor], data: Split) 
         data: examples, and labels in [0, classes), of shape (N,) or (N, 1).
 
     Raises:
-        TypeError: data that is no pair of arrays.
+        TypeError: data that is no pair of arrays, or a forward that is no function.
         ValueError: shapes that do not fit, labels that are no whole numbers or out of range, a NaN
             among the logits, or probabilities in place of single logits.
     """

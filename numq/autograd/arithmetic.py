@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from numq.arguments import is_number, shown
+from numq.arguments import number
 from numq.arrays import FloatArray
 from numq.autograd.broadcasting import total, unbroadcast
 from numq.autograd.operands import check_alike, exactly, factors, pair, silent
@@ -86,11 +86,10 @@ def power(a: Operand, exponent: float) -> Tensor:
 
     Raises:
         TypeError: an exponent that is no number.
-        ValueError: a negative one for integers.
+        ValueError: NaN or infinity; a negative one for integers.
     """
     a = as_tensor(a, name="a")
-    if not is_number(exponent):
-        raise TypeError(f"exponent is {shown(exponent)}; allowed are numbers")
+    number(exponent, "exponent")
     k = as_tensor(exponent, a, "exponent")
     check_alike(a=a, exponent=k)
     if a.dtype.kind != "f" and k.dtype.kind != "f" and exponent < 0:

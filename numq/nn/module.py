@@ -88,7 +88,7 @@ class Module(ABC):
         names: set[str] = set()
         for path, module in self.named_modules():
             for name, member in members(module):
-                if isinstance(member, Tensor) and not member.node and id(member) not in seen:
+                if isinstance(member, Tensor) and _is_kept(member) and id(member) not in seen:
                     full = f"{path}.{name}" if path else name
                     if full in names:
                         raise ValueError(f"two tensors have the name {full}; rename one of them")
@@ -186,6 +186,12 @@ def members(module: Module) -> Iterator[tuple[str, Module | Tensor]]:
     """(name, value) of the modules and tensors of a module itself; what comes twice, twice."""
     for name, value in vars(module).items():
         yield from opened(name, value, (Module, Tensor))
+
+
+def _is_kept(tensor: Tensor) -> bool:
+    """Whether it is a leaf, or the copy of one in another precision that stands for it."""
+    node = tensor.node
+    return node is None or (node.op == "Cast" and node.inputs[0].node is None)
 
 
 def _counter(name: object) -> bool:

@@ -181,11 +181,12 @@ def pact(x: Operand, alpha: Operand, bits: int) -> Tensor:
         raise ValueError(f"alpha is {level.data}; allowed is one finite number above 0")
     check_finite(x.data, "x")
     values, wide = _widened(x)
-    top = level.data.astype(wide)
-    step = top / wide.type(2**bits - 1)
-    if step == 0:
-        raise ValueError(f"alpha is {level.data}; a step of {bits} bits of it is 0 in {wide}")
-    y = (np.rint(np.clip(values, 0, top) / step) * step).astype(x.dtype, copy=False)
+    top, levels = level.data.astype(wide), wide.type(2**bits - 1)
+    step = top / levels
+    if step == 0 or top > np.finfo(wide).max / levels:
+        raise ValueError(f"alpha is {level.data}; {wide} has no {bits} bits of it")
+    codes = np.rint(np.clip(values, 0, top) * levels / top)
+    y = (codes * step).astype(x.dtype, copy=False)
 
     def backward(g: FloatArray) -> tuple[FloatArray, FloatArray]:
         inside = (values > 0) & (values < top)

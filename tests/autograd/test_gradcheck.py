@@ -251,9 +251,9 @@ def test_gradcheck_passes_integers_on():
     ("function", "inputs", "error", "message"),
     [
         (ag.neg, [Tensor(np.ones(2, np.float32))], TypeError, r"inputs\[0\] has dtype float32"),
-        (ag.neg, [np.ones(2)], TypeError, r"inputs\[0\] is ndarray; allowed: Tensor"),
+        (ag.neg, [np.ones(2)], TypeError, r"inputs\[0\] is an array of .*: Tensor"),
         (ag.neg, [Tensor([1])], ValueError, "no float64 tensor"),
-        (lambda a: a.data, [Tensor([1.0])], TypeError, "the function's result is ndarray"),
+        (lambda a: a.data, [Tensor([1.0])], TypeError, "the function's result is an array"),
         (made(lambda x: x.astype(np.float32), lambda x, g: g), [Tensor([1.0])], TypeError,
          "the function's result has dtype float32"),
         (lambda a: Tensor(2 * a.data), [Tensor([1.0])], ValueError, "nothing was recorded"),

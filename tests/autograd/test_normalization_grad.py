@@ -153,7 +153,7 @@ def test_tape_tells_all():
     expected = ("BatchNormalization", {"epsilon": 1e-5, "training_mode": 1})
     assert (node.op, node.attributes) == expected
     node = ag.batch_norm(x, one, one, one, one, epsilon=0.5).node
-    assert (node.op, node.attributes) == ("BatchNormalization", {"epsilon": 0.5})
+    assert (node.op, node.attributes) == ("BatchNormalization", {"epsilon": 0.5, "momentum": 0.9})
     node = ag.layer_norm(x, one, one, axis=-1).node
     assert (node.op, node.attributes) == ("LayerNormalization", {"axis": 1, "epsilon": 1e-5})
 

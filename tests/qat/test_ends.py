@@ -250,6 +250,9 @@ def test_pact_at_its_ends():
     assert y.data.tolist() == [0, 0, 3, 3, 0, 3]
     assert leaf.grad.tolist() == [0, 2, 0, 8, 0, 0]
     assert float(alpha.grad) == 36
+    tie = np.array([0.5, 0.1])  # 7.5 steps and 1.5 of 15, in every precision
+    assert (pact(tie, 1.0, 4).data * 15).tolist() == pytest.approx([8, 2])
+    assert (pact(np.float32(tie), np.float32(1), 4).data * 15).tolist() == pytest.approx([8, 2])
     assert pact(np.float32([0.5, 1.5, 2.5]), np.float32(3), 2).data.tolist() == [0, 2, 2]
 
 
@@ -302,7 +305,8 @@ X = np.float32([0.5, 1])
         (lambda: pact(X, 0.0, 4), ValueError, "alpha is 0.0; allowed is one"),
         (lambda: pact(X, [1.0], 4), ValueError, "alpha is"),
         (lambda: pact(X, np.nan, 4), ValueError, "alpha is nan"),
-        (lambda: pact(X, np.float32(1e-45), 4), ValueError, "a step of 4 bits of it is 0"),
+        (lambda: pact(X, np.float32(3e38), 4), ValueError, "float32 has no 4 bits of it"),
+        (lambda: pact(X, np.float32(1e-45), 4), ValueError, "float32 has no 4 bits of it"),
         (lambda: fake_quantize_ste(X, 0.5), TypeError, "qparams is 0.5"),
         (lambda: fake_quantize_ste(X, PARAMS, rule="onnx"), TypeError, "rule is 'onnx'"),
         (lambda: fake_quantize_ste(X, PARAMS, mask="all"), TypeError, "mask is 'all'"),
