@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from numq.arguments import flag, integer, integers, shown
+from numq.arrays import check_type
+
 
 class Section(Enum):
     """A part of the benchmark that can be run alone."""
@@ -31,13 +34,31 @@ def default_threads() -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What to run."""
+    """What to run.
+
+    Raises:
+        TypeError, ValueError: no sections, threads that are no integers from 1 on, and the like.
+    """
 
     sections: tuple[Section, ...] = tuple(Section)
     threads: tuple[int, ...] = field(default_factory=default_threads)  #: each a run of its own
     quick: bool = False  #: a subset that takes well under a minute
     rounds: int | None = None  #: turns of every contestant; None: 5 if quick, else 9
     seed: int = 0  #: of the arrays
+
+    def __post_init__(self) -> None:
+        """Refuse before the work what would fail in its middle."""
+        if not isinstance(self.sections, tuple) or not self.sections:
+            raise TypeError(f"sections is {shown(self.sections)}; allowed are tuples of Section")
+        for section in self.sections:
+            check_type(section, Section, "sections")
+        object.__setattr__(self, "threads", integers(self.threads, "threads", 1))
+        if not self.threads:
+            raise ValueError("threads is empty; allowed are one count and more")
+        flag(self.quick, "quick")
+        if self.rounds is not None:
+            integer(self.rounds, "rounds", 1)
+        integer(self.seed, "seed", 0)
 
 
 class Form(Enum):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arrays import Array, check_type
+from numq.arrays import Array, as_data, check_finite, check_type
 from numq.flows.network import Network
 from numq.flows.qat_network import QATNetwork
 from numq.flows.record import as_graph
@@ -60,9 +60,12 @@ def compare(model: Module | Graph, network: Network, *inputs: ArrayLike) -> list
 
     Raises:
         TypeError: `network` is not a Network.
-        ValueError: edges of other names or shapes: `network` was made from another model.
+        ValueError: NaN or infinity among the inputs; edges of other names or shapes: `network` was
+            made from another model.
     """
     check_type(network, Network, "network")
+    for i, x in enumerate(inputs):
+        check_finite(as_data(x, f"inputs[{i}]"), f"inputs[{i}]")
     wanted: dict[str, Array] = {}
     graph = model.folded_graph()[0] if isinstance(model, QATNetwork) else as_graph(model, *inputs)
     run(Program(graph), inputs, wanted.__setitem__)

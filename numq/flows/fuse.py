@@ -16,7 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from numq.arrays import Array, FloatArray
+from numq.arguments import flag
+from numq.arrays import Array, FloatArray, check_type
 from numq.flows.constants import (
     fixed_edges,
     fold_constants,
@@ -43,10 +44,11 @@ def fuse(graph: Graph, *, keep_tables: bool = False) -> Graph:
             since the table is to be quantized.
 
     Raises:
+        TypeError: no Graph, or a flag that is none.
         ValueError: a constant that is quantized already.
     """
     _check_float(graph)
-    keep = tables(graph) if keep_tables else frozenset[str]()
+    keep = tables(graph) if flag(keep_tables, "keep_tables") else frozenset[str]()
     graph = fold_constants(without_dropout(graph), keep)
     graph = fold_constants(products(graph), keep)
     return fuse_relu(fold_batch_norm(graph))
@@ -65,6 +67,7 @@ def fuse_for_training(graph: Graph) -> Graph:
 
 
 def _check_float(graph: Graph) -> None:
+    check_type(graph, Graph, "graph")
     codes = [name for name, c in graph.constants.items() if isinstance(c, QTensor)]
     if codes or graph.qparams:
         what = [*codes, *graph.qparams][0]

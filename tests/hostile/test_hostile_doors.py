@@ -30,7 +30,8 @@ CASES = [
     case(drawn(plot.number_line), "number_line", qparams=P, x=X, settings={"finite": ("x",)}),
     case(drawn(plot.staircase), "staircase", qparams=P),
     case(drawn(plot.error), "plot.error", qparams=P),
-    case(drawn(plot.histogram), "histogram", x=X, qparams=P, settings={"finite": ("x",)}),
+    case(drawn(plot.histogram), "histogram", x=X, qparams=P,
+         settings={"finite": ("x",), "right": {("qparams", "None"): lambda _: True}}),
     case(drawn(plot.bit_field), "bit_field", bits=nq.inspect_int(5, nq.INT8)),
     case(drawn(plot.packed_layout), "packed_layout", fmt=nq.UINT4, count=3,
          order=nq.PackOrder.LOW_FIRST),
@@ -47,7 +48,8 @@ CASES = [
     case(plot.Workload, macs=1e6, nbytes=1e6, seconds=0.01, peer_seconds=0.02),
     case(plot.levels, qparams=P),
     case(plot.axes, height=2.0), case(plot.panels, columns=2),
-    case(bench.BenchOptions, threads=(1,), rounds=2),
+    case(bench.BenchOptions, threads=(1,), rounds=2,
+         settings={"right": {("threads", "one more"): lambda made: made.threads == (1, 1)}}),
 ]  # fmt: skip
 
 

@@ -19,6 +19,11 @@ PREPARED = flows.calibrate(flows.prepare(flows.fuse(TRACED)), [X])
 STATIC = flows.static(MODEL, [X])
 QAT = flows.prepare_qat(MODEL, X)
 PER_TOKEN = nq.AffineQuantizer(nq.INT8, nq.PerToken())
+# Another model, another batch: the layer that cannot take it says so.
+MODEL_RUNS = {"alias": {
+    "model": r"\bmodel\b|x has shape", "calibration": r"\bcalibration\b|x has shape",
+    "x": r"\bx\b|inputs",
+}}  # fmt: skip
 FINITE = {"finite": ("x",)}
 
 
@@ -81,15 +86,15 @@ FLOWS = [
     case(flows.convert, prepared=PREPARED),
     case(flows.Network, graph=STATIC.graph), case(flows.Recipe), case(flows.QATRecipe),
     case(lambda model, weights: flows.weight_only(model, X, weights=weights), "weight_only",
-         model=MODEL, weights=RECIPE.weights),
+         model=MODEL, weights=RECIPE.weights, settings=MODEL_RUNS),
     case(lambda model, weights, activations: flows.dynamic(
         model, X, weights=weights, activations=activations), "dynamic",
-        model=MODEL, weights=RECIPE.weights, activations=PER_TOKEN),
-    case(flows.static, model=MODEL, calibration=[X]),
+        model=MODEL, weights=RECIPE.weights, activations=PER_TOKEN, settings=MODEL_RUNS),
+    case(flows.static, model=MODEL, calibration=[X], settings=MODEL_RUNS),
     case(lambda model, recipe: flows.prepare_qat(model, X, recipe=recipe), "prepare_qat",
-         model=MODEL, recipe=flows.QATRecipe()),
+         model=MODEL, recipe=flows.QATRecipe(), settings=MODEL_RUNS),
     case(lambda model, network, x: flows.compare(model, network, x), "compare", model=MODEL,
-         network=STATIC, x=X, settings=FINITE),
+         network=STATIC, x=X, settings={**FINITE, **MODEL_RUNS}),
     case(lambda x: STATIC(x), "Network()", x=X, settings=FINITE),
     case(lambda x: STATIC.edges(x), "Network().edges", x=X, settings=FINITE),
 ]  # fmt: skip
