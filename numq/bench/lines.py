@@ -32,12 +32,15 @@ def line(row: Row, names: Names) -> str:
 
 def notes(row: Row) -> list[str]:
     """What the columns cannot say: who is not timed, or only once, and why."""
-    slow = [
-        f"{peer.name}: {row.ratio(peer):.0f} times slower than numq, timed once"
-        for peer in row.peers if timed_once(row, peer)
-    ]  # fmt: skip
+    slow = [_slow(row, peer) for peer in row.peers if timed_once(row, peer)]
     unequal = [f"{UNEQUAL} {text}" for text in row.unequal]
     return [f"    {text}" for text in (*unequal, *(f"{SKIPPED} {t}" for t in row.skipped), *slow)]
+
+
+def _slow(row: Row, peer: PeerResult) -> str:
+    ratio = row.ratio(peer)
+    how = f"{ratio:.0f} times" if ratio > SLOWER else f"at first more than {SLOWER:.0f} times"
+    return f"{peer.name}: {how} slower than numq, timed once"
 
 
 def timed_once(row: Row, peer: PeerResult) -> bool:

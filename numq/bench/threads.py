@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 QUIET_S = 0.01  #: a look at the clock of the process takes this long: it ticks in milliseconds
-LONGEST_S = 0.5  #: then the next one starts in any case
+LONGEST_S = 0.5  #: the next one then starts in any case
 
 
 @contextmanager
@@ -85,13 +85,13 @@ def _thread_ids() -> list[int]:
     return sorted(int(task.name) for task in Path("/proc/self/task").iterdir())
 
 
-def settle() -> None:
-    """Wait until no thread of this process works any more.
+def settle(longest: float = LONGEST_S) -> None:
+    """Wait until no thread of this process works any more, at most so many seconds.
 
     After a parallel loop most libraries keep their threads spinning for a while, to be quick with
     the next one. Left alone they would take the processors from whoever has the next turn.
     """
-    end = time.perf_counter() + LONGEST_S
+    end = time.perf_counter() + longest
     while time.perf_counter() < end:
         used, start = time.process_time(), time.perf_counter()
         time.sleep(QUIET_S)

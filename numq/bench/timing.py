@@ -12,7 +12,7 @@ import numpy as np
 
 from numq.bench.budget import Clock
 from numq.bench.problems import Call
-from numq.bench.threads import settle, spread
+from numq.bench.threads import LONGEST_S, settle, spread
 
 TURN_S = 0.004  #: a turn repeats its call until about this long
 MOST_CALLS = 2000
@@ -56,10 +56,11 @@ def interleaved(
         rounds: turns of each.
         threads: that are set; more than one have to be woken before each turn.
         took: seconds of a call of each, just before; one of `LONG_S` is not warmed up again.
-        seconds: no round begins, the first aside, that would end later than this from now on.
+        seconds: no round begins, the first aside, that would end later than this from now on;
+            and what the first one waits for quiet takes half of this at most.
         clock: tells the time.
     """
-    end = clock() + seconds
+    end, pause = clock() + seconds, min(LONGEST_S, seconds / (2 * max(1, len(calls))))
     known = took or [0.0] * len(calls)
     counts = [
         _calls_per_turn(call, clock) if before < LONG_S else LONG
@@ -71,7 +72,7 @@ def interleaved(
         order = range(len(calls)) if number % 2 == 0 else reversed(range(len(calls)))
         for i in order:
             if threads > 1:
-                settle()
+                settle(pause)
                 calls[i]()
                 spread(threads)  # also those that this call has just made
                 repeat(calls[i], WAKE_S, clock)
