@@ -2,6 +2,7 @@
 
 from numq.graph.graph import Constant, Graph, Node
 from numq.graph.inputs import Input, Numbers, check_inputs, resolved
+from numq.graph.lower import is_lowered, lower
 from numq.graph.run import Program, run, run_tensors
 from numq.graph.schema import Attribute, Domain, Schema, Size
 from numq.graph.schemas import SCHEMAS
@@ -23,7 +24,9 @@ __all__ = [
     "Size",
     "check_inputs",
     "draw",
+    "is_lowered",
     "load_graph",
+    "lower",
     "resolved",
     "run",
     "run_tensors",

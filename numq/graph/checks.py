@@ -124,7 +124,8 @@ def _check_roles(node: Node, graph: Graph) -> None:
     roles = [(name, node.schema.role(i)) for i, name in enumerate(node.inputs)]
     for name, role in roles:
         constant = graph.constants.get(name)
-        if role is Carries.CODES and name not in graph.qparams:
+        coded = name in graph.qparams or isinstance(constant, QTensor)
+        if role is Carries.CODES and not coded:
             raise ValueError(f"{node.label} reads {name} as codes; qparams has no entry for it")
         if role is Carries.REAL and name in graph.qparams:
             raise ValueError(
@@ -135,7 +136,8 @@ def _check_roles(node: Node, graph: Graph) -> None:
         if role is Carries.BIAS and not _floats(constant):
             raise ValueError(f"{node.label} reads {name}; needed is {role.value} of that name")
     for name, role in zip(node.outputs, node.schema.outputs, strict=True):
-        if role is Carries.CODES and name not in graph.qparams:
+        coded = name in graph.qparams or isinstance(constant, QTensor)
+        if role is Carries.CODES and not coded:
             raise ValueError(f"{node.label} makes codes; qparams has no entry for {name}")
         if role is Carries.REAL and name in graph.qparams:
             raise ValueError(f"{node.label} makes real numbers, but qparams has {name}")

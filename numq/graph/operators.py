@@ -13,6 +13,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from numq import autograd as ag
+from numq.arithmetic.accumulate import accumulate
+from numq.arithmetic.convolve import conv2d_int8
+from numq.arrays import Array
 from numq.autograd import Tensor, record
 from numq.autograd.indexing import gather_nd, slice_axes
 from numq.graph.geometry import Padding, padding_of
@@ -179,6 +182,42 @@ def _cast(i: Sequence[Tensor], a: Attributes) -> Tensor:
     return record("Cast", i, data, (lambda g: (g,)) if floats else None, to=a["to"])
 
 
+def _round(i: Sequence[Tensor], _: Attributes) -> Tensor:
+    """To the nearest integer, ties to even; no gradient."""
+    return record("Round", i, np.rint(i[0].data), None)
+
+
+def _zero_points(i: Sequence[Tensor]) -> list[Array]:
+    """Those of both operands, 0 where they are left out."""
+    given = [t.data for t in i[2:]]
+    return given + [np.zeros((), t.dtype) for t in i[len(given) : 2]]
+
+
+def _matmul_integer(i: Sequence[Tensor], _: Attributes) -> Tensor:
+    """(..., K) × (K, N) codes to int32; a zero point of A is one number, of B one or (N,)."""
+    z_a, z_b = _zero_points(i)
+    a, b = i[0].data, i[1].data
+    if a.ndim < 1 or z_a.size != 1:
+        raise ValueError(
+            f"A has shape {a.shape}, its zero point {z_a.shape}; needed are (..., K) and ()"
+        )
+    y = accumulate(a.reshape(-1, a.shape[-1]), z_a.reshape(()), b, z_b)
+    return record("MatMulInteger", i, y.reshape(*a.shape[:-1], y.shape[-1]), None)
+
+
+def _conv_integer(i: Sequence[Tensor], a: Attributes) -> Tensor:
+    """Codes to int32; the border has the zero point of x, which is real 0."""
+    z_x, z_w = _zero_points(i)
+    if z_x.size != 1:
+        raise ValueError(f"the zero point of x has shape {z_x.shape}; needed is ()")
+    y = conv2d_int8(
+        i[0].data, i[1].data, stride=a["strides"], dilation=a["dilations"], groups=a["group"],
+        padding=_window(i[0], i[1].shape[2:], a), x_zero_point=int(z_x.reshape(())),
+        w_zero_point=z_w,
+    )  # fmt: skip
+    return record("ConvInteger", i, y, None)
+
+
 def _batch_norm(inputs: Sequence[Tensor], a: Attributes) -> Tensor:
     return ag.batch_norm(*inputs, epsilon=a["epsilon"])
 
@@ -220,6 +259,9 @@ OPERATORS: dict[str, Operator] = {
     "Gelu": lambda i, a: ag.gelu(i[0], ag.GeluForm(a["approximate"])),
     "Clip": _clip,
     "Cast": _cast,
+    "Round": _round,
+    "MatMulInteger": _matmul_integer,
+    "ConvInteger": _conv_integer,
     "MatMul": _matmul,
     "Gemm": _gemm,
     "ReduceSum": _reduce(ag.sum),

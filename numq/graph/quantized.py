@@ -146,7 +146,11 @@ def quantize_linear(node: Node, graph: Graph) -> Step:
 
 
 def dequantize_linear(node: Node, graph: Graph) -> Step:
-    """DequantizeLinear: the door out."""
+    """DequantizeLinear: the door out, or what a quantized constant stands for."""
+    constant = graph.constants.get(node.inputs[0])
+    if isinstance(constant, QTensor):
+        reals = constant.dequantize()
+        return lambda: reals
     params = graph.qparams[node.inputs[0]]
     return lambda codes: QTensor.trusted(codes.view(), params).dequantize()
 

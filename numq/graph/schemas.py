@@ -179,6 +179,7 @@ _ROWS: tuple[Schema, ...] = (
     *(_onnx(op, 8, (EITHER,), variadic=True, **_MOVES) for op in ("Max", "Min")),
     *(_onnx(op, 6, (REAL,)) for op in ("Neg", "Abs", "Exp", "Log", "Sqrt", "Tanh", "Sigmoid")),
     _onnx("Relu", 6, (REAL,)),
+    _onnx("Round", 11, (REAL,)),
     _onnx("Erf", 9, (REAL,)),
     _onnx("LeakyRelu", 6, (REAL,), attributes={"alpha": Attribute(Kind.FLOAT, 0.01)}),
     _onnx("Gelu", 20, (REAL,), attributes={
@@ -234,6 +235,8 @@ _ROWS: tuple[Schema, ...] = (
     _onnx("DequantizeLinear", 10, (CODES,)),
     _onnx("QLinearConv", 10, (CODES, WEIGHT, BIAS), optional=1, outputs=(CODES,),
           attributes={**_CONV, **_HOW, **_ACTIVATION}, agree=_padding),
+    _onnx("MatMulInteger", 10, (REAL,) * 4, optional=2),
+    _onnx("ConvInteger", 10, (REAL,) * 4, optional=2, attributes=_CONV, agree=_padding),
     _ort("QGemm", (CODES, WEIGHT, BIAS), optional=1,
          attributes={**_INTEGER_GEMM, **_HOW, **_ACTIVATION}),
     _ort("QLinearAdd", (CODES, CODES), attributes={**_HOW_OR_ORT, **_ACTIVATION}),
