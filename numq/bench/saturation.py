@@ -1,12 +1,8 @@
 """Why a peer's sums can be others: pairs of products, added in int16 and saturated there.
 
-A processor with AVX2 and no dot-product instruction multiplies uint8 by int8 with ``vpmaddubsw``::
-
-    sum over pairs of clip(a[2i] * b[2i] + a[2i + 1] * b[2i + 1], -32768, 32767)
-
-Libraries that use it as it is (ONNX Runtime, FBGEMM, oneDNN) then give other sums than the product
-has. Zero points are taken away afterwards. Where K is no multiple of 4, oneDNN cuts it into equal
-blocks of at most 256, and pairs begin anew in each.
+`numq.verify.saturating` says where, and how; here it is asked for single elements of an answer.
+Where K is no multiple of 4, oneDNN cuts it into equal blocks of at most 256, and pairs begin anew
+in each.
 """
 
 from __future__ import annotations
@@ -15,21 +11,11 @@ import numpy as np
 
 from numq.bench.problems import ZERO_POINT, Array, ConvolutionArrays, Problem, ProductArrays
 from numq.bench.shapes import Form
+from numq.verify.saturating import saturating_matmul
 
 REASON = "pairs of products saturate in int16 there (no dot-product instruction)"
 LOOKS = 64  #: differing elements that are looked at
 BLOCK = 256
-
-
-def pair_sum(a: Array, b: Array) -> int:
-    """``a . b`` of uint8 and int8 (K,), each pair of neighbours saturated to int16.
-
-    >>> pair_sum(np.array([255, 255, 1], np.uint8), np.array([127, 127, 3], np.int8))
-    32770
-    """
-    products = np.zeros(len(a) + len(a) % 2, np.int64)
-    products[: len(a)] = a.astype(np.int64) * b
-    return int(np.clip(products.reshape(-1, 2).sum(axis=1), -32768, 32767).sum())
 
 
 def explains(given: Problem, ours: Array, theirs: Array, within: float) -> bool:
@@ -74,7 +60,8 @@ def _saturated(
 
 def _in_blocks(a: Array, b: Array, block: int) -> int:
     starts = range(0, len(a), block)
-    return sum(pair_sum(a[start : start + block], b[start : start + block]) for start in starts)
+    parts = ((a[None, k : k + block], b[k : k + block, None]) for k in starts)
+    return sum(int(saturating_matmul(*part).item()) for part in parts)
 
 
 def _patch(given: ConvolutionArrays, channel: int, row: int, column: int) -> Array:

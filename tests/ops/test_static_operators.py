@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx_node import run_node
+from processors import ort_saturates
 
 import numq as nq
 from numq import Requantization, ops
+from numq.verify.saturating import saturating_conv2d
 
 FIXED = [Requantization.GEMMLOWP_DOUBLE, Requantization.FIXED_SINGLE_UP]
 codes8 = st.integers(-128, 127)
@@ -116,29 +119,6 @@ def test_ranges_known_in_advance():
 
 # onnxruntime's own kernels.
 
-ORT_OPS = {"QLinearConv": "", "MaxPool": ""}
-
-
-def onnxruntime(op, constants, x, **attributes):
-    """The answer of one node; `constants` are its inputs in order, None where x goes."""
-    onnx, ort = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
-    helper, kind = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype
-    names = [f"i{k}" for k in range(len(constants))]
-    node = helper.make_node(op, names, ["y"], domain=ORT_OPS[op], **attributes)
-    inits = [
-        onnx.numpy_helper.from_array(np.asarray(c), n)
-        for n, c in zip(names, constants, strict=True) if c is not None
-    ]  # fmt: skip
-    given = helper.make_tensor_value_info(
-        names[[c is None for c in constants].index(True)], kind(x.dtype), x.shape
-    )
-    result = helper.make_tensor_value_info("y", kind(x.dtype), None)
-    graph = helper.make_graph([node], "g", [given], [result], inits)
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {graph.input[0].name: x})[0]
-
 
 def numbers(p):
     return np.float32(p.scale), p.zero_point.astype(p.format.dtype)
@@ -155,18 +135,24 @@ def test_convolution_is_onnxruntimes():
     bias = rng.normal(size=6)
     how, padding = Requantization.F32_EVEN, ((1, 1), (1, 1))
     layer = ops.prepare_static_conv2d(x, w, bias, out, how, padding=padding)
-    theirs = onnxruntime(
+    theirs = run_node(
         "QLinearConv",
         [None, *numbers(x), w.codes, w.scale, np.zeros(6, np.int8), *numbers(out), layer.bias],
         codes, pads=[1, 1, 1, 1],
     )  # fmt: skip
-    assert (ops.conv2d_static(codes, layer) == theirs).all()
+    ours = ops.conv2d_static(codes, layer)
+    if ort_saturates():  # and numq does not
+        sums = saturating_conv2d(codes, w.codes, 130, padding=padding)
+        sums = np.moveaxis(sums, 1, -1) + layer.bias
+        assert (ours != theirs).any()
+        ours = np.moveaxis(nq.requantize(sums, layer.requantizer), -1, 1)
+    assert (ours == theirs).all()
 
 
 def test_max_pooling_is_onnxruntimes():
     rng = np.random.default_rng(4)
     codes = rng.integers(0, 256, (2, 3, 4, 6)).astype(np.uint8)
-    theirs = onnxruntime("MaxPool", [None], codes, kernel_shape=[2, 2], strides=[2, 1])
+    theirs = run_node("MaxPool", [None], codes, kernel_shape=[2, 2], strides=[2, 1])
     assert (ops.max_pool2d_static(codes, (2, 2), (2, 1)) == theirs).all()
 
 

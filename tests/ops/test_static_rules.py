@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from onnx_node import run_node
 from strategies import golden
 
 import numq as nq
@@ -308,27 +309,6 @@ def test_pools_name_the_shape_of_what_came():
 # onnxruntime's own kernels, live.
 
 
-def onnxruntime(op, constants, given, **attributes):
-    """The answer of one com.microsoft node; None among the constants where the inputs go."""
-    onnx, ort = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
-    helper = onnx.helper
-    names = [f"i{k}" for k in range(len(constants))]
-    kind = helper.np_dtype_to_tensor_dtype(given[0].dtype)
-    free = [n for n, c in zip(names, constants, strict=True) if c is None]
-    inits = [onnx.numpy_helper.from_array(np.asarray(c), n)
-             for n, c in zip(names, constants, strict=True) if c is not None]  # fmt: skip
-    infos = [
-        helper.make_tensor_value_info(n, kind, x.shape) for n, x in zip(free, given, strict=True)
-    ]
-    node = helper.make_node(op, names, ["y"], domain="com.microsoft", **attributes)
-    result = helper.make_tensor_value_info("y", kind, None)
-    graph = helper.make_graph([node], "g", infos, [result], inits)
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, dict(zip(free, given, strict=True)))[0]
-
-
 def numbers(p):
     return np.float32(p.scale), p.zero_point.astype(p.format.dtype)
 
@@ -351,7 +331,7 @@ def test_addition_is_onnxruntimes(fmt, s_a, s_b, s_y):
     codes = np.arange(fmt.qmin, fmt.qmax + 1).astype(fmt.dtype)
     x, y = (np.ascontiguousarray(c) for c in np.meshgrid(codes, codes))
     constants = [None, *numbers(a), None, *numbers(b), *numbers(out)]
-    theirs = onnxruntime("QLinearAdd", constants, [x, y])
+    theirs = run_node("QLinearAdd", constants, x, y)
     ours = ops.add_static(x, y, ops.prepare_static_add(a, b, out))
     assert (ours == theirs).all()
 
@@ -362,16 +342,16 @@ def test_concatenation_and_means_are_onnxruntimes(fmt):
     codes = np.arange(fmt.qmin, fmt.qmax + 1).astype(fmt.dtype)
     for s_x, s_y in ((0.3, 0.2), (0.5, 1.0), (0.1, 0.3), (0.05, 0.037)):
         x, out = (params(s, int(rng.integers(fmt.qmin, fmt.qmax)), fmt) for s in (s_x, s_y))
-        theirs = onnxruntime("QLinearConcat", [*numbers(out), None, *numbers(x)], [codes], axis=0)
+        theirs = run_node("QLinearConcat", [*numbers(out), None, *numbers(x)], codes, axis=0)
         layer = ops.prepare_static_concat([x], out)
         assert (ops.concat_static([codes], layer, 0) == theirs).all()
         picture = rng.integers(fmt.qmin, fmt.qmax + 1, (1, 99, 2, 3)).astype(fmt.dtype)
         average = ops.prepare_static_average(x, out, Requantization.F32_EVEN)
         constants = [None, *numbers(x), *numbers(out)]
-        theirs = onnxruntime("QLinearGlobalAveragePool", constants, [picture])
+        theirs = run_node("QLinearGlobalAveragePool", constants, picture)
         assert (ops.global_avg_pool2d_static(picture, average) == theirs).all()
         shape = {"kernel_shape": [2, 2], "strides": [1, 1]}
-        theirs = onnxruntime("QLinearAveragePool", constants, [picture], **shape).astype(int)
+        theirs = run_node("QLinearAveragePool", constants, picture, **shape).astype(int)
         ours = ops.avg_pool2d_static(picture, average, (2, 2), stride=(1, 1))
         assert (np.abs(ours - theirs) <= 1).all()  # ties go another way: floats are added there
 
