@@ -1,5 +1,7 @@
 """The three flows against exact arithmetic."""
 
+import copy
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -9,7 +11,7 @@ import numq as nq
 from numq import Requantization, flows
 from numq.autograd import Tensor, no_grad
 from numq.flows.recipe import PER_TENSOR_INT8, WEIGHTS_INT8
-from numq.nn import Linear, ReLU, Sequential
+from numq.nn import LSTM, Linear, Module, ReLU, Sequential
 from numq.ops import (
     linear_dynamic,
     linear_static,
@@ -179,6 +181,7 @@ def quiet(model):
     return model
 
 
+RNG = np.random.default_rng(9)
 M, X, QUIET = small_model(), batch(), quiet(small_model())
 M(X)
 W, Q8, ROWS = WEIGHTS_INT8(np.ones((9, 12))), nq.QParams(1.0, 0, nq.INT8), WEIGHTS_INT8(X).qparams
@@ -209,3 +212,52 @@ W, Q8, ROWS = WEIGHTS_INT8(np.ones((9, 12))), nq.QParams(1.0, 0, nq.INT8), WEIGH
 def test_errors(action, error, message):
     with pytest.raises(error, match=message):
         action()
+
+
+@pytest.mark.parametrize("flow", [flows.weight_only, flows.dynamic, lambda m: static(m, X)])
+def test_a_network_is_pickled_and_copied(flow):
+    network = flow(M)
+    for again in (
+        pickle.loads(pickle.dumps(network)),
+        copy.deepcopy(network),
+        copy.copy(network),
+    ):
+        assert (again(X) == network(X)).all()
+        assert again.program.graph is again.graph
+        assert repr(again) == repr(network)
+
+
+def test_a_network_in_training_is_copied():
+    network = flows.prepare_qat(M, X)
+    network(X)
+    again = copy.deepcopy(network)
+    assert (flows.convert(again)(X) == flows.convert(network)(X)).all()
+    network.constants["0.weight"].data = network.constants["0.weight"].data * 0
+    assert (flows.convert(again)(X) != flows.convert(network)(X)).any()
+
+
+def test_codes_as_pictures_calibrate_as_the_numbers_they_are():
+    pixels = np.random.default_rng(5).integers(0, 256, (20, 12))
+    as_float = flows.static(M, [pixels.astype(np.float32)])
+    for kind in (np.uint8, np.int64, np.float64):
+        network = flows.static(M, [pixels.astype(kind)])
+        assert network.graph.qparams == as_float.graph.qparams
+        assert (network(pixels.astype(kind)) == as_float(pixels)).all()
+
+
+def test_a_batch_is_what_the_model_is_called_with():
+    class Recurrent(Module):
+        def __init__(self):
+            self.cell, self.out = LSTM(12, 4, rng=RNG), linear(RNG, 4, 3)
+
+        def forward(self, x, state=None):
+            return self.out(self.cell(x, state)[0])
+
+    x = RNG.normal(size=(5, 2, 12)).astype(np.float32)
+    state = tuple(RNG.normal(size=(5, 4)).astype(np.float32) for _ in range(2))
+    net = Recurrent()
+    network = flows.static(net, [(x, state)])
+    with no_grad():
+        y = net(x, state).data
+    assert nq.sqnr_db(y, network(x, *state)) > 25  # two steps of a cell, and eight rounded gates
+    assert flows.static(net, [(x, None), x]).graph.inputs == ("x",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,18 +11,17 @@ from numpy.typing import ArrayLike
 from numq.autograd import Tensor
 from numq.nn import Module
 
-Batches: TypeAlias = Iterable[ArrayLike | tuple[ArrayLike, ...]]
+Batch: TypeAlias = tuple[Any, ...]
+Batches: TypeAlias = Iterable[ArrayLike | Batch]
 
 _NO_BATCHES = (str, bytes, np.ndarray, Mapping, Tensor, Module)
 
 
-def checked(
-    batches: Batches, name: str, inputs: Sequence[str] | None = None
-) -> Iterator[tuple[ArrayLike, ...]]:
-    """Each batch as a tuple, an array for each input of the model.
+def checked(batches: Batches, name: str, inputs: Sequence[str] | None = None) -> Iterator[Batch]:
+    """Each batch as a tuple of what the model is called with.
 
     Args:
-        batches: any iterable of arrays, or of tuples of them.
+        batches: any iterable of arrays, or of tuples of arrays, None, and tuples of them.
         name: what it is called in messages.
         inputs: the names of the model's inputs, if they are known.
 
@@ -38,7 +37,9 @@ def checked(
     i = -1
     for i, batch in enumerate(batches):
         given = batch if isinstance(batch, tuple) else (batch,)
-        _check_batch(given, batch, f"{name}[{i}]", inputs)
+        _check_batch(given, batch, f"{name}[{i}]")
+        if inputs is not None and len(arrays(given)) != len(inputs):
+            raise ValueError(f"{name}[{i}] is {count(given)}; {needs(len(inputs), inputs)}")
         yield given
     if i < 0:
         raise ValueError(
@@ -47,20 +48,30 @@ def checked(
         )
 
 
-def _check_batch(
-    given: tuple[object, ...], batch: object, name: str, inputs: Sequence[str] | None
-) -> None:
+def arrays(given: Batch) -> list[Any]:
+    """What a graph takes of it: the arrays, those inside of tuples too."""
+    found: list[Any] = []
     for part in given:
-        arrays = isinstance(part, list) and any(isinstance(x, np.ndarray | Tensor) for x in part)
-        if arrays or part is None or isinstance(part, str | bytes | Mapping | set | Module | tuple):
-            what = "list of arrays" if arrays else type(part).__name__
+        found += arrays(part) if isinstance(part, tuple) else [] if part is None else [part]
+    return found
+
+
+def _check_batch(given: Batch, batch: object, name: str) -> None:
+    for part in given:
+        if isinstance(part, tuple):
+            _check_batch(part, batch, name)
+            continue
+        stack = isinstance(part, list) and any(isinstance(x, np.ndarray | Tensor) for x in part)
+        odd = isinstance(part, str | bytes | Mapping | set | Module)
+        if stack or odd or (part is None and batch is None):
+            what = "list of arrays" if stack else type(part).__name__
             where = "is" if part is batch else "holds"
             raise TypeError(
                 f"{name} {where} a {what}; a batch is an array, or a tuple with an array for "
                 "each input of the model"
             )
-    if inputs is not None and len(given) != len(inputs):
-        raise ValueError(f"{name} is {count(given)}; {needs(len(inputs), inputs)}")
+    if not arrays(given) and isinstance(batch, tuple):
+        raise TypeError(f"{name} is a tuple without an array; a batch has one for each input")
 
 
 def told(error: TypeError | ValueError, where: str) -> TypeError | ValueError:

@@ -109,8 +109,9 @@ def plan(graph: Graph, recipe: Recipe = Recipe()) -> Plan:
     choices = {node.name: found for node in able if (found := recipe.of(node)) is not None}
     products = [node for node in able if node.op in WEIGHTED and node.name in choices]
     if not products:
-        why = "; overrides make all of them stay float" if _weighted(able) else ""
-        raise ValueError(f"graph has no Conv or Gemm with a constant weight{why}")
+        raise ValueError(
+            f"graph has no Conv or Gemm with a constant weight{_why(graph, able, real)}"
+        )
     for node in products:
         check_channels(node, graph, choices[node.name].weights)
     moving = _moving(graph, real, {*choices}, recipe)
@@ -171,8 +172,14 @@ def _is_product(node: Node, graph: Graph) -> bool:
     return bias == shape[:1] and (conv or is_plain(node))
 
 
-def _weighted(nodes: Iterable[Node]) -> bool:
-    return any(node.op in WEIGHTED for node in nodes)
+def _why(graph: Graph, able: Iterable[Node], real: frozenset[str]) -> str:
+    """What keeps the products that there are from codes."""
+    if any(node.op in WEIGHTED for node in able):
+        return "; overrides make all of them stay float"
+    for node in graph:
+        if node.op in WEIGHTED and node.inputs[0] not in real:
+            return f"; {node.label} reads {node.inputs[0]}, which is no real numbers"
+    return ""
 
 
 def check_channels(node: Node, graph: Graph, weights: Quantizer) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from numq.arrays import Array, check_type
-from numq.flows.batches import Batches, checked, told
+from numq.flows.batches import Batches, arrays, checked, told
 from numq.flows.plan import Plan, plan
 from numq.flows.recipe import Recipe
 from numq.graph import Graph, Program, run
@@ -91,7 +93,8 @@ def calibrate(prepared: Prepared, batches: Batches) -> Prepared:
 
     for i, given in enumerate(checked(batches, "batches", prepared.graph.inputs)):
         try:
-            run(program, given, visit)
+            with np.errstate(over="ignore", invalid="ignore"):  # told by the edge's observer
+                run(program, arrays(given), visit)
         except (ValueError, TypeError) as error:
             raise told(error, f"batches[{i}]") from error
     return replace(prepared, seen=seen)
@@ -114,5 +117,8 @@ def edge_qparams(prepared: Prepared) -> dict[str, QParams]:
             raise ValueError(
                 f"edge {edge} has not been calibrated; call calibrate with some batches"
             )
-        own[edge] = quantizer.qparams_of(prepared.seen[edge])
+        try:
+            own[edge] = quantizer.qparams_of(prepared.seen[edge])
+        except ValueError as error:
+            raise told(error, f"edge {edge}") from error
     return prepared.plan.meanings(own)

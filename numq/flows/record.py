@@ -26,6 +26,13 @@ def as_graph(model: object, *examples: ArrayLike, training: bool = False) -> Gra
     """
     if isinstance(model, Graph):
         return model
+    from numq.flows.qat_network import QATNetwork
+
+    if isinstance(model, QATNetwork):
+        raise TypeError(
+            "model is a QATNetwork, which convert turns into integers; allowed are the model that "
+            "it was made from, and its graph"
+        )
     if not isinstance(model, Module):
         kind = type(model)
         raise TypeError(
