@@ -44,8 +44,11 @@ def read_whole(path: str | os.PathLike[str]) -> bytes:
         OSError: a file that is missing, no regular file, or may not be read; names the path.
     """
     file = as_path(path)
-    _check_regular(file, file.stat())
-    return file.read_bytes()
+    try:
+        _check_regular(file, file.stat())
+        return file.read_bytes()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from error
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> int:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
 from numq.arguments import shown
-from numq.arrays import Array
+from numq.arrays import Array, check_type
 from numq.files import as_path, read_whole, write_whole
 
 SUFFIX = ".safetensors"
@@ -59,6 +59,8 @@ def save_arrays(
     target = as_path(path)
     if target.suffix.lower() in _OTHERS:
         raise ValueError(f"path is {target}; what is written is a {SUFFIX} file, name it so")
+    check_type(arrays, Mapping, "arrays")
+    check_type(metadata, Mapping, "metadata")
     _check_metadata(metadata)
     whole = {name: _storable(name, array) for name, array in arrays.items()}
     return write_whole(target, _sealed(save(whole, metadata=None), metadata))

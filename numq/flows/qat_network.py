@@ -22,7 +22,8 @@ from numq.flows.plan import WEIGHTED, plan
 from numq.flows.qat_norm import batch_normalized, is_live, normalized_product
 from numq.flows.qat_weights import Estimator, QATRecipe, fake_quantized, weight_codes
 from numq.flows.record import as_graph
-from numq.graph import Graph, Node, check_inputs, resolved
+from numq.graph import Graph, Node
+from numq.graph.inputs import check_inputs, resolved
 from numq.graph.operators import apply
 from numq.nn import Module
 from numq.qat import Mask, binary_activations, fake_quantize_ste, lsq, lsq_initial_scale
@@ -76,7 +77,13 @@ class QATNetwork(Module):
     """
 
     def __init__(self, graph: Graph, recipe: QATRecipe) -> None:
-        """Take copies of the graph's values."""
+        """Take copies of the graph's values.
+
+        Raises:
+            TypeError: no Graph, no QATRecipe.
+        """
+        check_type(graph, Graph, "graph")
+        check_type(recipe, QATRecipe, "recipe")
         self.graph, self.recipe = graph, recipe
         self.plan = plan(graph, recipe.static)
         self.edges: Mapping[str, Quantizer] = self.plan.quantizers

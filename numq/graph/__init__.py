@@ -1,7 +1,7 @@
 """One graph for training, quantization, export and import; nodes have ONNX operator names."""
 
 from numq.graph.graph import Constant, Graph, Node
-from numq.graph.inputs import Input, Numbers, check_inputs, resolved
+from numq.graph.inputs import Input, Numbers
 from numq.graph.lower import is_lowered, lower
 from numq.graph.run import Program, run, run_tensors
 from numq.graph.schema import Attribute, Domain, Schema, Size
@@ -22,12 +22,10 @@ __all__ = [
     "Program",
     "Schema",
     "Size",
-    "check_inputs",
     "draw",
     "is_lowered",
     "load_graph",
     "lower",
-    "resolved",
     "run",
     "run_tensors",
     "save_graph",

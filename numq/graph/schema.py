@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from numq.arguments import shown
+from numq.arguments import integer, shown
+from numq.arrays import check_type
 
 
 class Domain(Enum):
@@ -61,6 +62,13 @@ class Size:
     axis: int
     times: int = 1
     plus: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no name, no axis, no number."""
+        check_type(self.input, str, "input")
+        integer(self.axis, "axis", 0)
+        integer(self.times, "times")
+        integer(self.plus, "plus")
 
     def of(self, sizes: Mapping[str, tuple[int, ...]]) -> int:
         """The number, for the shapes of the inputs that came."""

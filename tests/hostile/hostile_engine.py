@@ -79,10 +79,6 @@ class Case:
     only: tuple[str, ...] | None = None
     extra: tuple[tuple[str, Bad], ...] = ()
 
-    def outcomes(self) -> list[Outcome]:
-        """Every hostile call, judged."""
-        return [outcome for name in self.arguments for outcome in self.outcomes_of(name)]
-
     def outcomes_of(self, argument: str) -> list[Outcome]:
         """Every hostile value of one argument."""
         if self.only is not None and argument not in self.only:

@@ -1,14 +1,20 @@
 """The hostile table of graphs, flows and files."""
 
+import atexit
+from shutil import rmtree
+from tempfile import mkdtemp
+
 import numpy as np
 import pytest
 from hostile_engine import case
 from hostile_known import assert_table
+from hostile_values import constant
 
 import numq as nq
 from numq import flows, graph, nn
 from numq.autograd import Tensor
 from numq.graph import Graph, Node
+from numq.storage import load_arrays, save_arrays
 
 X = np.array([[0.5, -1.0, 0.25], [2.0, 0.125, -0.75]], np.float32)
 RNG = np.random.default_rng(0)
@@ -16,6 +22,7 @@ MODEL = nn.Sequential(nn.Linear(3, 4, rng=RNG), nn.ReLU(), nn.Linear(4, 2, rng=R
 RELU = Node("Relu", "relu", ("x",), ("y",))
 TRACED = graph.trace(MODEL, X)
 PREPARED = flows.calibrate(flows.prepare(flows.fuse(TRACED)), [X])
+LINEAR = nn.Linear(2, 2, rng=RNG)
 STATIC = flows.static(MODEL, [X])
 QAT = flows.prepare_qat(MODEL, X)
 PER_TOKEN = nq.AffineQuantizer(nq.INT8, nq.PerToken())
@@ -35,11 +42,6 @@ def ran(program, inputs):
     return graph.run(program, inputs)
 
 
-def texts(function):
-    """The same call, its answer as text."""
-    return lambda **arguments: repr(function(**arguments))
-
-
 def relu_graph(inputs, outputs, nodes, constants, parameters, qparams, shapes):
     return Graph(inputs, outputs, nodes, constants, parameters, qparams, shapes)
 
@@ -54,11 +56,6 @@ def attribute(**bad):
     made = Node("Conv", "conv", ("x", "w"), ("y",), {**good, **bad})
     weight = np.ones((1, 1, 2, 2), np.float32)
     return graph.Program(Graph(("x",), ("y",), (made,), {"w": weight}))(np.ones((1, 1, 3, 3)))
-
-
-def saved(kind, path):
-    """Saved under a path; the folder is that of the test."""
-    return kind.save(path)
 
 
 GRAPHS = [
@@ -76,7 +73,9 @@ GRAPHS = [
     case(graph.run_tensors, graph=TRACED, inputs=[Tensor(X)]),
     case(graph.draw, graph=TRACED), case(graph.table, graph=TRACED),
     case(lambda x: graph.Program(TRACED)(x), "Program()", x=X, settings=FINITE),
-
+    case(graph.Size, input="x", axis=0, settings={"right": {
+        (name, "-99"): lambda size: -99 in (size.times, size.plus) for name in ("times", "plus")}}),
+    case(graph.Input),
 ]  # fmt: skip
 
 RECIPE = flows.Recipe()
@@ -85,6 +84,9 @@ FLOWS = [
     case(flows.prepare, graph=TRACED), case(flows.calibrate, prepared=PREPARED, batches=[X]),
     case(flows.convert, prepared=PREPARED),
     case(flows.Network, graph=STATIC.graph), case(flows.Recipe), case(flows.QATRecipe),
+    case(flows.Override, operator="Gemm", weights=RECIPE.weights, stay_float=False,
+         settings={"alias": {"weights": r"\bweights\b|chooses nothing"}}),
+    case(flows.QATNetwork, graph=TRACED, recipe=flows.QATRecipe()),
     case(lambda model, weights: flows.weight_only(model, X, weights=weights), "weight_only",
          model=MODEL, weights=RECIPE.weights, settings=MODEL_RUNS),
     case(lambda model, weights, activations: flows.dynamic(
@@ -99,16 +101,32 @@ FLOWS = [
     case(lambda x: STATIC.edges(x), "Network().edges", x=X, settings=FINITE),
 ]  # fmt: skip
 
-LOADERS = [
-    case(load, title, path="/nowhere/at/all.safetensors",
-         settings={"also": (OSError,)})
-    for load, title in (
-        (graph.load_graph, "load_graph"), (flows.Network.load, "Network.load"),
-        (nn.Linear(2, 2, rng=RNG).load, "Module.load"),
-    )
+FOLDER = mkdtemp()
+atexit.register(rmtree, FOLDER)
+NETWORK, STATE = (f"{FOLDER}/{name}.safetensors" for name in ("network", "state"))
+STATIC.save(NETWORK)
+LINEAR.save(STATE)
+PATHS = [
+    constant("nothing", ""), constant("zero byte", "a\0b"), constant("a folder", FOLDER),
+    constant("no such folder", f"{FOLDER}/none/x.safetensors"),
+    constant("device", "/dev/null"),
+]  # fmt: skip
+FILES = [
+    *(case(function, title, path=path, settings={
+        "also": (OSError,), "only": ("path",), "extra": tuple(("path", bad) for bad in PATHS),
+        "alias": {"path": r"\bpath\b|\[Errno"}, **more})
+      for function, title, path, more in (
+        (graph.load_graph, "load_graph", NETWORK, {}),
+        (flows.Network.load, "Network.load", NETWORK, {}), (LINEAR.load, "Module.load", STATE, {}),
+        (load_arrays, "load_arrays", STATE, {}), (STATIC.save, "Network.save", NETWORK, {}),
+        (LINEAR.save, "Module.save", STATE, {}))),
+    case(graph.save_graph, graph=TRACED, path=f"{FOLDER}/graph.safetensors",
+         settings={"only": ("graph",)}),
+    case(save_arrays, arrays={"a": X}, metadata={"a": "b"}, path=f"{FOLDER}/a.safetensors",
+         settings={"only": ("arrays", "metadata")}),
 ]  # fmt: skip
 
-CASES = [*GRAPHS, *FLOWS]
+CASES = [*GRAPHS, *FLOWS, *FILES]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)

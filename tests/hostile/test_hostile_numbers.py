@@ -46,6 +46,7 @@ CASES = [
     case(bits.encode_float, value=1.5, fmt=nq.FLOAT16, settings={"right": {
         ("value", "nan"): lambda a: a == 0x7E00, ("value", "inf"): lambda a: a == 0x7C00,
         ("value", "-inf"): lambda a: a == 0xFC00}}),
+    case(nq.inspect_code, code=15, fmt=nq.FLOAT16), case(nq.format_named, name="bf16"),
     case(bits.decode_float, code=15, fmt=nq.FLOAT16),
     # rounding
     case(nq.round_values, x=X, rounding=nq.Rounding.STOCHASTIC, rng=RNG),
@@ -115,6 +116,10 @@ CASES = [
          settings={"ranked": ("x", "w")}),
     case(nq.prepare_requantizer, x_scale=np.float32(0.5), w_scale=np.array([0.25, 0.5], np.float32),
          out=P, settings=finite("x_scale", "w_scale")),
+    case(nq.Requantizer, how=nq.Requantization.FIXED_SINGLE_UP, zero_point=3, qmin=-128, qmax=127,
+         multiplier=np.array(2**30, np.int32), shift=np.array(3, np.int32), format=nq.INT8,
+         settings={"right": {(name, "-99"): lambda r: -99 in (r.zero_point, r.qmin, r.qmax)
+                             for name in ("zero_point", "qmin", "qmax")}}),
     case(nq.requantize, acc=np.array([[100, -7]]), requantizer=REQUANTIZER),
 ]  # fmt: skip
 

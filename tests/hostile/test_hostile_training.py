@@ -9,6 +9,7 @@ import numq as nq
 from numq import autograd as ag
 from numq import data, mixed, nn, optim, qat
 from numq.autograd import Tensor, parameter
+from numq.data import train_epochs
 
 X = np.array([[0.5, -1.0, 0.25], [2.0, 0.125, -0.75]], np.float32)
 POSITIVE = np.abs(X)
@@ -54,6 +55,13 @@ def consumed(batch):
         return list(batch(data, size, rng))
 
     return call
+
+
+def trained(model, data, epochs, rng, size, schedule):
+    own = model.parameters() if isinstance(model, nn.Module) else PARAMETERS
+    optimizer = optim.SGD(own, lr=0.5)
+    epoch = train_epochs(model, data, optimizer, epochs, rng, size=size, schedule=schedule)
+    return len(list(epoch))
 
 
 def half(model):
@@ -135,6 +143,11 @@ LAYERS = [
     case(nn.GELU), case(nn.causal_mask, length=3),
     case(lambda layers: nn.Sequential(*layers), "Sequential", layers=[nn.ReLU()],
          settings={"only": ()}),
+    *(case(called(kind()), f"{kind.__name__}()", x=X)
+      for kind in (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softmax)),
+    case(called(nn.GlobalAvgPool2d()), "GlobalAvgPool2d()", x=PICTURE, settings=ranked("x")),
+    case(called(nn.Dropout(0.5, rng=rng())), "Dropout()", x=X),
+    case(called(nn.LayerNorm(3)), "LayerNorm()", x=X),
     case(called(nn.Linear(3, 2, rng=rng())), "Linear()", x=X),
     case(called(nn.Conv2d(2, 1, 2, rng=rng())), "Conv2d()", x=PICTURE, settings=ranked("x")),
     case(called(nn.BatchNorm(2)), "BatchNorm()", x=PICTURE),
@@ -161,6 +174,10 @@ TRAINING = [
          settings=legal("max_norm", "inf", answer=lambda norm: norm == 0)),
     case(optim.CosineDecay(0.5, 10).__call__, "CosineDecay()", step=3),
     case(consumed(data.batches), "batches", data=(X, LABELS), size=1, rng=rng()),
+    case(trained, "train_epochs", model=nn.Linear(3, 3, rng=rng()), data=(X, LABELS), epochs=1,
+         rng=rng(), size=1, schedule=lambda step: 0.5, settings={
+             "right": {("schedule", "None"): lambda epochs: epochs == 1},
+             "alias": {"model": r"\bmodel\b|x has shape"}}),
     case(data.accuracy, forward=lambda x: x, data=(X, LABELS)),
     case(mixed.cast, x=Tensor(X), dtype=np.float16),
     case(half, "half_parameters", model=nn.Linear(2, 2, rng=rng()),
