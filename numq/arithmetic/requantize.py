@@ -18,8 +18,8 @@ from numq.arrays import (
     FloatArray,
     Frozen,
     IntArray,
+    as_data,
     as_float,
-    as_int,
     check_finite,
     check_type,
     frozen,
@@ -131,7 +131,7 @@ def _checked_multiplier(given: Array, how: Requantization) -> Array:
     """The multiplier as `how` has it; names the first value that it cannot be."""
     dtype = np.dtype(_DTYPES.get(how, np.int32))
     check_type(given, np.ndarray | np.generic, "multiplier")
-    multiplier = as_float(given, "multiplier") if dtype.kind == "f" else as_int(given, "multiplier")
+    multiplier = as_data(given, "multiplier")
     if multiplier.dtype != dtype:
         raise TypeError(f"multiplier has dtype {multiplier.dtype}; {how.name} has {dtype}")
     if multiplier.ndim > 1:
