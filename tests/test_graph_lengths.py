@@ -206,6 +206,22 @@ def test_a_call_is_remembered_as_it_was(call, names):
             program(x, wrong)
 
 
+def test_batches_take_the_places_of_the_last_call():
+    model, x, m = attention(), values(6, 5, 8), mask(5)
+    model(x, mask=m)
+    network = flows.static(model, [(x, m)])
+    assert network.graph.inputs == ("x", "mask")
+    assert np.abs(network(x, m) - model(x, mask=m).data).max() < 0.1
+    assert flows.dynamic(model, x, m).graph.inputs == ("x", "mask")
+    cell = nn.LSTM(3, 4, rng=np.random.default_rng(0))
+    state = values(6, 4), -values(6, 4)
+    cell(values(6, 2, 3), state)
+    networks = [flows.dynamic(cell), flows.dynamic(cell, values(6, 2, 3), *state)]
+    outputs = [network(values(6, 2, 3), *state)[0] for network in networks]
+    assert (outputs[0] == outputs[1]).all()
+    assert np.abs(outputs[0] - cell(values(6, 2, 3), state)[0].data).max() < 0.1
+
+
 def test_examples_as_the_model_is_called():
     model, x = attention(), values(2, 5, 8)
     for g in (trace(model, x, None, mask(5)), trace(model, x, mask=mask(5))):
@@ -297,3 +313,5 @@ def test_a_graph_and_a_program_are_pickled_and_stored(tmp_path):
         assert again.graph.declared == g.declared
         assert [dict(n.attributes) for n in again.graph] == [dict(n.attributes) for n in g]
         assert (again(values(9, 3)) == Program(g)(values(9, 3))).all()
+    network = flows.dynamic(nn.Linear(3, 2, rng=np.random.default_rng(0)), values(4, 3))
+    assert (pickle.loads(pickle.dumps(network))(values(9, 3)) == network(values(9, 3))).all()

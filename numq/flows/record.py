@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from inspect import Parameter, signature
 
 from numpy.typing import ArrayLike
 
+from numq.autograd import as_tensor
 from numq.flows.batches import count, needs
 from numq.graph import Graph, trace
 from numq.nn import Module
+from numq.nn.call import Call
 
 
 def as_graph(model: object, *examples: ArrayLike, training: bool = False) -> Graph:
     """The model's graph; a module is recorded with the examples, or as it was called last.
+
+    A module that was called with None, tuples or keywords is recorded so again: the examples take
+    the places of the tensors of that call, if they are as many and of their kinds.
 
     Args:
         model: a graph, or a module.
@@ -39,13 +45,24 @@ def as_graph(model: object, *examples: ArrayLike, training: bool = False) -> Gra
             f"model is a {kind.__module__}.{kind.__qualname__}; allowed are numq.nn.Module and "
             "numq.graph.Graph"
         )
+    if call := _as_called(model, examples):
+        return trace(model, *call.args, dropout=training, **call.kwargs)
     if examples:
         check_call(model, examples, "examples")
     return trace(model, *examples, dropout=training)
 
 
-def check_call(model: Module, given: tuple[object, ...], name: str) -> None:
-    """ValueError unless the module's forward takes so many inputs."""
+def _as_called(model: Module, given: Sequence[ArrayLike]) -> Call | None:
+    """The last call with these arrays in it, if it was more than arrays and they fit."""
+    if model.seen is None or model.seen.is_plain:
+        return None
+    return model.seen.filled([as_tensor(x, name="examples").data for x in given])
+
+
+def check_call(model: Module, given: tuple[ArrayLike, ...], name: str) -> None:
+    """ValueError unless the module's forward takes so many inputs, or was called with them."""
+    if _as_called(model, given):
+        return
     parameters = signature(model.forward).parameters.values()
     kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
     places = [p for p in parameters if p.kind in kinds]

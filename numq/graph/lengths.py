@@ -16,10 +16,11 @@ against what was found, so it is right on other lengths, or it refuses them.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
+
+import numpy as np
 
 from numq.graph.graph import Constant, Graph, Node
 from numq.graph.inputs import Input, Shape
@@ -116,8 +117,7 @@ def _at(base: _Recording, axes: Axes, length: int, again: Again) -> _Recording |
     for i, axis in axes:
         shapes[i][axis] = length
     made = tuple(tuple(shape) for shape in shapes)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with np.errstate(all="ignore"):  # a warning would be about values that nobody gave
         try:
             return _Recording(made, again(made))
         except Exception:  # the model's own code, which may raise anything

@@ -2,7 +2,8 @@
 
 numq has operators of its own where one node is what one kernel computes. `lower` writes them out:
 
-    activation = "Relu"           a Relu behind the node; on codes Max with the zero point
+    activation = "Relu"           a Relu behind the node; on codes Max with the zero point, or
+                                  nothing where that is the lowest code
     Table                         Gather of 256 answers by the code
     NormalizedConv, …Gemm         Conv or Gemm, BatchNormalization
     DynamicQuantizeConv, …MatMul  the range, scale and codes step by step; ConvInteger or
@@ -69,10 +70,14 @@ def is_lowered(node: Node) -> bool:
 def _write(made: Writing, node: Node) -> None:
     """The node, or what it is written as, then its activation."""
     node, edge = _with_reals(made, node), node.outputs[0]
+    params = made.meaning(edge)
     if node.attributes.get("activation") is None:
         _WRITTEN.get(node.op, Writing.keep)(made, node)
         return
-    before, params = f"{edge}:linear", made.meaning(edge)
+    if params is not None and int(params.zero_point) == params.format.qmin:  # no code is below 0
+        _WRITTEN.get(node.op, Writing.keep)(made, node.having(activation=None))
+        return
+    before = f"{edge}:linear"
     if params is not None:
         made.qparams[before] = params
     core = replace(node.having(activation=None), outputs=(before,))

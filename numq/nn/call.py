@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -66,6 +66,22 @@ class Call:
         args = tuple(_mapped(x, function) for x in self.args)
         return Call(args, {k: _mapped(v, function) for k, v in self.kwargs.items()})
 
+    def filled(self, arrays: Sequence[Array]) -> Call | None:
+        """The same call with these arrays for its tensors, if they are as many and of their kind.
+
+        Kinds are floats, integers and bools, and the number of axes.
+        """
+        found = [t for _, t in self.tensors()]
+        if len(found) != len(arrays) or not all(map(_fits, found, arrays)):
+            return None
+        given = iter(arrays)
+        return self.mapped(lambda _: Tensor(next(given)))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is tensors by position and nothing else."""
+        return not self.kwargs and all(isinstance(x, _TENSORS) for x in self.args)
+
     def tensors(self) -> list[tuple[str, Any]]:
         """(keyword or "", tensor) of all tensors in order, those by position first."""
         found = [("", t) for x in self.args for t in _tensors(x)]
@@ -77,6 +93,12 @@ def _as_tensors(value: Any, name: str) -> Any:
 
 
 _TENSORS = (Tensor, Seen, np.ndarray)
+
+
+def _fits(tensor: Any, array: Array) -> bool:
+    kinds = {"i": "i", "u": "i", "b": "b"}
+    same = kinds.get(tensor.dtype.kind) == kinds.get(array.dtype.kind)
+    return same and len(tensor.shape) == array.ndim
 
 
 def _mapped(value: Any, function: Callable[[Any], Any]) -> Any:
