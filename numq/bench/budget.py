@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from math import log
 
-from numq.bench.shapes import Case
+from numq.bench.shapes import Case, Section
 
 Clock = Callable[[], float]  #: seconds since some moment
 
@@ -14,15 +14,16 @@ LIMIT_S = 240.0  #: one number of threads; under five minutes, as the last call 
 SLOWER = 20.0  #: a peer so many times slower than numq is timed once
 OVERHEAD_S = 1.0  #: a workload's weight in the shares: this, what takes its work, and its arrays
 PACE = 5e8  #: work a second, of all turns of all contestants together
+FIRST_S = 1.0  #: the first workload of a section has so much in any case
 MADE = 2e7  #: bytes a second, made and packed once for each contestant
 
 
 class Budget:
     """Seconds for each workload, and what every contestant has been seen to take.
 
-    A workload's share of what is left is ``weight / (sum of the weights still to come)`` with
-    ``weight = OVERHEAD_S + work / PACE + moved / MADE``. What one does not use is left for those
-    that follow; what one takes beyond its share makes all later shares smaller.
+    A section's share of what is left is ``weight / (sum of the weights still to come)``, and so is
+    a workload's of its section, with ``weight = OVERHEAD_S + work / PACE + moved / MADE``. What is
+    not used is left for those that follow; who takes more leaves less to the rest of its section.
     """
 
     def __init__(
@@ -30,14 +31,23 @@ class Budget:
     ) -> None:
         """Begin: ``cases`` in their order, ``limit`` seconds from now on."""
         self.clock = clock
-        self._end = clock() + limit
-        self._weights = [OVERHEAD_S + case.work / PACE + case.moved / MADE for case in cases]
+        self._end = self._section_end = clock() + limit
+        self._section: Section | None = None
+        self._coming = list(cases)
         self._seen: dict[tuple[str, str], dict[int, float]] = {}
 
     def next_share(self) -> float:
         """Seconds for the next workload: nothing where no time is left."""
-        left, coming = max(0.0, self._end - self.clock()), sum(self._weights)
-        return left * self._weights.pop(0) / coming
+        case, now = self._coming[0], self.clock()
+        own = sum(_weight(c) for c in self._coming if c.section is case.section)
+        first = case.section is not self._section
+        if first:
+            left = max(0.0, self._end - now)
+            self._section_end = now + left * own / sum(map(_weight, self._coming))
+            self._section = case.section
+        del self._coming[0]
+        share = max(0.0, self._section_end - now) * _weight(case) / own
+        return max(FIRST_S, share) if first else share
 
     def saw(self, case: Case, contestant: str, seconds: float) -> None:
         """Remember what one call took."""
@@ -53,3 +63,7 @@ class Budget:
             return 0.0
         nearest = min(seen, key=lambda work: abs(log(work / case.work)))
         return seen[nearest] * case.work / nearest
+
+
+def _weight(case: Case) -> float:
+    return OVERHEAD_S + case.work / PACE + case.moved / MADE
