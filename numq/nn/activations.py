@@ -21,6 +21,7 @@ from numq.autograd import (
     softmax,
     tanh,
 )
+from numq.autograd.operands import floating
 from numq.autograd.tensor import keeps_dropout, record
 from numq.nn.module import Module
 
@@ -119,8 +120,8 @@ class Dropout(Module):
         self.p, self.rng = number(p, "p", least=0, below=1), rng
 
     def forward(self, x: Tensor) -> Tensor:
-        """The values that are left."""
-        x = as_tensor(x, name="x")
+        """The values that are left; TypeError for integers."""
+        x = floating(x, "x")
         if self.p == 0:
             return x
         if not self.training:

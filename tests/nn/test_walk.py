@@ -281,3 +281,10 @@ def test_states_of_a_gru(shape):
     gru, x = nn.GRU(2, 3, rng=rng()), np.ones((2, 4, 2), np.float32)
     with pytest.raises(ValueError, match=r"state has shape .*needed are floats of \(2, 3\)"):
         gru(x, np.zeros(shape))
+
+
+def test_dropout_of_integers_is_refused():
+    """1/(1 − p) is no integer: 3·4/3 would stay 3."""
+    for drop in (nn.Dropout(0.25, rng=rng()), nn.Dropout(0.25, rng=rng()).eval()):
+        with pytest.raises(TypeError, match="x has dtype int64; allowed are float16"):
+            drop(np.full(8, 3))
