@@ -10,7 +10,7 @@ from numq.bench.shapes import Case, Section
 
 Clock = Callable[[], float]  #: seconds since some moment
 
-LIMIT_S = 240.0  #: one number of threads; under five minutes, as the last call is never broken off
+LIMIT_S = 220.0  #: one number of threads; the rest of five minutes is for what overruns its share
 SLOWER = 20.0  #: a peer so many times slower than numq is timed once
 OVERHEAD_S = 1.0  #: a workload's weight in the shares: this, what takes its work, and its arrays
 PACE = 5e8  #: work a second, of all turns of all contestants together
