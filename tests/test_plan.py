@@ -291,3 +291,63 @@ def test_the_rule_of_others_makes_tables():
         assert float(q.scale) == 2
         found.append((network(x).ravel() / 2).tolist())
     assert found == [[63.0 + 1, 1, 2, 3], [64.0, 0, 2, 2]]
+
+
+# Graphs made elsewhere.
+
+
+def test_statistics_do_not_learn_though_a_graph_says_so():
+    names = {"w": (4, 6), "gamma": (4,), "beta": (4,), "mean": (4,), "var": (4,)}
+    constants = {k: np.abs(normal(*shape)).astype(np.float32) for k, shape in names.items()}
+    nodes = (
+        nq.graph.Node("Gemm", "g", ("x", "w"), ("h",), {"transB": 1}),
+        nq.graph.Node("BatchNormalization", "n", ("h", "gamma", "beta", "mean", "var"), ("y",)),
+    )
+    for shapes in ({}, {"h": (64, 4)}):
+        graph = nq.graph.Graph(("x",), ("y",), nodes, constants, frozenset(names), shapes=shapes)
+        network = flows.prepare_qat(graph)
+        ag.sum(network(X)).backward()
+        assert {n for n, _ in network.named_parameters()} == {
+            "constants.w", "constants.gamma", "constants.beta",
+        }  # fmt: skip
+        network.eval()
+        flows.convert(network)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "w", "integer"),
+    [
+        ({}, (6, 4), True),
+        ({"transB": 1}, (4, 6), True),
+        ({"transB": 1, "alpha": 0.5}, (4, 6), False),
+        ({"transB": 1, "beta": 2.0}, (4, 6), False),
+    ],
+)
+def test_a_gemm_of_any_attributes(attributes, w, integer):
+    constants = {"w": normal(*w), "b": normal(4), "v": normal(3, 4)}
+    nodes = (
+        nq.graph.Node("Gemm", "g", ("x", "w", "b"), ("h",), attributes),
+        nq.graph.Node("Gemm", "last", ("h", "v"), ("y",), {"transB": 1}),
+    )
+    constants = {k: v.astype(np.float32) for k, v in constants.items()}
+    graph = nq.graph.Graph(("x",), ("y",), nodes, constants, frozenset(constants))
+    y = flows.Network(graph)(X)
+    static = flows.static(graph, [X])
+    assert [n.name for n in static.islands] == ([] if integer else ["g"])
+    training = flows.prepare_qat(graph)
+    training(X)
+    for network in (flows.weight_only(graph), flows.dynamic(graph), static,
+                    flows.convert(training)):  # fmt: skip
+        assert nq.sqnr_db(y, network(X)) > 35
+
+
+@pytest.mark.parametrize("flow", [flows.weight_only, flows.dynamic])
+def test_nothing_to_quantize_is_refused(flow):
+    net = Function(lambda x: ag.relu(x))
+    floats(net, X)
+    with pytest.raises(ValueError, match="graph has no Conv, Gemm or Gather with a constant"):
+        flow(net)
+    layer = nn.Linear(6, 4, rng=rng())
+    floats(layer, X)
+    with pytest.raises(ValueError, match="overrides make all of them stay float"):
+        flow(layer, overrides=(Override(operator="Gemm", stay_float=True),))

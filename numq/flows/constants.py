@@ -14,6 +14,13 @@ from numq.graph import Graph, Node
 from numq.graph.operators import apply
 from numq.graph.schema import Size
 
+# Where a normalization reads its running mean and variance.
+_STATISTICS = {
+    "BatchNormalization": slice(3, 5),
+    "NormalizedConv": slice(5, 7),
+    "NormalizedGemm": slice(5, 7),
+}
+
 
 def fold_constants(graph: Graph, keep: frozenset[str] = frozenset()) -> Graph:
     """The same function, with every node that reads constants alone replaced by its result.
@@ -81,13 +88,14 @@ def tables(graph: Graph) -> frozenset[str]:
 
 
 def learned(graph: Graph) -> frozenset[str]:
-    """The parameters that training can change."""
-    floats = {k for k, c in graph.constants.items() if isinstance(c, np.ndarray) and _floats(c)}
-    return graph.parameters & floats
-
-
-def _floats(constant: Array) -> bool:
-    return constant.dtype.kind == "f"
+    """The parameters that training can change: real numbers that no normalization counts."""
+    floats = {
+        name
+        for name, constant in graph.constants.items()
+        if isinstance(constant, np.ndarray) and constant.dtype.kind == "f"
+    }
+    statistics = {n for node in graph for n in node.inputs[_STATISTICS.get(node.op, slice(0))]}
+    return (graph.parameters & floats) - statistics
 
 
 def without_dropout(graph: Graph) -> Graph:

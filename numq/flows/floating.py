@@ -50,7 +50,8 @@ def weight_only(
         overrides: other weights for some of them, or float ones.
 
     Raises:
-        ValueError: an override that meets nothing, or chooses something else than weights.
+        ValueError: nothing to quantize; an override that meets nothing, or chooses something else
+            than weights.
     """
     base = _Choices(check_quantizer(weights, "weights"))
     _check(overrides, ("weights",), "weight_only")
@@ -80,8 +81,8 @@ def dynamic(
         overrides: other weights or activations for some nodes, or float ones.
 
     Raises:
-        ValueError: quantizers that no integer product can use; an override that meets nothing, or
-            chooses something else than weights and activations.
+        ValueError: nothing to quantize; quantizers that no integer product can use; an override
+            that meets nothing, or chooses something else than weights and activations.
     """
     base = _Choices(check_quantizer(weights, "weights"), activations)
     _check_activations(activations, "activations")
@@ -121,7 +122,11 @@ def _choices(graph: Graph, base: _Choices, overrides: tuple[Override, ...]) -> d
     check_targets(graph, overrides, _useful)
     weighted = [n for n in with_kernels(graph) if n.op in WEIGHTED] + _embeddings(graph)
     constant = [n for n in weighted if n.op == "Gather" or n.inputs[1] in graph.constants]
-    return {n.name: c for n in constant if (c := chosen(base, overrides, n)) is not None}
+    choices = {n.name: c for n in constant if (c := chosen(base, overrides, n)) is not None}
+    if not choices:
+        why = "; overrides make all of them stay float" if constant else ""
+        raise ValueError(f"graph has no Conv, Gemm or Gather with a constant weight{why}")
+    return choices
 
 
 def _embeddings(graph: Graph) -> list[Node]:

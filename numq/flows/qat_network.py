@@ -16,7 +16,13 @@ from numpy.typing import ArrayLike
 from numq import autograd as ag
 from numq.arrays import Array, FloatArray, check_type
 from numq.autograd import Tensor, parameter, record
-from numq.flows.constants import computed, fold_constants, is_fixed, without_dropout
+from numq.flows.constants import (
+    computed,
+    fold_constants,
+    is_fixed,
+    learned,
+    without_dropout,
+)
 from numq.flows.fuse import folded, fuse_for_training
 from numq.flows.plan import WEIGHTED, plan
 from numq.flows.qat_norm import batch_normalized, is_live, normalized_product
@@ -95,10 +101,11 @@ class QATNetwork(Module):
             for i, node in enumerate(graph)
             if node.op == "Dropout"
         }
+        learning = learned(graph)
         self.constants: dict[str, Tensor] = {}
         for name, constant in graph.constants.items():
             assert isinstance(constant, np.ndarray)
-            learns = name in graph.parameters and constant.dtype.kind == "f"
+            learns = name in learning
             self.constants[name] = Tensor(constant, requires_grad=learns)
         self.scales: dict[str, Tensor] = {}
         self.ranges: dict[str, Tensor] = {}
