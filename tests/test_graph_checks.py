@@ -215,6 +215,13 @@ MADE = {
         lambda: coded("QGemm", ("x", "w"), arrays={"w": W}, transB=1, **HOW),
         r"n \(QGemm\) reads w; needed is a quantized constant",
     ),
+    "an integer product whose codes mean nothing": (
+        lambda: coded("QGemm", ("x", "w"), {"x": CODES}, arrays={"w": WEIGHT}, transB=1, **HOW),
+        "makes codes; qparams has no entry for y",
+    ),
+    "parts of no length and no number": (
+        lambda: node("Split", outputs=("y", "z")), "split is None, num_outputs None"
+    ),
     "a weight that is an edge": (
         lambda: coded("QGemm", ("x", "x"), transB=1, **HOW), "reads x; needed is a quantized"
     ),

@@ -6,7 +6,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from numq.graph import SCHEMAS, Domain, Graph, Node, Program
+from numq import flows, sqnr_db
+from numq.autograd import Tensor
+from numq.graph import SCHEMAS, Domain, Graph, Node, Program, draw, lower, run_tensors
 
 onnx = pytest.importorskip("onnx")
 reference = pytest.importorskip("onnx.reference")
@@ -24,6 +26,8 @@ TIES = np.array([[1, 3, 3, 0], [2, 2, -1, 2], [0, 0, 0, 0]], np.float32)
 X, Y, V = values(3, 4), values(3, 4), values(4)
 IMAGE, FILTER = values(2, 4, 7, 6), values(6, 4, 3, 2)
 CUBE = values(2, 3, 4)
+BYTES = np.random.default_rng(1).integers(0, 256, (6, 7)).astype(np.uint8)
+CODES = np.random.default_rng(2).integers(-128, 128, (6, 7)).astype(np.int8)
 LABELS = np.array([3, 0, 1])
 MASK = np.array([[True], [False], [True]])
 
@@ -59,6 +63,7 @@ CASES = {
     **{op: [((X,), {}), ((X, V), {}), ((X, V, Y), {})] for op in ("Max", "Min")},
     **unary("Neg", "Abs", "Exp", "Tanh", "Sigmoid", "Relu", "Erf", "GlobalAveragePool", x=IMAGE),
     **unary("Log", "Sqrt", x=np.abs(X)),
+    "Round": [((np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.4], np.float32),), {})],
     "Pow": [((np.abs(X), np.float32(k)), {}) for k in (0.0, 0.5, 2.0, -1.0)]
     + [((X, np.array([2.0, 3.0, 1.0, 0.0], np.float32)), {})],
     "LeakyRelu": [((X,), a) for a in each(alpha=[..., 0.0, 0.3])],
@@ -75,6 +80,15 @@ CASES = {
         for c in [(), (values(5),), (values(3, 1),), (np.float32(2),), (values(3, 5),)]
         for a in each(alpha=[..., 0.5], beta=[..., 2.0, 0.0], transA=[..., 0, 1],
                       transB=[..., 0, 1])
+    ],
+    "MatMulInteger": [
+        ((a, CODES[:4, :5], *z), {}) for a in (BYTES[:3, :4], BYTES[None, :2, :4])
+        for z in [(), (np.uint8(7),), (np.uint8(7), np.int8(-3)), (np.uint8(0), CODES[0, :5])]
+    ],
+    "ConvInteger": [
+        ((BYTES[None, None], CODES[None, None, :3, :2], *z), a)
+        for z in [(), (np.uint8(7),), (np.uint8(7), np.int8(-3))]
+        for a in each(pads=[..., (1, 0, 2, 1)], strides=[..., (2, 1)])
     ],
     "Conv": [((IMAGE, FILTER, *b), a) for b in [(), (values(6),)] for a in CONV]
     + [((IMAGE, values(4, 2, 2, 2)), {"group": 2}), ((IMAGE, values(4, 1, 2, 2)), {"group": 4})],
@@ -126,7 +140,8 @@ REFUSED = {
 
 def test_every_operator_on_real_numbers_is_here():
     ours = {op for op, row in SCHEMAS.items() if row.domain is Domain.ONNX}
-    assert ours - set(CASES) == {"QuantizeLinear", "DequantizeLinear", "QLinearConv"}
+    coded = {"QuantizeLinear", "DequantizeLinear", "QLinearConv"}
+    assert ours - set(CASES) == {*coded, "Split"}
 
 
 def hand_made(op, inputs, attributes):
@@ -137,12 +152,13 @@ def hand_made(op, inputs, attributes):
     return Graph(names[:1], ("y",), (node,), constants)
 
 
-def by_onnx(op, inputs, attributes):
+def by_onnx(op, inputs, attributes, outputs=1):
     """The same node by ONNX's reference; attributes that are inputs there are passed as such.
 
     Pools by ONNX Runtime: of auto_pad the reference makes other shapes than ONNX says (1.23).
     """
     row = SCHEMAS[op]
+    edges = [f"y{i}" for i in range(outputs)]
     feeds = {f"i{i}": np.asarray(x) for i, x in enumerate(inputs)}
     names, plain = list(feeds), {}
     for name, value in attributes.items():
@@ -154,20 +170,21 @@ def by_onnx(op, inputs, attributes):
         names[place] = name
         whole = isinstance(value, tuple)
         feeds[name] = np.array(value, np.int64 if whole else np.float32)
-    node = onnx.helper.make_node(op, names, ["y"], **plain)
+    node = onnx.helper.make_node(op, names, edges, **plain)
     types = [
         onnx.helper.make_tensor_value_info(
             name, onnx.helper.np_dtype_to_tensor_dtype(x.dtype), x.shape
         )
         for name, x in feeds.items()
     ]
-    graph = onnx.helper.make_graph([node], "g", types, [onnx.ValueInfoProto(name="y")])
+    graph = onnx.helper.make_graph([node], "g", types, [onnx.ValueInfoProto(name=e) for e in edges])
     opsets = [onnx.helper.make_opsetid("", OPSET)]
     model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
     if op in ("MaxPool", "AveragePool"):
         runtime = pytest.importorskip("onnxruntime")
         return runtime.InferenceSession(model.SerializeToString()).run(None, feeds)[0]
-    return reference.ReferenceEvaluator(model).run(None, feeds)[0]
+    made = reference.ReferenceEvaluator(model).run(None, feeds)
+    return made[0] if outputs == 1 else made
 
 
 NAMES = {"float32": "FLOAT", "float64": "DOUBLE", "int32": "INT32", "int64": "INT64",
@@ -198,3 +215,55 @@ def test_right_or_refused(op):
         np.testing.assert_allclose(got, want, rtol=TOLERANCE, atol=TOLERANCE, err_msg=told)
         right += 1
     assert right > len(CASES[op]) / 5
+
+
+@pytest.mark.parametrize(
+    ("attributes", "outputs"),
+    [
+        ({"num_outputs": 3}, 3), ({"num_outputs": 2, "axis": 1}, 2),
+        ({"split": (1, 0, 2), "axis": 1}, 3), ({"split": (2,), "axis": 0}, 1),
+        ({"num_outputs": 2, "axis": -1}, 2),
+    ],
+)  # fmt: skip
+def test_several_outputs(attributes, outputs):
+    x = values(2, 3, 4)[:, :3] if outputs < 3 else values(3, 3, 4)
+    edges = tuple(f"y{i}" for i in range(outputs))
+    graph = Graph(("x",), edges, (Node("Split", "s", ("x",), edges, attributes),))
+    got, want = Program(graph)(x), by_onnx("Split", (x,), attributes, outputs)
+    for mine, theirs in zip(
+        [got] if outputs == 1 else got, want if outputs > 1 else [want], strict=True
+    ):
+        assert mine.shape == theirs.shape
+        assert (mine == theirs).all()
+
+
+def test_several_outputs_in_the_flows():
+    arrays = {"w": values(6, 4), "v": values(2, 3)}
+    nodes = (
+        Node("Gemm", "g", ("x", "w"), ("y",), {"transB": 1}),
+        Node("Split", "s", ("y",), ("a", "b"), {"axis": 1, "num_outputs": 2}),
+        Node("Mul", "m", ("a", "b"), ("c",)),
+        Node("Gemm", "h", ("c", "v"), ("z",), {"transB": 1}),
+    )
+    graph, x = Graph(("x",), ("z", "b"), nodes, arrays, frozenset(arrays)), values(5, 4)
+    want = Program(graph)(x)
+    assert (want[1] == (x @ arrays["w"].T)[:, 3:]).all()
+    trained = flows.prepare_qat(graph)
+    trained(Tensor(x))
+    networks = [flows.weight_only(graph), flows.dynamic(graph), flows.static(graph, [x]),
+                flows.convert(trained.eval())]  # fmt: skip
+    for network in networks:
+        for made, right in zip(network(x), want, strict=True):
+            assert sqnr_db(right, made) > 30
+        assert flows.compare(graph, network, x)
+        assert draw(network.graph).count("<rect") == 1 + len(network.graph.nodes)
+        assert (Program(lower(network.graph))(x)[1] == network(x)[1]).all()
+    assert [y.shape for y in run_tensors(graph, [Tensor(x)])] == [(5, 2), (5, 3)]
+    with pytest.raises(ValueError, match=r"node s \(Split\): split is .*2 parts of 5"):
+        Program(
+            Graph(
+                ("x",),
+                ("a",),
+                (nodes[1].having(split=(2, 2), num_outputs=None).turned("Split", inputs=("x",)),),
+            )
+        )(values(1, 5))

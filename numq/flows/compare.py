@@ -76,9 +76,10 @@ def compare(model: Module | Graph, network: Network, *inputs: ArrayLike) -> list
         )
     got = network.edges(*inputs)
     return [
-        _row(node, wanted[edge], got[node.output], network.graph.qparams.get(node.output))
+        _row(node, wanted[edge], got[made], network.graph.qparams.get(made))
         for node in network.graph
-        if (edge := node.output.removesuffix(":codes")) in wanted and node.op != _DOOR
+        for made in node.outputs
+        if (edge := made.removesuffix(":codes")) in wanted and node.op != _DOOR
     ]
 
 

@@ -11,7 +11,7 @@ from numq.arrays import Array
 from numq.autograd import Tensor, no_grad
 from numq.flows.batches import told
 from numq.graph import Graph, Node
-from numq.graph.operators import apply
+from numq.graph.operators import applied
 from numq.graph.schema import Size
 
 # Where a normalization reads its running mean and variance.
@@ -37,8 +37,8 @@ def fold_constants(graph: Graph, keep: frozenset[str] = frozenset()) -> Graph:
     parameters, kept = set(graph.parameters), []
     for node in graph:
         if is_fixed(node, made):
-            made[node.output] = computed(node, made)
-            parameters |= {node.output} if parameters.intersection(node.inputs) else set()
+            made |= computed(node, made)
+            parameters |= {*node.outputs} if parameters.intersection(node.inputs) else set()
         else:
             kept.append(node)
     constants = {**graph.constants, **made}
@@ -71,14 +71,16 @@ def reached(graph: Graph) -> frozenset[str]:
     return frozenset(known)
 
 
-def computed(node: Node, values: Mapping[str, Array]) -> Array:
-    """What a float operator makes of arrays."""
+def computed(node: Node, values: Mapping[str, Array]) -> dict[str, Array]:
+    """What a float operator makes of arrays, by edge."""
     with no_grad():
         try:
             inputs = [Tensor(values[name]) for name in node.inputs]
-            return np.asarray(apply(node.op, inputs, node.attributes).data, order="C")
+            made = applied(node, inputs)
         except (ValueError, TypeError) as error:
             raise told(error, node.label) from error
+    arrays = (np.asarray(y.data, order="C") for y in made)
+    return dict(zip(node.outputs, arrays, strict=True))
 
 
 def tables(graph: Graph) -> frozenset[str]:

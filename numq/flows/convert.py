@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from numq.arithmetic.requantize import Requantization
-from numq.arrays import Array, as_float32
+from numq.arrays import as_float32
 from numq.flows.batches import Batches, checked
 from numq.flows.fuse import fuse
 from numq.flows.network import Network
@@ -66,8 +66,12 @@ def static(
     return convert(calibrate(prepare(graph, recipe), batches))
 
 
-def _example(x: ArrayLike) -> Array:
+def _example(x: Any) -> Any:
     """What the network is recorded with: float32, integers, which may be indices, or bools."""
+    if x is None:
+        return None
+    if isinstance(x, tuple):
+        return tuple(map(_example, x))
     array = np.asarray(x)
     return array if array.dtype.kind in "iub" else as_float32(array, "calibration")
 

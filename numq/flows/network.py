@@ -49,7 +49,7 @@ class Network:
         return [
             node
             for node in self.graph
-            if node.op not in doors and node.output not in self.graph.qparams
+            if node.op not in doors and node.outputs[0] not in self.graph.qparams
         ]
 
     @property

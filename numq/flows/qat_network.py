@@ -30,7 +30,7 @@ from numq.flows.qat_weights import Estimator, QATRecipe, fake_quantized, weight_
 from numq.flows.record import as_graph
 from numq.graph import Graph, Node
 from numq.graph.inputs import check_inputs, resolved
-from numq.graph.operators import apply
+from numq.graph.operators import applied, apply
 from numq.nn import Module
 from numq.qat import Mask, binary_activations, fake_quantize_ste, lsq, lsq_initial_scale
 from numq.qparams import QParams
@@ -156,7 +156,10 @@ class QATNetwork(Module):
         values |= self.constants
         for node in (resolved(node, sizes) for node in self.graph):
             given = [values[name] for name in node.inputs]
-            values[node.output] = self._edge(node.output, self._computed(node, given))
+            several = len(node.outputs) > 1
+            made = applied(node, given) if several else (self._computed(node, given),)
+            for edge, y in zip(node.outputs, made, strict=True):
+                values[edge] = self._edge(edge, y)
         outputs = [values[name] for name in self.graph.outputs]
         return outputs[0] if len(outputs) == 1 else outputs
 
@@ -293,7 +296,7 @@ class QATNetwork(Module):
         values = {name: t.data for name, t in self.constants.items()}
         for node in self.graph:
             if is_fixed(node, values):
-                values[node.output] = computed(node, values)
+                values |= computed(node, values)
         return values
 
     def _folded(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from inspect import Parameter, signature
 
 from numpy.typing import ArrayLike
 
 from numq.autograd import as_tensor
-from numq.flows.batches import count, needs
+from numq.flows.batches import Batch, count, needs
 from numq.graph import Graph, trace
 from numq.nn import Module
 from numq.nn.call import Call
@@ -52,14 +51,15 @@ def as_graph(model: object, *examples: ArrayLike, training: bool = False) -> Gra
     return trace(model, *examples, dropout=training)
 
 
-def _as_called(model: Module, given: Sequence[ArrayLike]) -> Call | None:
+def _as_called(model: Module, given: Batch) -> Call | None:
     """The last call with these arrays in it, if it was more than arrays and they fit."""
-    if model.seen is None or model.seen.is_plain:
+    explicit = any(x is None or isinstance(x, tuple) for x in given)
+    if explicit or model.seen is None or model.seen.is_plain:
         return None
     return model.seen.filled([as_tensor(x, name="examples").data for x in given])
 
 
-def check_call(model: Module, given: tuple[ArrayLike, ...], name: str) -> None:
+def check_call(model: Module, given: Batch, name: str) -> None:
     """ValueError unless the module's forward takes so many inputs, or was called with them."""
     if _as_called(model, given):
         return

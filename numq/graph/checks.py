@@ -135,9 +135,9 @@ def _check_roles(node: Node, graph: Graph) -> None:
             raise ValueError(f"{node.label} reads {name}; needed is {role.value} of that name")
         if role is Carries.BIAS and not _floats(constant):
             raise ValueError(f"{node.label} reads {name}; needed is {role.value} of that name")
-    for name, role in zip(node.outputs, node.schema.outputs, strict=True):
-        coded = name in graph.qparams or isinstance(constant, QTensor)
-        if role is Carries.CODES and not coded:
+    for i, name in enumerate(node.outputs):
+        role = node.schema.makes(i)
+        if role is Carries.CODES and name not in graph.qparams:
             raise ValueError(f"{node.label} makes codes; qparams has no entry for {name}")
         if role is Carries.REAL and name in graph.qparams:
             raise ValueError(f"{node.label} makes real numbers, but qparams has {name}")
@@ -151,7 +151,12 @@ def _floats(constant: object) -> bool:
 
 def _check_moved(node: Node, graph: Graph) -> None:
     """What moves codes about gives codes of the same meaning, or moves no codes at all."""
-    after = graph.qparams.get(node.output)
+    for edge in node.outputs:
+        _check_codes(node, edge, graph)
+
+
+def _check_codes(node: Node, edge: str, graph: Graph) -> None:
+    after = graph.qparams.get(edge)
     for i, name in enumerate(node.inputs):
         if node.schema.role(i) is not Carries.EITHER:
             continue
@@ -161,7 +166,7 @@ def _check_moved(node: Node, graph: Graph) -> None:
             before = constant.qparams
         if before != after:
             raise ValueError(
-                f"{node.label} moves {name} to {node.output}, and qparams has {before} for the "
+                f"{node.label} moves {name} to {edge}, and qparams has {before} for the "
                 f"one, {after} for the other; allowed is the same for both"
             )
     if after is not None and (not isinstance(after.granularity, PerTensor) or after.scale < 0):

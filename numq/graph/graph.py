@@ -92,9 +92,10 @@ class Node:
 
     @property
     def output(self) -> str:
-        """The edge of a node that makes one."""
-        (only,) = self.outputs
-        return only
+        """The edge of a node that makes one; ValueError if it makes several."""
+        if len(self.outputs) != 1:
+            raise ValueError(f"{self.label} makes {', '.join(self.outputs)}; needed is one edge")
+        return self.outputs[0]
 
     def having(self, **attributes: Any) -> Node:
         """The same node with attributes added or replaced."""

@@ -64,8 +64,9 @@ def _length(n: object) -> bool:
 # mask, they took from there.
 _KEEPING: Mapping[str, slice] = {
     **dict.fromkeys(
-        ("Reshape", "Flatten", "Transpose", "Unsqueeze", "Squeeze", "Expand", "Slice", "Pad",
-         "ReduceSum", "ReduceMax", "ReduceMin", "Neg", "Abs", "Relu", "Clip", "Gather", "GatherND"),
+        ("Reshape", "Flatten", "Transpose", "Unsqueeze", "Squeeze", "Expand", "Slice",
+         "Split", "Pad", "ReduceSum", "ReduceMax", "ReduceMin", "Neg", "Abs", "Relu", "Clip",
+         "Gather", "GatherND"),
         slice(0, 1),
     ),
     **dict.fromkeys(("Concat", "Add", "Sub", "Mul", "Max", "Min"), slice(None)),
@@ -80,11 +81,13 @@ def used_as(nodes: Sequence[Node]) -> dict[str, Numbers]:
     for node in reversed(nodes):
         if node.op in _INDICES:
             wanted[node.inputs[1]] = Numbers.INTEGER
+        if node.op in ("MatMulInteger", "ConvInteger"):
+            wanted |= dict.fromkeys(node.inputs, Numbers.INTEGER)
         if node.op == "Where":
             wanted[node.inputs[0]] = Numbers.BOOL
-        if node.op in _KEEPING and node.outputs[0] in wanted:
-            kept = node.inputs[_KEEPING[node.op]]
-            wanted |= dict.fromkeys(kept, wanted[node.outputs[0]])
+        whole = [wanted[edge] for edge in node.outputs if edge in wanted]
+        if node.op in _KEEPING and whole:
+            wanted |= dict.fromkeys(node.inputs[_KEEPING[node.op]], whole[0])
     return wanted
 
 

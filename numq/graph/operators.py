@@ -19,6 +19,7 @@ from numq.arrays import Array
 from numq.autograd import Tensor, record
 from numq.autograd.indexing import gather_nd, slice_axes
 from numq.graph.geometry import Padding, padding_of
+from numq.graph.graph import Node
 
 Attributes: TypeAlias = Mapping[str, Any]
 Operator: TypeAlias = Callable[[Sequence[Tensor], Attributes], Tensor]
@@ -292,8 +293,46 @@ OPERATORS: dict[str, Operator] = {
 }
 
 
+def _split(i: Sequence[Tensor], a: Attributes, count: int) -> tuple[Tensor, ...]:
+    """Parts along an axis: of the lengths given, or equal ones, of which the last is shorter."""
+    x, axis, lengths = i[0], a["axis"], a["split"]
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis is {axis}; a tensor of shape {x.shape} has {x.ndim} axes")
+    n = x.shape[axis]
+    if lengths is None:
+        each = -(-n // count)
+        lengths = (each,) * (count - 1) + (n - each * (count - 1),)
+    wanted = len(lengths) if a["num_outputs"] is None else a["num_outputs"]
+    if wanted != count or sum(lengths) != n or min(lengths) < 0:
+        raise ValueError(
+            f"split is {a['split']}, num_outputs {a['num_outputs']}; they do not give {count} "
+            f"parts of {n} elements"
+        )
+    ends = np.cumsum(lengths).tolist()
+    starts = [0, *ends[:-1]]
+    return tuple(
+        slice_axes(x, (axis,), (s,), (e,), (1,)) for s, e in zip(starts, ends, strict=True)
+    )
+
+
+SEVERAL: dict[str, Callable[[Sequence[Tensor], Attributes, int], tuple[Tensor, ...]]] = {
+    "Split": _split,
+}
+
+
+def applied(node: Node, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """What a float node makes, a tensor for each of its outputs.
+
+    Raises:
+        ValueError, TypeError, IndexError: an operator on codes, or what the operator refuses.
+    """
+    if node.op in SEVERAL:
+        return SEVERAL[node.op](inputs, node.attributes, len(node.outputs))
+    return (apply(node.op, inputs, node.attributes),)
+
+
 def apply(op: str, inputs: Sequence[Tensor], attributes: Attributes) -> Tensor:
-    """The operator on tensors, then the activation fused behind it, if any.
+    """An operator with one output on tensors, then the activation fused behind it, if any.
 
     Args:
         op: its name.

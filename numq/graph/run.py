@@ -12,7 +12,7 @@ from numq.arrays import Array, check_type
 from numq.autograd import Tensor, no_grad
 from numq.graph.graph import Constant, Graph, Node
 from numq.graph.inputs import Numbers, as_given, check_count, check_inputs, resolved
-from numq.graph.operators import OPERATORS, apply
+from numq.graph.operators import OPERATORS, SEVERAL, applied
 from numq.graph.quantized import QUANTIZED
 from numq.graph.schema import Carries, Size
 from numq.qtensor import QTensor
@@ -41,7 +41,7 @@ def run_tensors(
     for name, x in zip(graph.inputs, inputs, strict=True):
         _check_tensor(name, graph.declared[name].numbers, x)
     sizes = check_inputs(graph, inputs)
-    if coded := [node for node in graph if node.op not in OPERATORS]:
+    if coded := [node for node in graph if node.op not in (*OPERATORS, *SEVERAL)]:
         raise ValueError(f"{coded[0].label} works on codes; a Program runs it, on arrays")
     values = dict(zip(graph.inputs, inputs, strict=True))
     given = constants or {}
@@ -50,9 +50,10 @@ def run_tensors(
     for node in graph:
         tensors = [values[name] for name in node.inputs]
         try:
-            values[node.output] = apply(node.op, tensors, resolved(node, sizes).attributes)
+            made = applied(resolved(node, sizes), tensors)
         except (ValueError, TypeError, IndexError) as error:
             raise type(error)(f"{node.label}: {error}") from error
+        values |= zip(node.outputs, made, strict=True)
     return [values[name] for name in graph.outputs]
 
 
@@ -162,10 +163,10 @@ def _float_step(node: Node, graph: Graph) -> Step:
             moved = coded and node.schema.role(i) is Carries.EITHER
             fixed[name] = Tensor.of(_reals(graph.constants[name], codes=moved))
 
-    def step(*arrays: Array) -> Array:
+    def step(*arrays: Array) -> tuple[Array, ...]:
         fresh = iter(arrays)
         tensors = [fixed[n] if n in fixed else Tensor.of(next(fresh)) for n in node.inputs]
-        return apply(node.op, tensors, node.attributes).data
+        return tuple(y.data for y in applied(node, tensors))
 
     return step
 

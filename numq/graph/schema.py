@@ -204,6 +204,7 @@ class Schema:
         optional: how many of the last inputs may be left out.
         variadic: whether there may be more inputs than `inputs` has.
         outputs: what each is.
+        spread: whether there may be more outputs, like the last one.
         agree: what is wrong with attributes that exclude each other, or None.
     """
 
@@ -215,11 +216,16 @@ class Schema:
     optional: int = 0
     variadic: bool = False
     outputs: tuple[Carries, ...] = (Carries.REAL,)
+    spread: bool = False
     agree: Callable[[Mapping[str, Any]], str | None] = lambda _: None
 
     def role(self, i: int) -> Carries:
         """What the i-th input may be."""
         return self.inputs[min(i, len(self.inputs) - 1)]
+
+    def makes(self, i: int) -> Carries:
+        """What the i-th output is."""
+        return self.outputs[min(i, len(self.outputs) - 1)]
 
     def check_counts(self, inputs: int, outputs: int) -> None:
         """Raise ValueError for a number of inputs or outputs that the operator does not have."""
@@ -228,8 +234,10 @@ class Schema:
         if inputs < least or (inputs > most and not self.variadic):
             allowed = f"{least} or more" if self.variadic else _span(least, most)
             raise ValueError(f"it has {inputs} inputs; allowed are {allowed}")
-        if outputs != len(self.outputs):
-            raise ValueError(f"it has {outputs} outputs; allowed are {len(self.outputs)}")
+        needed = len(self.outputs)
+        if outputs < needed or (outputs > needed and not self.spread):
+            allowed = f"{needed} or more" if self.spread else str(needed)
+            raise ValueError(f"it has {outputs} outputs; allowed are {allowed}")
 
     def completed(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The attributes checked, those left out with their defaults.

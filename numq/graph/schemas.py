@@ -95,6 +95,11 @@ _SLICE: Attributes = {
     "axes": replace(_ANY_AXES, place=3),
     "steps": Attribute(Kind.INTS, None, place=4),
 }
+_SPLIT: Attributes = {
+    "axis": Attribute(Kind.INT, 0),
+    "split": Attribute(Kind.INTS, None, low=0, place=1),
+    "num_outputs": Attribute(Kind.INT, None, low=1),
+}
 _PAD: Attributes = {
     "mode": _only("constant"),
     "pads": Attribute(Kind.INTS, low=0, place=1),
@@ -126,6 +131,12 @@ def _slice(a: Mapping[str, Any]) -> str | None:
         return f"{shown} entries; allowed is one number for all"
     if a["steps"] is not None and 0 in a["steps"]:
         return f"steps is {a['steps']}; allowed are integers other than 0"
+    return None
+
+
+def _split(a: Mapping[str, Any]) -> str | None:
+    if (a["split"] is None) == (a["num_outputs"] is None):
+        return f"split is {a['split']}, num_outputs {a['num_outputs']}; needed is one of them"
     return None
 
 
@@ -228,6 +239,7 @@ _ROWS: tuple[Schema, ...] = (
         "ratio": Attribute(Kind.FLOAT, 0.5, low=0, place=1), "seed": Attribute(Kind.INT, None),
     }, **_MOVES),
     _onnx("Concat", 11, (REAL,), variadic=True, attributes={"axis": Attribute(Kind.INT)}),
+    _onnx("Split", 18, (EITHER,), attributes=_SPLIT, agree=_split, spread=True, **_MOVES),
     _onnx("Pad", 11, (REAL,), attributes=_PAD, agree=_pad),
     # Codes and products of codes. The parameters of codes stand in the graph's qparams, where ONNX
     # has inputs for scales and zero points.

@@ -78,11 +78,12 @@ def draw(graph: Graph) -> str:
     body = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" font-family="sans-serif" font-size="12">',
-        *(_line(places, edge, node.output) for node in graph for edge in graph.activations(node)),
+        *(_line(places, e, node.outputs[0]) for node in graph for e in graph.activations(node)),
         *(_box(name, "input", places[name], False) for name in graph.inputs),
         *(
-            _box(node.name, _operator(node), places[node.output], node.output in graph.qparams)
+            _box(node.name, _operator(node), places[made], made in graph.qparams)
             for node in graph
+            for made in node.outputs[:1]
         ),
         "</svg>",
     ]
