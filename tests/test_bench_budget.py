@@ -103,6 +103,29 @@ def test_large_workloads_have_larger_shares() -> None:
     assert budget.next_share() == pytest.approx(rest, rel=1e-3)
 
 
+def test_a_peer_that_fails_while_it_is_timed_is_named_and_the_others_go_on(clock) -> None:
+    calls = 0
+
+    def third(right: Callable[[], Any]) -> Callable[[], Any]:
+        def call() -> Any:
+            nonlocal calls
+            calls += 1
+            if calls > 2:
+                raise MemoryError("out of arena")
+            return right()
+
+        return call
+
+    peer = Fake(
+        lambda given, right: Contestant("tires", clock.taking(2e-3, third(right))),
+        lambda given, right: Contestant("lasts", clock.taking(2e-3, right)),
+    )
+    row = measure(FEW[0], [peer], PEAK, BenchOptions(rounds=3))
+    assert [found.name for found in row.peers] == ["lasts"]
+    assert row.skipped == ("tires: MemoryError: out of arena",)
+    assert row.ours.turns == 3
+
+
 def test_a_quick_call_is_made_though_no_time_is_left(clock) -> None:
     budget = Budget(FEW, limit=3.0, clock=clock)
     peer = Fake(

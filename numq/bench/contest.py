@@ -158,9 +158,17 @@ class _Contest:
         self.skipped.append(f"{name}: {type(error).__name__}: {lines[0][:120]}")
 
     def time(self, rounds: int, threads: int, seconds: float) -> Timing:
-        """Numq and all who agree in turns; numq's time."""
+        """Numq and all who agree in turns; numq's time. Who fails now is out, and named."""
+        while True:
+            try:
+                return self._in_turns(rounds, threads, seconds)
+            except _FailedError as failed:
+                del self.agreed[failed.who]
+                self._failed(failed.who.name, failed.error)
+
+    def _in_turns(self, rounds: int, threads: int, seconds: float) -> Timing:
         clock = self.budget.clock
-        calls = [self.call, *(contestant.call for contestant in self.agreed)]
+        calls = [self.call, *(_naming(contestant) for contestant in self.agreed)]
         took = [self.mine, *(took for _, took in self.agreed.values())]
         mine, *theirs = interleaved(calls, rounds, threads, took=took, seconds=seconds, clock=clock)
         agreed = ((contestant, agreement) for contestant, (agreement, _) in self.agreed.items())
@@ -169,3 +177,23 @@ class _Contest:
             self.budget.saw(self.given.case, contestant.name, timing.median)
         self.budget.saw(self.given.case, NUMQ, mine.median)
         return mine
+
+
+class _FailedError(Exception):
+    """A peer that had answered raised an error while it was being timed."""
+
+    def __init__(self, who: Contestant, error: Exception) -> None:
+        super().__init__(who.name)
+        self.who, self.error = who, error
+
+
+def _naming(contestant: Contestant) -> Call:
+    """The peer's call; an error of it says whose it is."""
+
+    def call() -> object:
+        try:
+            return contestant.call()
+        except Exception as error:  # whatever another library raises
+            raise _FailedError(contestant, error) from error
+
+    return call
