@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from numq import kernels
 from numq.arithmetic.requantize import (
     Requantization,
     Requantizer,
@@ -93,6 +94,17 @@ def test_multiplying_equals_the_oracle(x, m, shift):
     assert int(double) == oracle.rounding_divide_by_pot(high, right)
     up = multiply_by_quantized_multiplier(x, m, shift, MultiplierRounding.DOUBLE_UP)
     assert int(up) == oracle.rounding_shift_right(high, right)
+
+
+def test_multiplying_rounds_twice_unless_told_otherwise():
+    # By ½ and by ½ again: −2 becomes −1, then −½; 5 becomes 2½, up to 3, then 1½; 6 becomes 3, 1½.
+    by_rule = {r: multiply_by_quantized_multiplier([-2, 5, 6], 2**30, -1, r).tolist()
+               for r in MultiplierRounding}  # fmt: skip
+    assert by_rule[MultiplierRounding.SINGLE] == [0, 1, 2]
+    assert by_rule[MultiplierRounding.DOUBLE] == [-1, 2, 2]
+    assert by_rule[MultiplierRounding.DOUBLE_UP] == [0, 2, 2]
+    default = multiply_by_quantized_multiplier([-2, 5, 6], 2**30, -1).tolist()
+    assert default == by_rule[MultiplierRounding.DOUBLE]
 
 
 @pytest.mark.parametrize("rounding", MultiplierRounding)
@@ -370,3 +382,27 @@ def test_a_requantizer_made_by_hand_runs_and_is_frozen():
     assert requantize([2, -2, 0], r).tolist() == [127, -128, 0]
     with pytest.raises(TypeError, match="requantizer is 'r'"):
         requantize([1], "r")
+
+
+@pytest.mark.parametrize(
+    ("zero_point", "qmin", "qmax"), [(0, -128, 127), (127, -128, 127), (-5, -5, 9)]
+)
+def test_the_fused_kernels_are_the_same_at_the_ends(zero_point, qmin, qmax):
+    """Sums at the ends of int32 enter as a bias; the product itself is 0."""
+    sums = np.array([INT32_MIN, INT32_MIN + 1, -(2**24) - 1, -3, -1, 0, 1, 3, 2**24 + 1, INT32_MAX])
+    for multiplier in (0.0, 2.0**-33, 2.0**-31, 2.0**-8, 0.5, 1.5, 2.0**29, 3e38, 1e-40):
+        factor = np.full(sums.size, multiplier, np.float32)
+        r = Requantizer(F32, factor, np.int32(0), zero_point, qmin, qmax, INT8)
+        wanted = requantize(sums, r)
+        settings = {"multiplier": factor, "bias": sums.astype(np.int32), "zero_point": zero_point,
+                    "qmin": qmin, "qmax": qmax, "dtype": np.int8}  # fmt: skip
+        nothing = np.zeros((1, sums.size), np.int8)
+        got = kernels.matmul_requantized(nothing[:, :1], nothing, **settings)
+        assert got[0].tolist() == wanted.tolist(), multiplier
+        picture, weight = np.zeros((1, 1, 1, 1), np.int8), np.zeros((sums.size, 1, 1, 1), np.int8)
+        got = kernels.conv2d_requantized(picture, weight, **settings)
+        assert got.ravel().tolist() == wanted.tolist(), multiplier
+        exact = [Fraction(int(a)) * Fraction(float(np.float32(multiplier))) for a in sums]
+        for code, value in zip(wanted, exact, strict=True):
+            held = min(max(value + zero_point, qmin), qmax)
+            assert abs(int(code) - held) <= Fraction(1, 2) + abs(value) / 2**23 * (abs(value) < 300)

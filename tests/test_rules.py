@@ -104,6 +104,15 @@ def test_what_each_rule_makes_of_what_no_format_holds():
             quantize(x, QParams(1.0, z, INT8), rule=NAMED[name])
 
 
+def test_a_cap_before_the_zero_point_wraps_above_127():
+    """2^31 − 128 and a zero point of 128 or more leave int32; NaN is capped as 1e38 is."""
+    rule = NAMED["TORCH_PER_TENSOR_ROUND_THEN_ADD"]
+    for z, code in ((127, 255), (128, 0), (200, 0)):
+        codes = quantize(np.float32([np.nan, 1e38]), QParams(1.0, z, UINT8), rule=rule).codes
+        assert codes.tolist() == [code, code]
+        assert oracle.quantize(float("nan"), 1.0, z, UINT8, rule) == code
+
+
 def test_code_zero_is_held_within_a_format_that_lacks_it():
     rule = QuantizeRule(non_finite=NonFinite.NAN_TO_CODE_ZERO)
     params = QParams(1.0, 3, UINT8.narrow())

@@ -13,7 +13,9 @@ What rounds in (1), and how often, is a named choice, as it is behind a product:
 | FIXED_SINGLE_UP | both r over one power of two, a 64-bit sum, one rounding half up | |
 
 ORT is QLinearAdd of ONNX Runtime 1.32 on x86-64 with FMA, of two tensors of one shape or where b is
-one number; LiteRT is the reference kernel of ADD in LiteRT 2. Both agree to the bit.
+one number; LiteRT is the reference kernel of ADD in LiteRT 2. Both agree to the bit. F64_AWAY and
+FIXED_SINGLE_UP are the exact sum, rounded once, but where it lies within 2^−22·max(r_a, r_b) steps
+of a tie; of the exact sum all five are within one code.
 
 Two 8-bit codes have 65 536 answers, all known beforehand: whatever the rule, to run is to look up.
 """
