@@ -153,11 +153,16 @@ def _exact(value: Real | int) -> Real:
     return Fraction(number) if math.isfinite(number) and number else number
 
 
+_LONGEST = 4000  #: characters of a number; Python refuses integers not far beyond
+
+
 def _parse(text: str) -> Real:
     """A number in decimal or in Python's integer notation, exactly."""
+    if len(text) > _LONGEST:
+        raise ValueError(f"value has {len(text)} characters; allowed are up to {_LONGEST}")
     _, _, exponent = text.lower().partition("e")
     if not text.lower().lstrip("+-").startswith("0x") and len(exponent.lstrip("+-0")) > 4:
-        raise ValueError(f"value is {text!r}; allowed are exponents of up to four digits")
+        raise ValueError(f"value is {shown(text)}; allowed are exponents of up to four digits")
     as_integer, as_float = lambda t: Fraction(int(t, 0)), lambda t: _exact(float(t))
     for read in (Fraction, as_integer, _hexadecimal, as_float):
         try:
@@ -166,7 +171,7 @@ def _parse(text: str) -> Real:
         except (ValueError, ZeroDivisionError):
             continue
     raise ValueError(
-        f"value is {text!r}; allowed is a number such as 2.71828, 0x3f, 0x1.8p3 or inf"
+        f"value is {shown(text)}; allowed is a number such as 2.71828, 0x3f, 0x1.8p3 or inf"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from numq.arguments import shown
 from numq.bench.agreement import UnequalAnswersError
 from numq.bench.command import add_arguments
 from numq.bits import inspect_code, inspect_float, inspect_int
@@ -20,26 +22,40 @@ from numq.formats import FLOAT_FORMATS, INT_FORMATS, IntFormat, format_named
 _NEGATIVE = re.compile(r"-[\d.]|-(inf|nan)", re.IGNORECASE)
 
 INTERRUPTED = 130  #: exit status after Ctrl-C: 128 and the number of SIGINT
+CLOSED = 141  #: the same for SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors of the user go to standard error, without a traceback.
 
     Returns:
-        The exit status: 0, 2 after an error, 130 after Ctrl-C.
+        The exit status: 0, 2 after an error, 130 after Ctrl-C, 141 where the output was closed.
     """
     given = sys.argv[1:] if argv is None else argv
     # A leading blank keeps argparse from taking -inf or -1e5 for an option.
     arguments = _parser().parse_args([f" {a}" if _NEGATIVE.match(a) else a for a in given])
     try:
         arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # of `numq ... | head`: nobody wants the rest
+        _drop_output()
+        return CLOSED
     except (ValueError, TypeError, OSError, MissingExtraError, UnequalAnswersError) as error:
         print(f"numq: {error}", file=sys.stderr)
+        _drop_output()
         return 2
     except KeyboardInterrupt as stop:
         print(f"numq: {stop or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _drop_output() -> None:
+    """Send what cannot be written nowhere: Python would try again at exit, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument(
         "--out",
-        type=Path,
+        type=_folder,
         default=Path("numq-demo"),
         help="folder for models and picture (numq-demo)",
     )
@@ -88,6 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _folder(text: str) -> Path:
+    """A folder that is there, or may be made."""
+    if not text or "\0" in text or (Path(text).exists() and not Path(text).is_dir()):
+        raise argparse.ArgumentTypeError(f"got {text!r}, which is no folder")
+    return Path(text)
+
+
 def _names() -> list[str]:
     return [f.name for f in (*FLOAT_FORMATS, *INT_FORMATS)]
 
@@ -97,7 +120,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
         fmt = format_named(arguments.format)
     except ValueError:
         allowed = ", ".join(_names())
-        raise ValueError(f"--format is {arguments.format!r}; allowed: {allowed}") from None
+        raise ValueError(f"--format is {shown(arguments.format)}; allowed: {allowed}") from None
     if arguments.code:
         print(inspect_code(_integer(arguments.value, "a code"), fmt))
     elif isinstance(fmt, IntFormat):
@@ -110,7 +133,8 @@ def _integer(text: str, what: str = "an integer format") -> int:
     try:
         return int(text, 0)
     except ValueError:
-        raise ValueError(f"value is {text.strip()!r}; {what} needs an integer") from None
+        came = shown(text.strip())
+        raise ValueError(f"value is {came}; {what} needs an integer of up to 4000 digits") from None
 
 
 def _qat(arguments: argparse.Namespace) -> None:
@@ -176,8 +200,8 @@ def _demo(arguments: argparse.Namespace) -> None:
         progress.add_task("measuring (the integer kernel compiles on first use)", total=None)
         rows = measure(model, found, data, arguments.out)
     pictures = len(data.test[1])
-    shown = table(rows, pictures)
-    needed = console.measure(shown, options=console.options.update(max_width=200)).maximum
-    Console(width=max(console.width, needed)).print(shown)  # no number is ever cut
+    rendered = table(rows, pictures)
+    needed = console.measure(rendered, options=console.options.update(max_width=200)).maximum
+    Console(width=max(console.width, needed)).print(rendered)  # no number is ever cut
     picture(rows, pictures, arguments.out / "demo.png")
     console.print(f"models and demo.png are in {arguments.out}")

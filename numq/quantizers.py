@@ -113,7 +113,8 @@ class Quantizer(ABC):
         x = self._clipped(x)
         if qparams is None and (fused := self._by_rows(x)):
             return fused
-        return quantize(x, qparams or self.qparams(x), rule=self.rule, rng=rng)
+        given = self.qparams(x) if qparams is None else qparams
+        return quantize(x, given, rule=self.rule, rng=rng)
 
     def _by_rows(self, x: FloatArray) -> QTensor | None:
         """Each row by its own min and max in one pass, where all choices are the defaults."""

@@ -69,7 +69,7 @@ def tracing(*, dropout: bool = False) -> Iterator[None]:
     Args:
         dropout: Dropout, too, which does nothing in evaluation.
     """
-    tokens = _tracing.set(True), _dropout.set(dropout)
+    tokens = _tracing.set(True), _dropout.set(flag(dropout, "dropout"))
     try:
         yield
     finally:

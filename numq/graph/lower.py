@@ -62,6 +62,7 @@ def lower(graph: Graph) -> Graph:
 
 def is_lowered(node: Node) -> bool:
     """Whether a node is an operator of ONNX or ONNX Runtime, with nothing of numq's own."""
+    check_type(node, Node, "node")
     rows = node.schema.attributes
     own = [k for k, row in rows.items() if row.own and node.attributes[k] != row.default]
     return node.schema.domain is not Domain.NUMQ and not own

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,12 @@ class Case:
         """Every hostile value of one argument."""
         if self.only is not None and argument not in self.only:
             return []
-        sound = self.run(self.arguments)
-        return [self.judged(argument, bad, sound) for bad in self.bads(argument)]
+        return [self.judged(argument, bad, self.sound) for bad in self.bads(argument)]
+
+    @cached_property
+    def sound(self) -> Any:
+        """The answer of the sound call."""
+        return self.function(**{k: _fresh(v) for k, v in self.arguments.items()})
 
     def bads(self, argument: str) -> list[Bad]:
         value = self.arguments[argument]
@@ -98,9 +103,6 @@ class Case:
         if argument in self.sized:
             found += LENGTHS
         return found + [bad for name, bad in self.extra if name == argument]
-
-    def run(self, arguments: dict[str, Any]) -> Any:
-        return self.function(**{k: _fresh(v) for k, v in arguments.items()})
 
     def judged(self, argument: str, bad: Bad, sound: Any) -> Outcome:
         value = bad.make(_plain(_fresh(self.arguments[argument])))

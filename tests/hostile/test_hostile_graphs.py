@@ -73,6 +73,7 @@ GRAPHS = [
     case(graph.run_tensors, graph=TRACED, inputs=[Tensor(X)]),
     case(graph.draw, graph=TRACED), case(graph.table, graph=TRACED),
     case(lambda x: graph.Program(TRACED)(x), "Program()", x=X, settings=FINITE),
+    case(graph.lower, graph=TRACED), case(graph.is_lowered, node=RELU),
     case(graph.Size, input="x", axis=0, settings={"right": {
         (name, "-99"): lambda size: -99 in (size.times, size.plus) for name in ("times", "plus")}}),
     case(graph.Input),

@@ -12,6 +12,7 @@ X = np.array([[0.5, -1.0, 0.25], [2.0, 0.125, -0.75]], np.float32)
 CODES = np.array([[1, -2, 3], [4, 5, -6]], np.int8)
 P = nq.QParams(0.25, 3, nq.INT8)
 ROWS = nq.QParams([0.5, 0.25], [0, 0], nq.INT8, nq.PerChannel(0))
+TOKENS = nq.QParams([0.5, 0.25], [0, 0], nq.INT8, nq.PerToken())
 Q = nq.QTensor(CODES, P)
 RNG = np.random.default_rng(0)
 OBSERVED = nq.MinMaxObserver().observe(X, nq.PerTensor())
@@ -102,6 +103,8 @@ CASES = [
       for kind in (nq.AffineQuantizer, nq.SymmetricQuantizer)),
     case(nq.AffineQuantizer().__call__, "AffineQuantizer()", x=X, settings=finite("x")),
     case(nq.AffineQuantizer().qparams, "AffineQuantizer().qparams", x=X, settings=finite("x")),
+    case(nq.ops.PER_TOKEN_INT8.__call__, "PER_TOKEN_INT8()", x=X, qparams=TOKENS,
+         settings={"finite": ("x",), "right": {("qparams", "None"): lambda q: q.shape == X.shape}}),
     # integer arithmetic
     case(nq.max_depth, a_low=-128, a_high=127, b_low=-128, b_high=127, settings={"right": {
         (f"{n}_{end}", "-99"): lambda a: a > 0 for n in "ab" for end in ("low", "high")}}),

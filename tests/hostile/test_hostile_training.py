@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hostile_engine import case
 from hostile_known import assert_table
+from hostile_values import INTEGERS, Verdict
 
 import numq as nq
 from numq import autograd as ag
@@ -62,6 +63,14 @@ def trained(model, data, epochs, rng, size, schedule):
     optimizer = optim.SGD(own, lr=0.5)
     epoch = train_epochs(model, data, optimizer, epochs, rng, size=size, schedule=schedule)
     return len(list(epoch))
+
+
+def entered(manager):
+    def call(dropout):
+        with manager(dropout=dropout):
+            return True
+
+    return call
 
 
 def half(model):
@@ -173,6 +182,7 @@ TRAINING = [
     case(optim.clip_grad_norm, parameters=PARAMETERS, max_norm=1.0,
          settings=legal("max_norm", "inf", answer=lambda norm: norm == 0)),
     case(optim.CosineDecay(0.5, 10).__call__, "CosineDecay()", step=3),
+    case(entered(ag.tracing), "tracing", dropout=True),
     case(consumed(data.batches), "batches", data=(X, LABELS), size=1, rng=rng()),
     case(trained, "train_epochs", model=nn.Linear(3, 3, rng=rng()), data=(X, LABELS), epochs=1,
          rng=rng(), size=1, schedule=lambda step: 0.5, settings={
@@ -206,3 +216,11 @@ CASES = [*AUTOGRAD, *LAYERS, *TRAINING, *QAT]
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_training(case):
     assert_table(case)
+
+
+@pytest.mark.parametrize(
+    "bad", [b for b in INTEGERS if b.verdict is Verdict.REFUSED], ids=lambda b: b.name
+)
+def test_digits_are_not_loaded_for_a_wrong_seed(bad):
+    with pytest.raises((TypeError, ValueError), match=r"seed is .*; allowed are integers from 0"):
+        data.load_digits(bad.make(0))
