@@ -22,8 +22,8 @@ Shape = tuple[int, ...]
 def reshape(a: Operand, shape: Sequence[int]) -> Tensor:
     """The same elements in another shape; one length may be −1; ONNX Reshape.
 
-    A recorded network keeps the numbers it was given: write −1 for the batch, so that it can
-    differ later.
+    A recorded network follows the lengths of its inputs where the recording shows that they stand
+    in `shape` (see `numq.graph.lengths`); −1 says so by itself.
 
     Raises:
         ValueError: another number of elements, or more than one −1.

@@ -50,7 +50,7 @@ class Input:
         check_type(self.numbers, Numbers, "numbers")
         lengths = () if self.shape is None else self.shape
         if not isinstance(lengths, tuple | list) or not all(map(_length, lengths)):
-            raise ValueError(f"shape is {lengths!r}; allowed are lengths from 0 on, and names")
+            raise ValueError(f"shape is {shown(lengths)}; allowed are lengths from 0 on, and names")
         object.__setattr__(self, "shape", None if self.shape is None else tuple(lengths))
 
 

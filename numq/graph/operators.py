@@ -6,23 +6,27 @@ so that a graph runs with gradients or without.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from numq import autograd as ag
-from numq.arithmetic.accumulate import accumulate
-from numq.arithmetic.convolve import conv2d_int8
-from numq.arrays import Array
 from numq.autograd import Tensor, record
 from numq.autograd.indexing import gather_nd, slice_axes
-from numq.graph.geometry import Padding, padding_of
 from numq.graph.graph import Node
-
-Attributes: TypeAlias = Mapping[str, Any]
-Operator: TypeAlias = Callable[[Sequence[Tensor], Attributes], Tensor]
+from numq.graph.products import (
+    Attributes,
+    Operator,
+    batch_norm,
+    border,
+    conv,
+    conv_integer,
+    gemm,
+    matmul,
+    matmul_integer,
+    normalized,
+)
 
 
 def _plain(function: Callable[..., Tensor]) -> Operator:
@@ -60,63 +64,15 @@ def _argmax(i: Sequence[Tensor], a: Attributes) -> Tensor:
     return ag.unsqueeze(y, (axis % x.ndim,)) if a["keepdims"] else y
 
 
-def _matmul(i: Sequence[Tensor], _: Attributes) -> Tensor:
-    """As NumPy's: a vector is a row on the left, a column on the right."""
-    a, b = i
-    row, column = a.ndim == 1, b.ndim == 1
-    y = ag.matmul(ag.unsqueeze(a, (0,)) if row else a, ag.unsqueeze(b, (1,)) if column else b)
-    gone = tuple(axis for axis, vector in ((-2, row), (-1, column)) if vector)
-    return ag.squeeze(y, gone) if gone else y
-
-
-def _gemm(i: Sequence[Tensor], a: Attributes) -> Tensor:
-    """`alpha · A'·B' + beta · C`; without transA, the leading axes of A are rows, all of them."""
-    x, w, *bias = i
-    if a["transA"]:
-        x = ag.transpose(x)
-    w = w if a["transB"] else ag.transpose(w)
-    if a["alpha"] == a["beta"] == 1 and all(b.shape == w.shape[:1] for b in bias):
-        return ag.linear(x, w, *bias)
-    y = ag.linear(x, w)
-    y = y if a["alpha"] == 1 else ag.mul(y, a["alpha"])
-    if not bias or not a["beta"]:
-        return y
-    shift = bias[0] if a["beta"] == 1 else ag.mul(bias[0], a["beta"])
-    made = ag.add(y, shift)
-    if made.shape != y.shape:
-        raise ValueError(f"C has shape {shift.shape}; it does not broadcast to {y.shape}")
-    return made
-
-
-def _window(x: Tensor, w: Sequence[int], a: Attributes) -> Padding:
-    """The border of a picture."""
-    if x.ndim != 4:
-        raise ValueError(f"x has shape {x.shape}; needed is (N, C, H, W)")
-    return padding_of(a, (x.shape[2], x.shape[3]), (w[0], w[1]))
-
-
-def _conv(inputs: Sequence[Tensor], a: Attributes) -> Tensor:
-    kernel = inputs[1].shape[2:]
-    if inputs[1].ndim != 4 or a["kernel_shape"] not in (None, kernel):
-        raise ValueError(f"w has shape {inputs[1].shape}, kernel_shape is {a['kernel_shape']}")
-    return ag.conv2d(
-        *inputs,
-        stride=a["strides"],
-        padding=_window(inputs[0], kernel, a),
-        dilation=a["dilations"],
-        groups=a["group"],
-    )
-
-
 def _max_pool(i: Sequence[Tensor], a: Attributes) -> Tensor:
     size = a["kernel_shape"]
-    return ag.max_pool2d(i[0], size, stride=a["strides"], padding=_window(i[0], size, a))
+    return ag.max_pool2d(i[0], size, stride=a["strides"], padding=border(i[0], size, a))
 
 
 def _average_pool(i: Sequence[Tensor], a: Attributes) -> Tensor:
     size = a["kernel_shape"]
     return ag.avg_pool2d(
-        i[0], size, stride=a["strides"], padding=_window(i[0], size, a),
+        i[0], size, stride=a["strides"], padding=border(i[0], size, a),
         count_include_pad=bool(a["count_include_pad"]),
     )  # fmt: skip
 
@@ -188,41 +144,6 @@ def _round(i: Sequence[Tensor], _: Attributes) -> Tensor:
     return record("Round", i, np.rint(i[0].data), None)
 
 
-def _zero_points(i: Sequence[Tensor]) -> list[Array]:
-    """Those of both operands, 0 where they are left out."""
-    given = [t.data for t in i[2:]]
-    return given + [np.zeros((), t.dtype) for t in i[len(given) : 2]]
-
-
-def _matmul_integer(i: Sequence[Tensor], _: Attributes) -> Tensor:
-    """(..., K) × (K, N) codes to int32; a zero point of A is one number, of B one or (N,)."""
-    z_a, z_b = _zero_points(i)
-    a, b = i[0].data, i[1].data
-    if a.ndim < 1 or z_a.size != 1:
-        raise ValueError(
-            f"A has shape {a.shape}, its zero point {z_a.shape}; needed are (..., K) and ()"
-        )
-    y = accumulate(a.reshape(-1, a.shape[-1]), z_a.reshape(()), b, z_b)
-    return record("MatMulInteger", i, y.reshape(*a.shape[:-1], y.shape[-1]), None)
-
-
-def _conv_integer(i: Sequence[Tensor], a: Attributes) -> Tensor:
-    """Codes to int32; the border has the zero point of x, which is real 0."""
-    z_x, z_w = _zero_points(i)
-    if z_x.size != 1:
-        raise ValueError(f"the zero point of x has shape {z_x.shape}; needed is ()")
-    y = conv2d_int8(
-        i[0].data, i[1].data, stride=a["strides"], dilation=a["dilations"], groups=a["group"],
-        padding=_window(i[0], i[1].shape[2:], a), x_zero_point=int(z_x.reshape(())),
-        w_zero_point=z_w,
-    )  # fmt: skip
-    return record("ConvInteger", i, y, None)
-
-
-def _batch_norm(inputs: Sequence[Tensor], a: Attributes) -> Tensor:
-    return ag.batch_norm(*inputs, epsilon=a["epsilon"])
-
-
 def _layer_norm(i: Sequence[Tensor], a: Attributes) -> Tensor:
     beta = i[2] if len(i) > 2 else Tensor.of(np.zeros_like(i[1].data))
     return ag.layer_norm(i[0], i[1], beta, epsilon=a["epsilon"], axis=a["axis"])
@@ -236,11 +157,6 @@ def _gather_nd(inputs: Sequence[Tensor], _: Attributes) -> Tensor:
             f"entries, for a tensor of shape {inputs[0].shape}"
         )
     return gather_nd(inputs[0], [Tensor(places[..., i]) for i in range(places.shape[-1])])
-
-
-def _normalized(product: Operator) -> Operator:
-    """A product, then batch normalization: what QAT folds."""
-    return lambda i, a: _batch_norm([product(i[:3], a), *i[3:]], a)
 
 
 _PLAIN: dict[str, Callable[..., Tensor]] = {
@@ -261,10 +177,10 @@ OPERATORS: dict[str, Operator] = {
     "Clip": _clip,
     "Cast": _cast,
     "Round": _round,
-    "MatMulInteger": _matmul_integer,
-    "ConvInteger": _conv_integer,
-    "MatMul": _matmul,
-    "Gemm": _gemm,
+    "MatMulInteger": matmul_integer,
+    "ConvInteger": conv_integer,
+    "MatMul": matmul,
+    "Gemm": gemm,
     "ReduceSum": _reduce(ag.sum),
     "ReduceMean": _reduce(ag.mean),
     "ReduceMax": _reduce(ag.max),
@@ -283,13 +199,13 @@ OPERATORS: dict[str, Operator] = {
     "GatherND": _gather_nd,
     "Softmax": lambda i, a: ag.softmax(i[0], a["axis"]),
     "LogSoftmax": lambda i, a: ag.log_softmax(i[0], a["axis"]),
-    "Conv": _conv,
+    "Conv": conv,
     "MaxPool": _max_pool,
     "AveragePool": _average_pool,
-    "BatchNormalization": _batch_norm,
+    "BatchNormalization": batch_norm,
     "LayerNormalization": _layer_norm,
-    "NormalizedConv": _normalized(_conv),
-    "NormalizedGemm": _normalized(_gemm),
+    "NormalizedConv": normalized(conv),
+    "NormalizedGemm": normalized(gemm),
 }
 
 
