@@ -22,6 +22,7 @@ RANDOM = nq.AffineQuantizer(rule=nq.rules.QuantizeRule(rounding=nq.rules.Roundin
 ADDS = nq.AffineQuantizer(rule=nq.rules.TORCH_PER_CHANNEL_ADD_THEN_ROUND)
 AWAY = nq.AffineQuantizer(rule=nq.rules.LITERT_REFERENCE)
 CLIPPED = nq.AffineQuantizer(clip=(0.0, 1.0))
+SIGNED = nq.SymmetricQuantizer(range=nq.SymmetricRange.SIGNED_MAX)
 HALF = nq.AffineQuantizer(scale_format=nq.ScaleFormat.FLOAT16)
 LSQ = {"activation_estimator": Estimator.LSQ}
 STAY = Override(node="0", stay_float=True)
@@ -167,6 +168,16 @@ CALLS = {
     "activations: random": (lambda: static(activations=RANDOM), ValueError, "^activations rounds"),
     "others: text": (lambda: static(others="int8"), TypeError, "^others is 'int8'; allowed: Quant"),
     "others: channels": (lambda: static(others=W), ValueError, "^others is .*needed are PerTensor"),
+    "activations: a clip beside 0": (
+        lambda: static(activations=nq.AffineQuantizer(clip=(1.0, 2.0))), ValueError,
+        r"^the clip of activations is \(1.0, 2.0\); .*needed is lo <= 0 <= hi"),
+    "weights: negative scales": (lambda: static(weights=SIGNED), ValueError,
+                                 "^the range of weights is SIGNED_MAX"),
+    "others: negative scales": (lambda: static(others=SIGNED), ValueError,
+                                "^the range of others is SIGNED_MAX"),
+    "others: a lopsided clip": (
+        lambda: static(others=nq.SymmetricQuantizer(clip=(-1.0, 3.0))), ValueError,
+        r"^the clip of others is \(-1.0, 3.0\); .*needed is \(-hi, hi\), or an AffineQuantizer"),
     "how: text": (lambda: static(how="F32_EVEN"), TypeError, "^how is 'F32_EVEN'; allowed: Requan"),
     "how: None": (lambda: static(how=None), TypeError, "^how is None; allowed"),
     "overrides: a list": (lambda: static(overrides=[STAY]), TypeError, "^overrides is a list; nee"),
@@ -219,6 +230,10 @@ CALLS = {
                           r"^the clip of others is \(0.0, 1.0\); LSQ learns the range"),
     "QATRecipe: a scale": (lambda: qat(static=Recipe(others=HALF), **LSQ), ValueError,
                            "^the scale_format of others is .*; LSQ learns FLOAT32"),
+    "QATRecipe: binary weights of a node": (
+        lambda: qat(static=Recipe(overrides=(Override(node="0", weights=W),)),
+                    weight_estimator=Estimator.BINARY), ValueError,
+        "override of node '0' chooses weights; BINARY has a format of its own"),
     "prepare_qat: a recipe": (lambda: flows.prepare_qat(M, X, recipe=Recipe()), TypeError,
                               "^recipe is .*; allowed: QATRecipe"),
     "prepare_qat: inputs": (lambda: flows.prepare_qat(TWO, X), ValueError, "examples is one array"),

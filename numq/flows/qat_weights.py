@@ -83,10 +83,27 @@ class QATRecipe:
             "activations": self.activation_estimator,
             "others": self.activation_estimator,
         }
+        self._check_overrides()
+        kinds = {
+            "weights": self.weight_estimator,
+            "activations": self.activation_estimator,
+            "others": self.activation_estimator,
+        }
         for choices in (self.static, *self.static.overrides):
             for name, kind in kinds.items():
                 if (quantizer := getattr(choices, name)) is not None:
                     _check_trainable(quantizer, kind, name)
+
+    def _check_overrides(self) -> None:
+        """Refuse weights of some nodes where the estimator has weights of its own."""
+        if self.weight_estimator not in (Estimator.BINARY, Estimator.TERNARY):
+            return
+        for override in self.static.overrides:
+            if override.weights is not None:
+                raise ValueError(
+                    f"override of {override.target} chooses weights; "
+                    f"{self.weight_estimator.name} has a format of its own"
+                )
 
 
 def _check_trainable(quantizer: Quantizer, kind: Estimator, name: str) -> None:
@@ -95,7 +112,8 @@ def _check_trainable(quantizer: Quantizer, kind: Estimator, name: str) -> None:
     even = rule.rounding is Rounding.HALF_EVEN or not learned
     if rule.order is not ZeroPointOrder.ROUND_THEN_ADD or not even:
         raise ValueError(
-            f"the rule of {name} is {rule}; training with {kind.name} needs ROUND_THEN_ADD"
+            f"the rule of {name} has {rule.order.name} and {rule.rounding.name}; training with "
+            f"{kind.name} needs ROUND_THEN_ADD"
             f"{' and HALF_EVEN' if learned else ''}"
         )
     if learned and quantizer.clip != (None, None):

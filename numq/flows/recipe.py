@@ -13,6 +13,7 @@ from numq.granularity import PerChannel, PerTensor
 from numq.graph import Node
 from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer
 from numq.rounding import Rounding
+from numq.scales import Symmetric, SymmetricRange
 
 C = TypeVar("C", bound=Any)
 Check: TypeAlias = Callable[[object, str], object]
@@ -177,8 +178,19 @@ def check_quantizer(quantizer: object, name: str) -> Quantizer:
     return quantizer
 
 
-def _check_weights(quantizer: object, name: str) -> None:
+def _check_integer(quantizer: object, name: str) -> Quantizer:
+    """A quantizer whose scales are positive, as integer kernels need them."""
     known = check_quantizer(quantizer, name)
+    if known.scheme == Symmetric(SymmetricRange.SIGNED_MAX):
+        raise ValueError(
+            f"the range of {name} is SIGNED_MAX, whose scales may be negative; integer kernels "
+            "need positive ones, which every other SymmetricRange gives"
+        )
+    return known
+
+
+def _check_weights(quantizer: object, name: str) -> None:
+    known = _check_integer(quantizer, name)
     kept = isinstance(known.granularity, PerTensor | PerChannel)
     if not kept or known.format.bits > 8:
         raise ValueError(
@@ -187,6 +199,17 @@ def _check_weights(quantizer: object, name: str) -> None:
 
 
 def _check_edges(quantizer: object, name: str) -> None:
-    known = check_quantizer(quantizer, name)
+    known = _check_integer(quantizer, name)
     if not isinstance(known.granularity, PerTensor) or known.format.bits > 8:
         raise ValueError(f"{name} is {known!r}; needed are PerTensor(), 8 bits or fewer")
+    lo, hi = known.clip
+    if (lo is not None and lo > 0) or (hi is not None and hi < 0):
+        raise ValueError(
+            f"the clip of {name} is {known.clip}; codes of an edge reach 0, needed is lo <= 0 <= hi"
+        )
+    mirrored = lo is None or hi is None or lo == -hi
+    if isinstance(known.scheme, Symmetric) and not mirrored:
+        raise ValueError(
+            f"the clip of {name} is {known.clip}; symmetric codes reach as far on both sides, "
+            "needed is (-hi, hi), or an AffineQuantizer"
+        )
