@@ -84,6 +84,7 @@ MADE = {
     "a float for an integer": (lambda: node("Flatten", axis=1.0), "axis is 1.0; .* an integer"),
     "a bool for an integer": (lambda: node("Flatten", axis=True), "axis is True; .* an integer"),
     "a text for a number": (lambda: gemm(alpha="2"), "alpha is '2'; allowed are a number"),
+    "an integer of more than 64 bits": (lambda: node("Flatten", axis=2**63), "axis is 9223372"),
     "NaN": (lambda: gemm(alpha=float("nan")), "alpha is nan"),
     "None without a meaning": (lambda: gemm(transA=None), "transA is None"),
     "a flag of two": (lambda: gemm(transA=2), "transA is 2; allowed are 0 and 1"),
@@ -259,6 +260,19 @@ RUN = {
         lambda: ran(gemm(W, np.ones(5, np.float32), transB=1), ONES), r"n \(Gemm\): "
     ),
     "a weight of three axes": (lambda: ran(gemm(W[None], transB=1), ONES), r"n \(Gemm\): "),
+    "a transposed batch": (
+        lambda: ran(gemm(transA=1), ONES[None]), r"n \(Gemm\): A has shape \(1, 2, 3\)"
+    ),
+    "a variance of integers": (
+        lambda: ran(constants(node("BatchNormalization", tuple("xgbmv")), g=W[0], b=W[0], m=W[0],
+                              v=np.ones(3, int)), ONES),
+        r"n \(BatchNormalization\): var has dtype int64",
+    ),
+    "a zero point of floats": (
+        lambda: ran(constants(node("MatMulInteger", tuple("xwz")), w=np.ones((3, 2), np.int8),
+                              z=np.float32(1.5) * np.ones(())), ONES.astype(np.uint8)),
+        r"n \(MatMulInteger\): a zero point has dtype float",
+    ),
     "no picture": (lambda: ran(conv(), ONES), r"n \(Conv\): x has shape \(2, 3\)"),
     "a filter of other channels": (
         lambda: ran(conv(), np.ones((1, 2, 5, 5))), r"n \(Conv\): x has 2 channels"

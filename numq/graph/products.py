@@ -31,6 +31,8 @@ def gemm(i: Sequence[Tensor], a: Attributes) -> Tensor:
     """`alpha · A'·B' + beta · C`; without transA, the leading axes of A are rows, all of them."""
     x, w, *bias = i
     if a["transA"]:
+        if x.ndim != 2:
+            raise ValueError(f"A has shape {x.shape}; transA needs a matrix")
         x = ag.transpose(x)
     w = w if a["transB"] else ag.transpose(w)
     if a["alpha"] == a["beta"] == 1 and all(b.shape == w.shape[:1] for b in bias):
@@ -70,6 +72,9 @@ def conv(inputs: Sequence[Tensor], a: Attributes) -> Tensor:
 def _zero_points(i: Sequence[Tensor]) -> list[Array]:
     """Those of both operands, 0 where they are left out."""
     given = [t.data for t in i[2:]]
+    for t in given:
+        if t.dtype.kind not in "iu":
+            raise TypeError(f"a zero point has dtype {t.dtype}; allowed are integers")
     return given + [np.zeros((), t.dtype) for t in i[len(given) : 2]]
 
 
@@ -99,7 +104,10 @@ def conv_integer(i: Sequence[Tensor], a: Attributes) -> Tensor:
 
 
 def batch_norm(inputs: Sequence[Tensor], a: Attributes) -> Tensor:
-    """With statistics that are given: (x, γ, β, μ, σ²)."""
+    """With statistics that are given: (x, γ, β, μ, σ²), all of them floats."""
+    for name, t in zip(("X", "scale", "B", "mean", "var"), inputs, strict=True):
+        if t.dtype.kind != "f":
+            raise TypeError(f"{name} has dtype {t.dtype}; allowed are floats")
     return ag.batch_norm(*inputs, epsilon=a["epsilon"])
 
 

@@ -148,7 +148,10 @@ class Attribute:
 def _integer(_: Attribute, value: Any) -> int:
     if isinstance(value, bool | np.bool_):
         raise TypeError
-    return operator.index(value)
+    made = operator.index(value)
+    if not -(2**63) <= made < 2**63:
+        raise ValueError
+    return made
 
 
 def _integers(attribute: Attribute, value: Any) -> tuple[int | Size, ...]:
