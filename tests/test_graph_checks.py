@@ -270,7 +270,7 @@ RUN = {
     ),
     "a zero point of floats": (
         lambda: ran(constants(node("MatMulInteger", tuple("xwz")), w=np.ones((3, 2), np.int8),
-                              z=np.float32(1.5) * np.ones(())), ONES.astype(np.uint8)),
+                              z=np.full((), 1.5)), ONES.astype(np.uint8)),
         r"n \(MatMulInteger\): a zero point has dtype float",
     ),
     "no picture": (lambda: ran(conv(), ONES), r"n \(Conv\): x has shape \(2, 3\)"),
