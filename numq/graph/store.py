@@ -1,8 +1,8 @@
 """Graphs on disk: constants as safetensors, everything else as JSON in its metadata; no pickle.
 
-The array of a constant has its name, with `%` and `:` escaped as in a URL. Names with a colon hold
-what codes mean: `weight:scale`, `weight:zero_point`, and for the edge `relu:codes`
-`edge:relu:codes:scale`. Codes of up to 16 bits are packed without gaps.
+The array of a constant has its name. Beside it stands what codes mean: `weight:scale` and
+`weight:zero_point`, and for the edge `relu:codes` `edge:relu:codes:scale`. A constant that has such
+a name itself, or `%` in it, is escaped as in a URL. Codes of up to 16 bits are packed without gaps.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def save_graph(graph: Graph, path: str | os.PathLike[str]) -> int:
 def load_graph(path: str | os.PathLike[str]) -> Graph:
     """Read what `save_graph` wrote.
 
-    A file from before there were digests is read as it is, its data unchecked.
+    A file from before there were digests is read as it is, its data unchecked; its inputs are
+    declared as a graph made by hand has them.
 
     Raises:
         OSError: no such file, a folder, no permission.
@@ -109,8 +110,9 @@ def load_graph(path: str | os.PathLike[str]) -> Graph:
 
 def _graph(text: Any, arrays: dict[str, Array]) -> Graph:
     quantized, edges = _mapping(text, "quantized"), _mapping(text, "edges")
+    declared = _mapping(text, "declared") if "declared" in text else {}
     constants: dict[str, Constant] = {}
-    for key in (key for key in arrays if ":" not in key):
+    for key in (key for key in arrays if not _is_taken(key)):
         name = unquote(key)
         meaning = quantized.get(name)
         constants[name] = _tensor(key, meaning, arrays) if meaning is not None else arrays[key]
@@ -127,7 +129,7 @@ def _graph(text: Any, arrays: dict[str, Array]) -> Graph:
             name: tuple(_int(n, f"shapes[{name!r}]") for n in _list(shape, f"shapes[{name!r}]"))
             for name, shape in _mapping(text, "shapes").items()
         },
-        {name: _decoded(declared) for name, declared in _mapping(text, "declared").items()},
+        {name: _decoded(given) for name, given in declared.items()},
     )
 
 
@@ -153,10 +155,17 @@ def _read_node(text: Any) -> Node:
 
 
 def _key(name: str) -> str:
-    """The name of a constant's array: no colon, and nothing that the format reserves."""
+    """The name of a constant's array: not one that stands for something else."""
     check_type(name, str, "the name of a constant")
-    escaped = name.replace("%", "%25").replace(":", "%3A")
+    escaped = name.replace("%", "%25")
+    if _is_taken(escaped):
+        escaped = escaped.replace(":", "%3A")
     return "%5F_metadata__" if escaped == "__metadata__" else escaped
+
+
+def _is_taken(key: str) -> bool:
+    """Whether an array of that name says what codes mean."""
+    return key.startswith("edge:") or key.endswith((":scale", ":zero_point"))
 
 
 def _params(key: str, params: QParams, arrays: dict[str, Array]) -> dict[str, Any]:
