@@ -98,18 +98,20 @@ class Optimizer(ABC):
             raise ValueError("no parameter has a gradient; call backward on a loss before the step")
         for i, p in enumerate(self.parameters):
             _check_gradient(p, f"parameters[{i}]")
-        for group in self.groups:
-            decay = self.weight_decay if group.weight_decay is None else group.weight_decay
-            for p in group.parameters:
-                if p.grad is not None:
-                    kind = _wide(p)
-                    g, lr = p.grad.astype(kind, copy=False), kind(self.lr * group.lr_scale)
-                    new = self._updated(p, g, lr, kind(decay))
-                    p.data = new.astype(p.dtype, copy=False)
+        chosen = [(group, p) for group in self.groups for p in group.parameters]
+        for i, (group, p) in enumerate(chosen):
+            if p.grad is not None:
+                kind = _wide(p)
+                decay = self.weight_decay if group.weight_decay is None else group.weight_decay
+                g, lr = p.grad.astype(kind, copy=False), kind(self.lr * group.lr_scale)
+                new = self._updated(i, p, g, lr, kind(decay))
+                p.data = new.astype(p.dtype, copy=False)
 
     @abstractmethod
-    def _updated(self, p: Tensor, g: FloatArray, lr: np.floating, decay: np.floating) -> FloatArray:
-        """The parameter's new values, those of float16 in float32."""
+    def _updated(
+        self, i: int, p: Tensor, g: FloatArray, lr: np.floating, decay: np.floating
+    ) -> FloatArray:
+        """The new values of the parameter of this number, those of float16 in float32."""
 
 
 class SGD(Optimizer):
@@ -134,12 +136,14 @@ class SGD(Optimizer):
         self.momentum = number(momentum, "momentum", least=0, below=1)
         super().__init__(parameters, lr, weight_decay)
 
-    def _updated(self, p: Tensor, g: FloatArray, lr: np.floating, decay: np.floating) -> FloatArray:
+    def _updated(
+        self, i: int, p: Tensor, g: FloatArray, lr: np.floating, decay: np.floating
+    ) -> FloatArray:
         if decay:
             g = g + decay * p.data
-        (v,) = self._memory.get(id(p), (np.zeros_like(p.data, _wide(p)),))
+        (v,) = self._memory.get(i, (np.zeros_like(p.data, _wide(p)),))
         v = _wide(p)(self.momentum) * v + g
-        self._memory[id(p)] = (v,)
+        self._memory[i] = (v,)
         return p.data - lr * v
 
 
@@ -177,14 +181,16 @@ class Adam(Optimizer):
         self._steps: dict[int, int] = {}
         super().__init__(parameters, lr, weight_decay)
 
-    def _updated(self, p: Tensor, g: FloatArray, lr: np.floating, decay: np.floating) -> FloatArray:
+    def _updated(
+        self, i: int, p: Tensor, g: FloatArray, lr: np.floating, decay: np.floating
+    ) -> FloatArray:
         kind, (b1, b2) = _wide(p), self.betas
         zeros = np.zeros_like(p.data, kind)
-        m, v = self._memory.get(id(p), (zeros, zeros))
-        t = self._steps[id(p)] = self._steps.get(id(p), 0) + 1
+        m, v = self._memory.get(i, (zeros, zeros))
+        t = self._steps[i] = self._steps.get(i, 0) + 1
         m = kind(b1) * m + kind(1 - b1) * g
         v = kind(b2) * v + kind(1 - b2) * (g * g)
-        self._memory[id(p)] = (m, v)
+        self._memory[i] = (m, v)
         mean, spread = 1 - b1**t, math.sqrt(1 - b2**t)
         root = np.sqrt(v) / kind(spread) + kind(self.epsilon)
         return p.data * (1 - lr * decay) - lr / kind(mean) * (m / root)

@@ -1,6 +1,8 @@
 """Training that would train nothing, or something else, is refused; what is measured is right."""
 
 import collections
+import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -161,6 +163,25 @@ def test_gradients_that_do_not_fit(kind, grad, error, message):
     with pytest.raises(error, match=message):
         kind([p], 0.1).step()
     assert p.data.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda p: SGD(p, 0.1, 0.9), lambda p: Adam(p, 0.1)], ids=["SGD", "Adam"]
+)
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
+def test_a_copy_of_an_optimizer_goes_on_where_it_was(copied, make):
+    """Momentum belongs to the parameter's place, not to an object that the copy does not have."""
+    p, q = parameter([1.0, 2.0]), parameter([3.0])
+    optimizer = make([p, Group([q], 0.5)])
+    for g in (1.0, -3.0):
+        p.grad, q.grad = np.array([g, 2 * g]), np.array([g])
+        optimizer.step()
+    (a, b), other = copied(([p, q], optimizer))
+    for leaf in (p, q, a, b):
+        leaf.grad = np.ones(leaf.shape)
+    optimizer.step()
+    other.step()
+    assert (a.data.tolist(), b.data.tolist()) == (p.data.tolist(), q.data.tolist())
 
 
 def test_adam_counts_the_steps_of_each_parameter():
