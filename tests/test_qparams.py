@@ -9,8 +9,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import FLOAT32_MAX, TINY, finite32, formats
 
+from numq.arithmetic.requantize import prepare_requantizer
 from numq.formats import INT2, INT4, INT8, UINT8
-from numq.granularity import PerChannel
+from numq.granularity import PerChannel, PerTensor
 from numq.qparams import QParams, choose_qparams
 from numq.qtensor import fake_quantize, quantize
 from numq.quantizers import AffineQuantizer, SymmetricQuantizer
@@ -290,3 +291,33 @@ def test_negative_scales_quantize_like_q4_0():
     qparams = QParams(-0.5, 0, INT4, signed_scale=True)
     assert quantize([4.0, -3.5, 1.0], qparams).codes.tolist() == [-8, 7, -2]
     assert [float(end) for end in qparams.range] == [-3.5, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("steps", "fits"),
+    [(1000.3, True), (700.4, False), (600.5, False), (700.3, True), (1.25, False)],
+)
+def test_a_float16_scale_may_lose_half_a_unit_of_eleven_bits(steps, fits):
+    """Among its subnormals, multiples of 2^-24, it may move by no more than 2^-11 of itself."""
+    scale = steps * 2.0**-24
+    if fits:
+        kept = QParams(scale, 0, INT8, scale_format=ScaleFormat.FLOAT16).scale
+        assert float(kept) == round(steps) * 2.0**-24
+        return
+    with pytest.raises(ValueError, match="which FLOAT16 holds only as"):
+        QParams(scale, 0, INT8, scale_format=ScaleFormat.FLOAT16)
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.5, [0.5, 0.0], [0.5, -1e-3], 1e-46])
+def test_scales_that_are_not_positive_are_refused(scale):
+    granularity = PerChannel(0) if isinstance(scale, list) else PerTensor()
+    with pytest.raises(ValueError, match="as FLOAT32; it must be finite and positive"):
+        QParams(scale, 0, INT8, granularity)
+    if np.all(np.float32(scale) != 0):
+        assert (QParams(scale, 0, INT8, granularity, signed_scale=True).scale < 0).any()
+    for count in (0, 1):  # an argument of the requantizer as well
+        scales = [1.0, 1.0]
+        scales[count] = np.asarray(scale).ravel()[-1]
+        name = ("x_scale", "w_scale")[count]
+        with pytest.raises(ValueError, match=rf"{name} is .*; allowed are|{name} is .*only as 0"):
+            prepare_requantizer(*scales, QParams(1.0, 0, INT8))

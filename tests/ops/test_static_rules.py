@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from graph_models import Residual, pictures, settled
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx_node import run_node
@@ -369,3 +370,15 @@ def test_rounding_of_ties_tells_the_rules_apart():
         "RUY_DOUBLE_UP": up, "FIXED_SINGLE_UP": up,
     }  # fmt: skip
     assert len(Rounding) > 5
+
+
+@pytest.mark.parametrize("how", [Requantization.F32_EVEN, Requantization.GEMMLOWP_DOUBLE])
+def test_the_arithmetic_of_a_flow_reaches_every_operator(how):
+    rng = np.random.default_rng(0)
+    model, x = Residual(rng), pictures(rng, 2)
+    network = nq.flows.static(settled(model, x), [x], how=how)
+    named = {n.op: n.attributes["requantization"] for n in network.graph.nodes
+             if "requantization" in n.attributes}  # fmt: skip
+    assert set(named) == {"QLinearConv", "QGemm", "QLinearAdd", "QLinearConcat",
+                          "QLinearAveragePool", "QLinearGlobalAveragePool"}  # fmt: skip
+    assert set(named.values()) == {how}
