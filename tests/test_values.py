@@ -23,6 +23,7 @@ from numq.quantizers import AffineQuantizer, SymmetricQuantizer
 from numq.scales import NUMQ_FLOOR, ScaleFloor, ScaleFormat, Target
 
 HALF = ScaleFormat.FLOAT16
+P = QParams(1.0, 0, nq.INT8)
 VALUES = [
     QParams([0.5, 0.25], [1, -2], nq.INT4, PerChannel(1)),
     QParams(-0.5, 0, nq.INT4, scale_format=HALF, signed_scale=True),
@@ -34,6 +35,7 @@ VALUES = [
     FLOAT8_E4M3FN,
     nq.rules.TORCH_PER_TENSOR_FUSED_ADD_THEN_ROUND,
     Target(nq.INT8),
+    nq.error_report([1.0], nq.quantize([1.0], P)),
 ]
 HOLDERS = [
     *VALUES,
@@ -160,6 +162,22 @@ def test_numpys_numbers_become_pythons():
         (lambda: AffineQuantizer(nq.INT8, rule="onnx"), TypeError, "rule is 'onnx'"),
         (lambda: AffineQuantizer(nq.INT8, zero_point=0), TypeError, "zero_point is 0"),
         (lambda: SymmetricQuantizer(nq.INT8, range="full"), TypeError, "range is 'full'"),
+        (lambda: QParams(1.0, 0, "int8"), TypeError, "format is 'int8'; allowed: IntFormat"),
+        (lambda: QParams(1.0, 0, nq.INT8, "row"), TypeError, "granularity is 'row'; allowed: Gran"),
+        (lambda: QParams(1.0, 0, nq.INT8, scale_format="half"), TypeError,
+         "scale_format is 'half'; allowed: ScaleFormat"),
+        (lambda: nq.choose_qparams(0, 1, "int8"), TypeError, "fmt is 'int8'"),
+        (lambda: nq.choose_qparams(0, 1, nq.INT8, scheme="affine"), TypeError, "scheme is 'aff"),
+        (lambda: nq.choose_qparams(0, 1, nq.INT8, floor=0.0), TypeError, "floor is 0.0"),
+        (lambda: nq.QTensor([1], 0.5), TypeError, "qparams is 0.5; allowed: QParams"),
+        (lambda: nq.quantize([1.0], 0.5), TypeError, "qparams is 0.5; allowed: QParams"),
+        (lambda: nq.fake_quantize([1.0], 0.5), TypeError, "qparams is 0.5; allowed: QParams"),
+        (lambda: nq.quantize([1.0], P, rule="onnx"), TypeError, "rule is 'onnx'; allowed: Quant"),
+        (lambda: nq.fake_quantize([1.0], P, rule=1), TypeError, "rule is 1; allowed: Quant"),
+        (lambda: nq.round_values([1.0], "even"), TypeError, "rounding is 'even'"),
+        (lambda: nq.round_to_int([1.0], nq.INT8, overflow="wrap"), TypeError, "overflow is 'wr"),
+        (lambda: nq.pack([1], "int4"), TypeError, "fmt is 'int4'"),
+        (lambda: nq.pack([1], nq.UINT4, "awq"), TypeError, "order is 'awq'"),
         (lambda: QParams(1.0, 0, nq.INT8, signed_scale=1), TypeError, "signed_scale is 1"),
         (lambda: QParams(True, 0, nq.INT8), TypeError, "scale has dtype bool"),
         (lambda: QParams(1.0, True, nq.INT8), TypeError, "zero_point has dtype bool"),
