@@ -344,7 +344,7 @@ def _check_once(parameters: Sequence[Tensor]) -> None:
 def _check_gradient(p: Tensor, name: str) -> None:
     if p.grad is None:
         return
-    if not isinstance(p.grad, np.ndarray | np.floating) or p.grad.dtype.kind != "f":
+    if not isinstance(p.grad, (np.ndarray, np.floating)) or p.grad.dtype.kind != "f":
         raise TypeError(f"the gradient of {name} is {shown(p.grad)}; allowed are arrays of floats")
     if p.grad.shape != p.shape:
         raise ValueError(f"the gradient of {name} has shape {p.grad.shape}, itself {p.shape}")
