@@ -406,3 +406,17 @@ def test_the_fused_kernels_are_the_same_at_the_ends(zero_point, qmin, qmax):
         for code, value in zip(wanted, exact, strict=True):
             held = min(max(value + zero_point, qmin), qmax)
             assert abs(int(code) - held) <= Fraction(1, 2) + abs(value) / 2**23 * (abs(value) < 300)
+
+
+@pytest.mark.parametrize("how", Requantization)
+def test_multipliers_that_cannot_matter_are_nothing(how):
+    """Below 2^-33 even -2^31 comes to less than ½; the product of the scales may be anything."""
+    out = QParams(2.0**-106, 3, INT8)
+    r = prepare_requantizer(2.0**-70, [2.0**-70, 1.9 * 2.0**-70], out, how)  # 2^-34, 1.9·2^-34
+    assert r.multiplier.tolist() == [0, 0]
+    assert requantize([[INT32_MIN, INT32_MAX]], r).tolist() == [[3, 3]]
+    normal = prepare_requantizer(2.0**-50, 2.0**-50, QParams(2.0**-67, 3, INT8), how)  # 2^-33
+    assert (normal.multiplier == 0) == (how not in (F32, Requantization.F64_AWAY))
+    assert requantize([INT32_MIN], normal) == 3
+    with pytest.raises(ValueError, match="w_scale is 1e-50, which float32 holds only as 0"):
+        prepare_requantizer(1.0, [1.0, 1e-50, 1e-47], out, how)  # the first is named

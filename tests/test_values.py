@@ -11,7 +11,7 @@ import numq as nq
 from numq import samples
 from numq.arithmetic.requantize import Requantization, prepare_requantizer
 from numq.formats import FLOAT8_E4M3FN, FloatFormat, IntFormat, Specials
-from numq.granularity import PerBlock, PerChannel, PerGroup, PerTensor
+from numq.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor
 from numq.observers import (
     MinMaxObserver,
     MovingAverageObserver,
@@ -36,7 +36,10 @@ VALUES = [
     nq.rules.TORCH_PER_TENSOR_FUSED_ADD_THEN_ROUND,
     Target(nq.INT8),
     nq.error_report([1.0], nq.quantize([1.0], P)),
-]
+    PerTensor(), PerChannel(1), nq.PerToken(), PerGroup(0, 2), PerBlock((2, 2)),
+    MinMaxObserver(), MovingAverageObserver(0.5), PercentileObserver(99.0), MSEObserver(),
+    ScaleFloor(0.0, 0.0, 1.0), nq.Affine(), nq.Symmetric(),
+]  # fmt: skip
 HOLDERS = [
     *VALUES,
     prepare_requantizer(1.0, [0.5, 0.25], QParams(1.0, 0, nq.INT8)),
@@ -73,9 +76,18 @@ def test_copies_are_equal_and_frozen(value, way):
         np.testing.assert_array_equal(mine, theirs)
         with pytest.raises(ValueError, match="read-only"):
             theirs[...] = 0
-    field = dataclasses.fields(again)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(again, field, None)
+        again.something = None
+
+
+@pytest.mark.parametrize("base", [nq.quantizers.Quantizer, Granularity, nq.Observer])
+def test_bases_are_abstract_in_every_method(base):
+    for name in base.__abstractmethods__:
+        others = {m: None for m in base.__abstractmethods__ if m != name}
+        with pytest.raises(TypeError, match="abstract"):
+            type("Half", (base,), others)()
+    counts = {nq.quantizers.Quantizer: 1, Granularity: 3, nq.Observer: 3}
+    assert len(base.__abstractmethods__) == counts[base]
 
 
 def test_what_is_unpickled_is_checked():
