@@ -1,6 +1,7 @@
 """A graph recorded at some lengths is right at others, or refuses them by name."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -98,6 +99,83 @@ def test_refused_at_other_lengths(name):
     for run in (program, lambda x: run_tensors(program.graph, [Tensor(x)])):
         with pytest.raises(ValueError, match=rf"x has shape .*{words}"):
             run(x)
+
+
+def cut(start, end, step):
+    return lambda x: x[:, start:end:step]
+
+
+def by_rows(x):
+    """As a matrix and back, by the lengths it has."""
+    n, t, features = x.shape
+    return ag.reshape(ag.relu(ag.reshape(x, (n * t, features))), (n, t, features))
+
+
+def by_columns(x):
+    return ag.reshape(ag.reshape(x, (x.shape[0], -1)) * 2.0, (-1, x.shape[1], x.shape[2]))
+
+
+def summed(x):
+    total = x[:, 0]
+    for t in range(1, x.shape[1]):
+        total = total + x[:, t]
+    return x + ag.unsqueeze(total, (1,))
+
+
+def steps(axis, k):
+    """Ways to use lengths on (N, T, F); `axis` and `k` make variants of them."""
+    return [
+        by_rows, by_columns, summed, cut(k, None, 1), cut(-k - 1, None, 1), cut(None, -k - 1, 1),
+        cut(None, None, -1), cut(-1, -k - 3, -1), cut(0, k + 2, 2),
+        lambda x: x[:, : x.shape[1] - k],
+        lambda x: x[:, x.shape[1] - 1 : x.shape[1]],
+        lambda x: x[:, None, x.shape[1] - 1 - k],
+        lambda x: x / x.shape[axis],
+        lambda x: x + np.arange(x.shape[axis], dtype=np.float32).reshape((-1, *[1] * (2 - axis))),
+        lambda x: x * 2.0 if x.shape[axis] > 3 * k else x + 1.0,
+        lambda x: ag.concat([x, x[:, :1]], 1),
+        lambda x: ag.pad(x, ((0, 0), (k, 1), (0, 0))),
+        lambda x: ag.broadcast_to(ag.mean(x, axis, keepdims=True), x.shape),
+        lambda x: ag.softmax(x, axis),
+        lambda x: ag.transpose(x, (1, 0, 2)),
+        lambda x: ag.matmul(x, ag.transpose(x)),
+    ]  # fmt: skip
+
+
+def refusal(program, x):
+    """What is said of an input that is refused."""
+    try:
+        program(x)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_chains_of_steps_are_right_or_refused(seed):
+    rng = np.random.default_rng(seed)
+    chosen = []
+    for _ in range(rng.integers(1, 4)):
+        ways = steps(int(rng.integers(3)), int(rng.integers(3)))
+        chosen.append(ways[rng.integers(len(ways))])
+
+    def function(x):
+        for step in chosen:
+            x = step(x)
+        return x * 1.5
+
+    shape = tuple(int(n) for n in rng.integers(3, 8, 3))
+    program = Program(trace(function, values(*shape)))
+    for _ in range(6):
+        other = tuple(int(rng.integers(1, 10)) if rng.random() < 0.6 else n for n in shape)
+        x = values(*other)
+        if message := refusal(program, x):
+            assert re.match("x has shape|node ", message)
+            assert other != shape
+            continue
+        got, want = program(x), function(Tensor(x)).data
+        assert got.shape == want.shape
+        assert (got == want).all()
 
 
 @pytest.mark.parametrize("build", [nn.LSTM, nn.GRU])

@@ -98,11 +98,15 @@ def _tried(base: _Recording, axes: Axes, again: Again) -> list[_Recording]:
 
 
 def _far(base: _Recording, axes: Axes, again: Again) -> list[_Recording]:
-    """Recordings at 1 and, of small inputs, far beyond: where a model might branch."""
+    """Recordings below and, of small inputs, far beyond: where a model might branch.
+
+    Those at which it does not run at all say nothing.
+    """
     n = _length(base, axes)
-    elements = sum(math.prod(shape) for shape in base.shapes)
-    lengths = [1, n + 64] if elements <= _SMALL else [1]
-    made = [_at(base, axes, length, again) for length in lengths if length != n]
+    lengths = {1, 2, n // 2, n - 1} & {*range(1, n)}
+    if sum(math.prod(shape) for shape in base.shapes) <= _SMALL:
+        lengths.add(n + 64)
+    made = [_at(base, axes, length, again) for length in sorted(lengths)]
     return [recording for recording in made if recording]
 
 
