@@ -72,7 +72,6 @@ GRAPHS = [
          settings={"alias": {"inputs": "inputs|x has"}}),
     case(graph.run_tensors, graph=TRACED, inputs=[Tensor(X)]),
     case(graph.draw, graph=TRACED), case(graph.table, graph=TRACED),
-    case(graph.lower, graph=STATIC.graph), case(graph.is_lowered, node=RELU),
     case(graph.Input, "Input", numbers=graph.Numbers.REAL, shape=("batch", 3), settings={
         "right": {("shape", "with text"): lambda made: made.shape == ("batch", "text")}}),
     case(lambda x: graph.Program(TRACED)(x), "Program()", x=X, settings=FINITE),
