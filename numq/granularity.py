@@ -50,7 +50,7 @@ class PerTensor(Granularity):
 
     def block_shape(self, shape: Shape) -> Shape:
         """The tensor itself."""
-        return shape
+        return _lengths(shape)
 
     def kept_axes(self, ndim: int) -> Shape:
         """None."""
@@ -74,6 +74,7 @@ class PerChannel(Granularity):
 
     def block_shape(self, shape: Shape) -> Shape:
         """One along the axis, everything else whole."""
+        shape = _lengths(shape)
         kept = _axis(self, self.axis, len(shape))
         return tuple(1 if i == kept else n for i, n in enumerate(shape))
 
@@ -93,6 +94,7 @@ class PerToken(Granularity):
 
     def block_shape(self, shape: Shape) -> Shape:
         """The last axis whole, all others one."""
+        shape = _lengths(shape)
         _axis(self, -1, len(shape))
         return (1,) * (len(shape) - 1) + shape[-1:]
 
@@ -124,6 +126,7 @@ class PerGroup(Granularity):
 
     def block_shape(self, shape: Shape) -> Shape:
         """`size` along the axis, one elsewhere."""
+        shape = _lengths(shape)
         grouped = _axis(self, self.axis, len(shape))
         return tuple(_within(self.size, n) if i == grouped else 1 for i, n in enumerate(shape))
 
@@ -149,6 +152,7 @@ class PerBlock(Granularity):
 
     def block_shape(self, shape: Shape) -> Shape:
         """The given shape."""
+        shape = _lengths(shape)
         if len(shape) != len(self.shape):
             raise ValueError(f"{self} needs a {len(self.shape)}-dimensional tensor, got {shape}")
         return tuple(map(_within, self.shape, shape))
@@ -161,6 +165,13 @@ class PerBlock(Granularity):
     def scale_ndim(self) -> int | None:
         """As many as the block."""
         return len(self.shape)
+
+
+def _lengths(shape: Shape) -> Shape:
+    """`shape` as a tuple of lengths; what an array has for one costs next to nothing."""
+    if type(shape) is tuple and all(type(n) is int and n >= 0 for n in shape):
+        return shape
+    return integers(shape, "shape", 0)
 
 
 def _within(block: int, extent: int) -> int:

@@ -12,7 +12,7 @@ array([-1.  ,  0.  ,  0.55,  1.55], dtype=float32)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import KW_ONLY, dataclass, fields
 from functools import cached_property, reduce
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from numq import fast
+from numq.arguments import shown
 from numq.arrays import FloatArray, as_float, check_finite, check_type
 from numq.formats import INT8, IntFormat
 from numq.granularity import Granularity, PerTensor, PerToken, param_shape
@@ -164,8 +165,16 @@ class Quantizer(ABC):
         return self.observer.merge(a, b)
 
     def calibrate(self, batches: Iterable[ArrayLike]) -> QParams:
-        """Parameters for all batches together; ValueError if there is no value among them."""
-        states = [self.observe(batch) for batch in batches]
+        """Parameters for all batches together.
+
+        Raises:
+            TypeError: batches that are no several arrays.
+            ValueError: no value among them, NaN or infinity.
+        """
+        if isinstance(batches, str | bytes | Mapping | Set) or not isinstance(batches, Iterable):
+            raise TypeError(f"batches is {shown(batches)}; allowed are arrays one after the other")
+        arrays = (as_float(batch, f"batches[{i}]") for i, batch in enumerate(batches))
+        states = [self.observe(batch) for batch in arrays]
         if not states:
             raise ValueError("batches is empty; at least one non-empty array is needed")
         return self.qparams_of(reduce(self.merge, states))

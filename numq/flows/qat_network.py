@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from numq import autograd as ag
+from numq.arguments import flag, shown
 from numq.arrays import Array, FloatArray, check_type
-from numq.autograd import Tensor, parameter, record
+from numq.autograd import Tensor, as_tensor, parameter, record
 from numq.flows.constants import (
     computed,
     fold_constants,
@@ -148,6 +149,7 @@ class QATNetwork(Module):
             ValueError: another number of inputs than the graph has, or a shape that it was not
                 recorded for.
         """
+        inputs = tuple(as_tensor(x, name=f"inputs[{i}]") for i, x in enumerate(inputs))
         sizes = check_inputs(self.graph, inputs)
         self._steps += self.training
         values = dict(zip(self.graph.inputs, inputs, strict=True))
@@ -277,8 +279,11 @@ class QATNetwork(Module):
         Raises:
             ValueError: no such edge, or nothing was seen on it yet.
         """
-        if edge not in self.edges:
-            raise ValueError(f"edge is {edge!r}; edges with a range are {', '.join(self.edges)}")
+        observed = flag(observed, "observed")
+        if not isinstance(edge, str) or edge not in self.edges:
+            raise ValueError(
+                f"edge is {shown(edge)}; edges with a range are {', '.join(self.edges)}"
+            )
         if edge in self.plan.fixed:
             return self.plan.fixed[edge]
         quantizer = self.edges[edge]

@@ -180,10 +180,12 @@ class Graph:
 
     def consumers(self, edge: str) -> list[Node]:
         """The nodes that read an edge."""
+        check_type(edge, str, "edge")
         return [node for node in self.nodes if edge in node.inputs]
 
     def producer(self, edge: str) -> Node | None:
         """The node that makes an edge; None for inputs and constants."""
+        check_type(edge, str, "edge")
         return next((node for node in self.nodes if edge in node.outputs), None)
 
     def activations(self, node: Node) -> list[str]:
@@ -192,11 +194,15 @@ class Graph:
         They are edges: the graph's inputs and what nodes make. An edge may still be the same in
         every run, where a node computes it from constants alone.
         """
+        check_type(node, Node, "node")
         return [name for name in node.inputs if name not in self.constants]
 
     def with_nodes(self, nodes: Iterable[Node], **changes: Any) -> Graph:
         """The same graph with other nodes and fields, without notes of edges that are gone."""
+        check_type(nodes, Iterable, "nodes")
         made = tuple(nodes)
+        for i, node in enumerate(made):
+            check_type(node, Node, f"nodes[{i}]")
         edges = {*self.inputs, *(edge for node in made for edge in node.outputs)}
         for name in ("qparams", "shapes"):
             notes = changes.get(name, getattr(self, name))

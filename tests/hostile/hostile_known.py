@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hostile_engine import Result
 
-TABLES = ("numbers", "operators", "training", "graphs", "doors")
+TABLES = ("numbers", "operators", "training", "graphs", "methods", "doors")
 FILE = Path(__file__).with_suffix(".txt")
 BAD = (Result.SILENT, Result.UNCLEAR)
 
