@@ -80,6 +80,37 @@ def test_a_shared_matrix_is_stored_once_and_a_table_stays_float_in_static():
     assert (rows[gathered] == table.astype(np.float32)[indices]).all()
 
 
+def test_a_table_that_a_product_reads_too_stays_float_for_the_gather():
+    table = normal(10, 6)
+    net = Function(lambda i, e: ag.linear(ag.gather(e, i), e), e=table)
+    indices = rng().integers(0, 10, 32)
+    y = floats(net, indices)
+    coarse = nq.SymmetricQuantizer(nq.INT2, nq.PerChannel(0))
+    for network in (
+        flows.static(net, [indices], weights=coarse),
+        flows.weight_only(net, overrides=(Override(operator="Gemm", weights=coarse),
+                                          Override(operator="Gather", stay_float=True))),
+    ):  # fmt: skip
+        gathered = next(node for node in network.graph if node.op == "Gather").output
+        assert (network.edges(indices)[gathered] == table.astype(np.float32)[indices]).all()
+        formats = {c.format for c in network.graph.constants.values() if isinstance(c, nq.QTensor)}
+        assert formats == {nq.INT2}
+    once = flows.weight_only(net)
+    assert len(once.graph.constants) == 1  # both read the same codes
+    assert nq.sqnr_db(y, once(indices)) > 35
+
+
+def test_a_table_cut_to_the_length_of_the_input():
+    net = Function(lambda x, p, w: (x + p[: x.shape[1]]) @ w, p=0.1 * normal(9, 6), w=normal(6, 4))
+    x = 2 * normal(40, 5, 6).astype(np.float32)  # beyond what comes later
+    floats(net, x)
+    networks = [flows.static(net, [x]), qat(net, x), flows.dynamic(net), flows.weight_only(net)]
+    for length in (5, 3, 9):
+        given = normal(2, length, 6).astype(np.float32)
+        for network in networks:
+            assert nq.sqnr_db(floats(net, given), network(given)) > 30
+
+
 def test_shared_parameters_stay_one_in_training():
     net = MADE_OF_CONSTANTS["transposed"]
     floats(net, X)
@@ -119,7 +150,8 @@ def test_codes_pass_what_stands_between_two_products():
 
 def test_indices_are_no_codes():
     def function(i, e, w):
-        rows = ag.gather(e, ag.reshape(i, (-1,))[::2])
+        both = ag.concat([i, i], 1)
+        rows = ag.gather(e, ag.reshape(both, (-1,))[::2])
         return rows @ w
 
     net = Function(function, e=normal(10, 6), w=normal(6, 4))

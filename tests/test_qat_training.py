@@ -283,16 +283,22 @@ def test_a_dead_channel_trains_and_converts(kind):
     net = nn.Linear(6, 3, rng=rng())
     net.weight.data = net.weight.data * np.array([[1], [0], [1]], np.float32)
     net.bias.data = np.array([0.1, 0.6, -0.2], np.float32)
-    floats(net, X)
-    network = flows.prepare_qat(net, X, recipe=recipe(weight_estimator=kind))
+    pixels = np.abs(X) * np.float32(255 / np.abs(X).max())  # a step is 1, and 1·1 more than 0.6
+    floats(net, pixels)
+    network = flows.prepare_qat(net, pixels, recipe=recipe(weight_estimator=kind))
     if kind is Estimator.LSQ:
         (start,) = (np.exp(t.data) for t in network.scales.values())
         assert start[1] == pytest.approx((start[0] + start[2]) / 2, rel=2.0**-20)
-    simulated = network(Tensor(X)).data
+    seen = {}
+    edge = network._edge
+    network._edge = lambda name, t: edge(name, seen.setdefault(name, t))
+    simulated = network(Tensor(pixels)).data
     integer = flows.convert(network.eval())
-    step = float(network.edge_qparams(integer.graph.outputs[0]).scale)
-    assert np.abs(integer(X)[:, 1] - np.float32(0.6)).max() <= 0.51 * step
-    assert np.abs(integer(X) - simulated).max() <= step * (1 + 1e-4)
+    out = integer.graph.outputs[0]
+    step = float(network.edge_qparams(out).scale)
+    assert (seen[out].data[:, 1] == np.float32(0.6)).all()
+    assert np.abs(integer(pixels)[:, 1] - np.float32(0.6)).max() <= 0.51 * step
+    assert np.abs(integer(pixels) - simulated).max() <= step * (1 + 1e-4)
 
 
 def test_a_binary_activation_takes_the_place_of_a_relu_that_stands_alone():
