@@ -300,6 +300,17 @@ def test_batches_take_the_places_of_the_last_call():
     assert np.abs(outputs[0] - cell(values(6, 2, 3), state)[0].data).max() < 0.1
 
 
+def test_lengths_that_are_equal_by_chance_are_told_apart():
+    model, x = attention(), values(5, 5, 8)
+    program = Program(trace(model, x, mask=mask(5)))
+    shapes = [i.shape for i in program.graph.declared.values()]
+    assert shapes == [("batch", "x[1]", 8), ("x[1]", "x[1]")]
+    longer = values(2, 7, 8)
+    assert (program(longer, mask(7)) == model(longer, mask=mask(7)).data).all()
+    memory = Program(trace(model, x, x))
+    assert (memory(longer, values(2, 3, 8)) == model(longer, values(2, 3, 8)).data).all()
+
+
 def test_examples_as_the_model_is_called():
     model, x = attention(), values(2, 5, 8)
     for g in (trace(model, x, None, mask(5)), trace(model, x, mask=mask(5))):

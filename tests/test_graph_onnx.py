@@ -267,3 +267,30 @@ def test_several_outputs_in_the_flows():
                 (nodes[1].having(split=(2, 2), num_outputs=None).turned("Split", inputs=("x",)),),
             )
         )(values(1, 5))
+
+
+@pytest.mark.parametrize("pad", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+def test_borders_left_to_the_picture_in_the_flows(pad):
+    arrays = {"w": values(4, 2, 3, 2), "v": values(3, 4)}
+    window = {"kernel_shape": (3, 2), "strides": (2, 1), "auto_pad": pad}
+    nodes = (
+        Node("Conv", "conv", ("x", "w"), ("y",), {"strides": (2, 2), "auto_pad": pad}),
+        Node("MaxPool", "largest", ("y",), ("a",), window),
+        Node("AveragePool", "mean", ("a",), ("b",), {**window, "strides": (1, 1)}),
+        Node("GlobalAveragePool", "all", ("b",), ("c",)),
+        Node("Flatten", "flat", ("c",), ("d",)),
+        Node("Gemm", "out", ("d", "v"), ("z",), {"transB": 1}),
+    )
+    graph = Graph(("x",), ("z", "b"), nodes, arrays, frozenset(arrays))
+    inputs = values(2, 2, 15, 12), values(3, 2, 16, 13)
+    trained = flows.prepare_qat(graph)
+    for x in inputs:
+        trained(Tensor(x))
+    networks = [flows.weight_only(graph), flows.dynamic(graph), flows.convert(trained.eval()),
+                flows.static(graph, inputs)]  # fmt: skip
+    for x in inputs:
+        want = Program(graph)(x)
+        for network in networks:
+            for made, right in zip(network(x), want, strict=True):
+                assert made.shape == right.shape
+                assert sqnr_db(right, made) > 18

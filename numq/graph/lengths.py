@@ -55,8 +55,9 @@ def with_free_lengths(graph: Graph, again: Again) -> Graph:
     """
     first = _Recording(tuple(graph.shapes[name] for name in graph.inputs), graph)
     kept, base, free = [first], first, list[Axes]()
-    for axes in _candidates(first.shapes):
-        if any(place in group for group in free for place in axes):
+    for candidate in _candidates(first.shapes):
+        axes = tuple(place for place in candidate if not any(place in group for group in free))
+        if not axes or (len(axes) == 1 < len(candidate)):  # alone it was tried
             continue
         tried = _tried(base, axes, again)
         if tried and _general([*kept, *tried], [*free, axes]):
