@@ -148,6 +148,7 @@ def test_show(residual):
     assert picture.count("<rect") == 1 + len(g.nodes)
 
 
+@pytest.fixture(scope="module")
 def networks(residual):
     model, x = residual
     weights = nq.AffineQuantizer(nq.INT3, nq.PerChannel(0), observer=nq.MSEObserver())
@@ -160,8 +161,8 @@ def networks(residual):
 
 
 @pytest.mark.parametrize("kind", ["float", "weight-only", "dynamic", "static"])
-def test_stored_and_loaded(tmp_path, residual, kind):
-    g, path = networks(residual)[kind], tmp_path / "net.safetensors"
+def test_stored_and_loaded(tmp_path, residual, networks, kind):
+    g, path = networks[kind], tmp_path / "net.safetensors"
     assert save_graph(g, path) == path.stat().st_size
     again = load_graph(path)
     assert repr(again) == repr(g)
@@ -199,9 +200,9 @@ def rewritten(path, change):
         lambda t, m: t.update(edges={"nowhere": {"params": []}}),
     ],
 )
-def test_damaged_graphs(tmp_path, residual, change):
+def test_damaged_graphs(tmp_path, networks, change):
     path = tmp_path / "net.safetensors"
-    save_graph(networks(residual)["static"], path)
+    save_graph(networks["static"], path)
     rewritten(path, change)
     with pytest.raises(ValueError, match=r"net\.safetensors"):
         load_graph(path)
