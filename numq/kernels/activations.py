@@ -23,6 +23,7 @@ from numq.kernels.elementwise import Floats, quantize_numpy
 from numq.kernels.grouped_weights import padded
 from numq.kernels.jit import njit
 from numq.kernels.loops import address
+from numq.kernels.operands import checked_flag, checked_floats, checked_integer
 from numq.kernels.parallel import Task
 from numq.kernels.range_runs import min_max_run, sum_run
 from numq.kernels.ranges import grid_numpy, kept_finite, rounded_scale
@@ -31,6 +32,7 @@ from numq.kernels.sweeps import ANY, FLAWS, tasks_of
 
 QMAX = 127
 QUAD = 4  #: k's that lie together
+MOST = 2**31 - 1  #: k's of a group
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,13 @@ def quantize_activation(
         heights: the rows that a tile may have, rising from 1. Tiles are made equally high, the last
             filled up with zeros.
         isa: ``Isa.NUMPY`` for the NumPy form; all others are one kernel.
+
+    Raises:
+        TypeError: an argument has a type that is not listed.
+        ValueError: ``x`` is no matrix, or ``group`` below 1.
     """
+    checked_floats("x", x, axes=2)
+    group, per_row = checked_integer("group", group, 1, MOST), checked_flag("per_row", per_row)
     (m, k), depth = x.shape, padded(group)
     groups, tiles = -(-k // group), -(-m // heights[-1])
     height = next(height for height in heights if height * tiles >= m)

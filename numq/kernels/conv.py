@@ -16,15 +16,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from numq.kernels.conv_arguments import checked_shape, checked_zero, per_channel
+from numq.kernels.conv_arguments import MOST, checked_shape
 from numq.kernels.conv_columns import DEQUANTIZED, INTEGERS, REQUANTIZED
 from numq.kernels.conv_reference import conv2d_numpy
 from numq.kernels.conv_run import run_conv
 from numq.kernels.conv_shape import Layout, Shape
 from numq.kernels.conv_weights import PackedConvWeight, pack_conv_weight
-from numq.kernels.cpu import Isa, KernelPath
-from numq.kernels.fused import NO_FLOATS, Floats, Integers, check_codes
-from numq.kernels.operands import checked_sign
+from numq.kernels.cpu import Isa, KernelPath, choose
+from numq.kernels.fused import NO_FLOATS, Floats, Integers
+from numq.kernels.operands import (
+    EIGHT_BIT_LIMITS,
+    Reals,
+    checked_codes,
+    checked_integer,
+    checked_sign,
+    integers_of,
+    limits_of,
+    reals_of,
+)
 from numq.kernels.reference import dequantize_numpy, requantize_numpy
 
 Pair = tuple[int, int]
@@ -57,7 +66,7 @@ def conv2d_integers(
         groups: as for ``pack_conv_weight``; a packed weight brings its own.
         layout: of the axes of ``x`` and of the result.
         x_zero_point: of ``x``, a code of its type.
-        w_zero_point: of ``w``, or (O,) int32 of its output channels.
+        w_zero_point: of ``w``, within int32, or (O,) int32 of its output channels.
         bias: (O,) int32.
         isa: the kernel; None takes ``NUMQ_KERNEL`` or the best. A packed weight brings its own.
 
@@ -105,11 +114,11 @@ def conv2d_requantized(
     Args:
         x: as for ``conv2d_integers``, as is every argument not listed here.
         w: see ``x``.
-        multiplier: float32, or (O,) of them: input scale x weight scale / output scale.
+        multiplier: above 0, float32, or (O,) of them: input scale x weight scale / output scale.
         zero_point: of the output.
         qmin: lowest code of the output; ``zero_point`` makes it a ReLU.
         qmax: highest code of the output.
-        dtype: of the output.
+        dtype: of the output, int8 or uint8.
         stride: see ``x``.
         padding: see ``x``.
         dilation: see ``x``.
@@ -124,12 +133,12 @@ def conv2d_requantized(
         TypeError: an argument has a type that is not listed.
         ValueError: a shape or a value does not fit, or the codes do not fit ``dtype``.
     """
-    if dtype not in (np.int8, np.uint8):
-        raise TypeError(f"dtype: got {dtype!r}, allowed: numpy.int8 or numpy.uint8")
-    check_codes(np.iinfo(dtype), zero_point, qmin, qmax)
+    zero_point, qmin, qmax = checked_codes(
+        limits_of(dtype, EIGHT_BIT_LIMITS), zero_point, qmin, qmax
+    )
     steps = (stride, padding, dilation, groups)
     call = _prepare(x, w, steps, layout, x_zero_point, w_zero_point, bias, isa)
-    scale = per_channel("multiplier", multiplier, call.outputs, np.float32)
+    scale = reals_of("multiplier", multiplier, call.outputs, Reals.POSITIVE)
     if call.sums is not None:
         flat = call.sums.transpose(0, 2, 3, 1)
         codes = requantize_numpy(flat, scale, zero_point, qmin, qmax).astype(dtype)
@@ -157,8 +166,8 @@ def conv2d_dequantized(
     Args:
         x: as for ``conv2d_integers``, as is every argument not listed here.
         w: see ``x``.
-        scale: float32, or (O,) of them: input scale x weight scale.
-        bias: (O,) float32.
+        scale: finite, float32, or (O,) of them: input scale x weight scale.
+        bias: (O,) float32, finite.
         stride: see ``x``.
         padding: see ``x``.
         dilation: see ``x``.
@@ -174,8 +183,8 @@ def conv2d_dequantized(
     """
     steps = (stride, padding, dilation, groups)
     call = _prepare(x, w, steps, layout, x_zero_point, w_zero_point, None, isa)
-    across = per_channel("scale", scale, call.outputs, np.float32)
-    shift = None if bias is None else per_channel("bias", bias, call.outputs, np.float32)
+    across = reals_of("scale", scale, call.outputs, Reals.FINITE)
+    shift = None if bias is None else reals_of("bias", bias, call.outputs, Reals.FINITE)
     if call.sums is not None:
         flat = call.sums.transpose(0, 2, 3, 1).reshape(-1, call.outputs)
         real = dequantize_numpy(flat, np.ones(len(flat), np.float32), across, shift)
@@ -228,20 +237,24 @@ def _prepare(
 ) -> _Call:
     """Check the arguments; without a kernel or without any product, convolve in NumPy."""
     checked_sign("x", x)
-    if isinstance(w, PackedConvWeight) and steps[3] not in (1, w.groups):
-        raise ValueError(f"groups: got {steps[3]}, the packed weight has {w.groups}")
-    weight = w if isinstance(w, PackedConvWeight) else pack_conv_weight(w, groups=steps[3], isa=isa)
+    if isa is not None:
+        choose(isa)
+    groups = checked_integer("groups", steps[3], 1, MOST)
+    if isinstance(w, PackedConvWeight) and groups not in (1, w.groups):
+        raise ValueError(f"groups is {groups}; allowed is that of the packed w, {w.groups}")
+    weight = w if isinstance(w, PackedConvWeight) else pack_conv_weight(w, groups=groups, isa=isa)
     shape = checked_shape(x, weight.values.shape, weight.groups, steps[:3], layout)
-    checked_zero("x_zero_point", x_zero, x.dtype)
+    # A zero point of x is a code: the border is made of it.
+    x_zero = checked_integer("x_zero_point", x_zero, *limits_of(x.dtype, EIGHT_BIT_LIMITS))
     outputs = shape.groups * shape.outputs
-    zeros = per_channel("w_zero_point", w_zero, outputs, np.int32)
-    added = per_channel("bias", 0 if bias is None else bias, outputs, np.int32)
+    zeros = integers_of("w_zero_point", w_zero, outputs)
+    added = integers_of("bias", 0 if bias is None else bias, outputs)
     sums = None
     if weight.isa is Isa.NUMPY or not shape.macs:
         image = x if layout is Layout.NCHW else x.transpose(0, 3, 1, 2)
         sums = conv2d_numpy(image, weight.values, shape, x_zero, zeros)
         sums += added[:, None, None]
-    return _Call(x, weight, shape, layout, int(x_zero), zeros, added, sums)
+    return _Call(x, weight, shape, layout, x_zero, zeros, added, sums)
 
 
 def _laid_out(result: NDArray[Any], layout: Layout) -> NDArray[Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from numq.arguments import shown
 from numq.kernels.conv_shape import Layout, Shape
-from numq.kernels.operands import per_column
+from numq.kernels.operands import checked_integer
+
+MOST = 2**31 - 1  #: a stride, a border or a dilation
 
 
 def checked_shape(
@@ -33,15 +35,17 @@ def checked_shape(
         ValueError: something does not fit.
     """
     if not isinstance(layout, Layout):
-        raise TypeError(f"layout: got {layout!r}, allowed: {', '.join(map(str, Layout))}")
+        raise TypeError(f"layout is {shown(layout)}; allowed: {', '.join(map(str, Layout))}")
     if x.ndim != 4:
-        raise ValueError(f"x: got shape {x.shape}, expected four axes, {layout.name}")
+        raise ValueError(f"x has shape {x.shape}; allowed are four axes, {layout.name}")
     stride, padding, dilation = steps
-    if not isinstance(padding, tuple | list) or len(padding) != 2:
-        raise ValueError(f"padding: got {padding!r}, expected ((top, bottom), (left, right))")
+    if not isinstance(padding, tuple | list):
+        raise TypeError(f"padding is {shown(padding)}; allowed: ((top, bottom), (left, right))")
+    if len(padding) != 2:
+        raise ValueError(f"padding is {shown(padding)}; allowed: ((top, bottom), (left, right))")
     whole = (
         _pair("stride", stride, 1),
-        (_pair("padding", padding[0], 0), _pair("padding", padding[1], 0)),
+        (_pair("padding[0]", padding[0], 0), _pair("padding[1]", padding[1], 0)),
         _pair("dilation", dilation, 1),
     )
     return _shape(x.shape, weight, groups, whole, layout)
@@ -59,7 +63,7 @@ def _shape(
     batch, channels, height, width = axes
     if channels != groups * weight[1]:
         raise ValueError(
-            f"x: got {channels} channels in shape {sizes} ({layout.name}), expected "
+            f"x has {channels} channels in shape {sizes} ({layout.name}); allowed is "
             f"{groups * weight[1]} for w of shape {weight} in {groups} groups"
         )
     outputs, _, kernel_h, kernel_w = weight
@@ -75,46 +79,19 @@ def _shape(
 
 
 def _pair(name: str, value: Any, least: int) -> tuple[int, int]:
-    whole = isinstance(value, tuple | list) and len(value) == 2
-    if not whole or not all(isinstance(v, int | np.integer) and v >= least for v in value):
-        raise ValueError(f"{name}: got {value!r}, expected pairs of integers, at least {least}")
-    return int(value[0]), int(value[1])
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"{name} is {shown(value)}; allowed are pairs of integers")
+    if len(value) != 2:
+        raise ValueError(f"{name} is {shown(value)}; allowed are pairs of integers")
+    first, second = (checked_integer(f"{name}[{i}]", v, least, MOST) for i, v in enumerate(value))
+    return first, second
 
 
 def _out(size: int, kernel: int, stride: int, dilation: int, axis: str) -> int:
     covered = dilation * (kernel - 1) + 1
     if covered > size:
         raise ValueError(
-            f"x: got a {axis} of {size} with padding, expected at least the {covered} that the "
+            f"x has a {axis} of {size} with padding; allowed are at least the {covered} that the "
             f"kernel covers ({kernel} with dilation {dilation})"
         )
     return (size - covered) // stride + 1
-
-
-def checked_zero(name: str, value: Any, dtype: np.dtype[Any]) -> None:
-    """A zero point is a code: the border is made of it.
-
-    Raises:
-        TypeError: it is not an integer.
-        ValueError: ``dtype`` does not hold it.
-    """
-    limits = np.iinfo(dtype)
-    if not isinstance(value, int | np.integer):
-        raise TypeError(f"{name}: got {value!r}, allowed: an integer")
-    if not limits.min <= value <= limits.max:
-        raise ValueError(f"{name}: got {value}, allowed {limits.min} to {limits.max} ({dtype})")
-
-
-def per_channel(name: str, value: Any, count: int, dtype: type[np.generic]) -> NDArray[Any]:
-    """``per_column``, without its cost for what fits already.
-
-    Raises:
-        TypeError: an array of another type.
-        ValueError: an array of another length.
-    """
-    if type(value) is np.ndarray and value.dtype == dtype:
-        if value.shape == (count,) and value.flags.c_contiguous:
-            return value
-    elif type(value) is dtype:
-        return np.full(count, value, dtype)
-    return per_column(name, value, count, dtype)

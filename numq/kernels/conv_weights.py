@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from numq.kernels.cpu import KernelPath, choose
 from numq.kernels.loops import SPARE
-from numq.kernels.operands import checked_sign
+from numq.kernels.operands import checked_integer, checked_sign
 from numq.kernels.tile import BLOCK_K, TILES
 from numq.kernels.weights import pack_weight
 
@@ -107,14 +107,13 @@ def pack_conv_weight(
     checked_sign("w", w)
     if w.ndim != 4 or 0 in w.shape[2:]:
         raise ValueError(
-            f"w: got shape {w.shape}, expected (O, C / groups, kh, kw) with kh and kw above 0"
+            f"w has shape {w.shape}; allowed is (O, C / groups, kh, kw) with kh and kw above 0"
         )
-    if not isinstance(groups, int | np.integer) or groups < 1 or w.shape[0] % groups:
-        raise ValueError(
-            f"groups: got {groups!r}, expected a positive divisor of the {w.shape[0]} channels of w"
-        )
+    groups = checked_integer("groups", groups, 1, 2**31 - 1)
+    if w.shape[0] % groups:
+        raise ValueError(f"groups is {groups}; allowed are divisors of the {w.shape[0]} of w")
     sums = w.sum(axis=(1, 2, 3), dtype=np.int64).astype(np.int32)
-    return PackedConvWeight(choose(isa), int(groups), _read_only(w.copy()), _read_only(sums))
+    return PackedConvWeight(choose(isa), groups, _read_only(w.copy()), _read_only(sums))
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

@@ -23,12 +23,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numq.kernels.cpu import Isa, KernelPath, choose
-from numq.kernels.operands import checked_out
+from numq.kernels.operands import (
+    CODE_LIMITS,
+    CODES,
+    Reals,
+    checked_array,
+    checked_axis,
+    checked_ends,
+    checked_floats,
+    checked_out,
+    integers_of,
+    limits_of,
+    reals_of,
+)
 from numq.kernels.sweeps import FLAWS, sweep_task, tasks_of
 
 Floats = NDArray[np.float32]
 Codes = NDArray[Any]
 
+ZERO_ENDS = (-(2**20), 2**20)  #: beyond, a code less its zero point is not exact in float32
 SHORT = 16  #: runs shorter than a vector are taken as columns, their scales written out
 
 
@@ -48,10 +61,10 @@ def quantize(
 
     Args:
         x: float32 of any shape and strides, 0-d and empty included.
-        scale: float32, not 0; (channels,) if ``axis`` is given.
+        scale: float32, finite and not 0; () or, if ``axis`` is given, (channels,).
         zero_point: within ±2**20; an int, or (channels,) int32.
         qmin: the smallest code; within ``dtype``.
-        qmax: the largest code.
+        qmax: the largest code, likewise.
         dtype: int8, uint8, int16 or uint16.
         axis: the axis that ``scale`` runs along, 0 or more; None: one scale for all.
         out: where to write, C-contiguous, not overlapping ``x``; made if None, in the memory order
@@ -61,13 +74,20 @@ def quantize(
     Returns:
         The codes, and whether all of ``x`` is finite. Infinities saturate, a NaN becomes ``qmin``.
 
+    Raises:
+        TypeError: an argument has a type that is not listed.
+        ValueError: a shape or a value does not fit.
+
     >>> quantize(np.array([-1, 0.25, 0.75, 100], np.float32), 0.5, 0, qmin=-128, qmax=127)
     (array([ -2,   0,   2, 127], dtype=int8), True)
     """
-    dtype = np.dtype(dtype)
-    if choose(isa) is Isa.NUMPY:
+    qmin, qmax = checked_ends(limits_of(dtype, CODE_LIMITS), qmin, qmax)
+    dtype, chosen = np.dtype(dtype), choose(isa)
+    checked_floats("x", x)
+    scale, zero_point = _parameters(x, axis, scale, zero_point)
+    if chosen is Isa.NUMPY:
         codes = quantize_numpy(x, *_beside(x, axis, scale, zero_point), qmin, qmax, dtype)
-        return _delivered(codes, out), bool(np.isfinite(x).all())
+        return _delivered(codes, out, x), bool(np.isfinite(x).all())
     return _sweep(
         f"quantize{8 * dtype.itemsize}", x, scale, zero_point, qmin, qmax, dtype, axis, out
     )
@@ -87,12 +107,20 @@ def fake_quantize(
     """``dequantize(quantize(x))`` without the codes in between; arguments as for ``quantize``.
 
     Returns:
-        float32, and whether all of ``x`` is finite. The range of the codes is at most 16 bits wide.
+        float32, and whether all of ``x`` is finite. Codes are those of 16 bits, signed or not.
+
+    Raises:
+        TypeError: as ``quantize``.
+        ValueError: as ``quantize``.
     """
-    if choose(isa) is Isa.NUMPY:
+    qmin, qmax = checked_ends((-(2**15), 2**16 - 1), qmin, qmax)
+    chosen = choose(isa)
+    checked_floats("x", x)
+    scale, zero_point = _parameters(x, axis, scale, zero_point)
+    if chosen is Isa.NUMPY:
         s, z = _beside(x, axis, scale, zero_point)
         codes = quantize_numpy(x, s, z, qmin, qmax, np.dtype(np.int32))
-        return _delivered(dequantize_numpy(codes, s, z), out), bool(np.isfinite(x).all())
+        return _delivered(dequantize_numpy(codes, s, z), out, x), bool(np.isfinite(x).all())
     return _sweep(
         "fake_quantize", x, scale, zero_point, qmin, qmax, np.dtype(np.float32), axis, out
     )
@@ -117,11 +145,19 @@ def dequantize(
         out: see ``scale``.
         isa: see ``scale``.
 
+    Raises:
+        TypeError: as ``quantize``.
+        ValueError: as ``quantize``.
+
     >>> dequantize(np.array([0, 128, 255], np.uint8), 0.5, 128)
     array([-64. ,   0. ,  63.5], dtype=float32)
     """
-    if choose(isa) is Isa.NUMPY:
-        return _delivered(dequantize_numpy(codes, *_beside(codes, axis, scale, zero_point)), out)
+    chosen = choose(isa)
+    checked_array("codes", codes, CODES)
+    scale, zero_point = _parameters(codes, axis, scale, zero_point)
+    if chosen is Isa.NUMPY:
+        real = dequantize_numpy(codes, *_beside(codes, axis, scale, zero_point))
+        return _delivered(real, out, codes)
     bits = 8 * codes.dtype.itemsize
     sign = 1 << (bits - 1) if codes.dtype.kind == "u" else 0
     return _sweep(
@@ -158,20 +194,29 @@ def dequantize_numpy(codes: Codes, scale: Floats, zero_point: NDArray[np.int32])
         return np.asarray(steps * scale)
 
 
-def _beside(
-    x: NDArray[Any], axis: int | None, scale: Any, zero_point: Any
+def _parameters(
+    x: NDArray[Any], axis: Any, scale: Any, zero_point: Any
 ) -> tuple[Floats, NDArray[np.int32]]:
-    """Scale and zero point, shaped to broadcast against ``x``."""
+    """Scale and zero point, one for each index of the axis, or one."""
+    count = 1 if axis is None else x.shape[checked_axis(axis, x.ndim)]
+    return (
+        reals_of("scale", scale, count, Reals.NONZERO),
+        integers_of("zero_point", zero_point, count, ZERO_ENDS),
+    )
+
+
+def _beside(
+    x: NDArray[Any], axis: int | None, scale: Floats, zero_point: NDArray[np.int32]
+) -> tuple[Floats, NDArray[np.int32]]:
+    """The same, shaped to broadcast against ``x``."""
     shape = [-1 if i == axis else 1 for i in range(x.ndim)]
-    spread: Any = np.asarray(scale, np.float32), np.asarray(zero_point, np.int32)
-    s, z = (a if a.size == 1 else a.reshape(shape) for a in spread)
-    return s, z
+    return scale.reshape(shape), zero_point.reshape(shape)
 
 
-def _delivered(result: NDArray[Any], out: NDArray[Any] | None) -> NDArray[Any]:
+def _delivered(result: NDArray[Any], out: NDArray[Any] | None, x: NDArray[Any]) -> NDArray[Any]:
     if out is None:
         return result
-    checked_out(out, result.shape, result.dtype)[...] = result
+    checked_out(out, result.shape, result.dtype, x)[...] = result
     return out
 
 
@@ -188,7 +233,7 @@ def _sweep(
             )
             return result.T, finite
         x = np.ascontiguousarray(x)
-    result = np.empty(x.shape, dtype) if out is None else checked_out(out, x.shape, dtype)
+    result = np.empty(x.shape, dtype) if out is None else checked_out(out, x.shape, dtype, x)
     if not x.size:
         return result, True
     s, z, width, across = _channels(x.shape, axis, scale, zero_point)
@@ -215,15 +260,12 @@ def signed(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _channels(
-    shape: tuple[int, ...], axis: int | None, scale: Any, zero_point: Any
+    shape: tuple[int, ...], axis: int | None, s: Floats, z: NDArray[np.int32]
 ) -> tuple[Floats, NDArray[np.int32], int, bool]:
     """Scales, zero points, the length of a run, and whether its elements have a scale each."""
-    s: Any = np.array(scale, np.float32, ndmin=1)
-    z: Any = np.array(zero_point, np.int32, ndmin=1)
     if axis is None or shape[axis] == 1:
         return s, z, math.prod(shape), False
     channels, inner = shape[axis], math.prod(shape[axis + 1 :])
-    s, z = (np.ascontiguousarray(np.broadcast_to(a, channels)) for a in (s, z))
     if inner >= SHORT:
         return s, z, inner, False
     return np.repeat(s, inner), np.repeat(z, inner), channels * inner, True

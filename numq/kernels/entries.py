@@ -43,11 +43,17 @@ def row(lane: Any) -> Any:
 WORDS = row(types.int32)
 
 
-@cache
+_kits: dict[KernelPath | None, Kernels | None] = {}
+
+
 def kernels(isa: KernelPath | None) -> Kernels | None:
     """The compiled functions of the kernel that `choose` gives; None stands for NumPy."""
-    chosen = choose(isa)
-    return None if chosen is Isa.NUMPY else _made(chosen)
+    try:
+        return _kits[isa]
+    except (KeyError, TypeError):  # not asked for yet, or no kernel at all
+        chosen = choose(isa)
+        _kits[isa] = None if chosen is Isa.NUMPY else _made(chosen)
+        return _kits[isa]
 
 
 @cache

@@ -14,6 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numq.kernels.jit import inlined, njit
+from numq.kernels.operands import (
+    CODE_LIMITS,
+    INT32,
+    checked_array,
+    checked_codes,
+    checked_integer,
+    limits_of,
+    whole_numbers_of,
+)
 
 SINGLE, DOUBLE, DOUBLE_UP = range(3)
 
@@ -77,11 +86,29 @@ def requantize(
     qmax: int,
     dtype: Any,
 ) -> NDArray[Any]:
-    """(..., N) int32 sums to (..., N) codes of `dtype`; multiplier and shift are () or (N,)."""
+    """(..., N) int32 sums to (..., N) codes.
+
+    Args:
+        sums: int32, any strides.
+        multiplier: () or (N,) integers from 0 to 2^31 − 1.
+        shift: () or (N,) integers from −31 to 30.
+        rule: SINGLE, DOUBLE or DOUBLE_UP.
+        zero_point: of the output, a code of `dtype`.
+        qmin: lowest code.
+        qmax: highest code.
+        dtype: int8, uint8, int16 or uint16.
+
+    Raises:
+        TypeError: an argument has a type that is not listed.
+        ValueError: a shape or a value does not fit.
+    """
+    checked_array("sums", sums, (INT32,))
+    rule = checked_integer("rule", rule, SINGLE, DOUBLE_UP)
+    zero_point, qmin, qmax = checked_codes(limits_of(dtype, CODE_LIMITS), zero_point, qmin, qmax)
     columns = sums.shape[-1] if sums.ndim else 1
     rows = np.ascontiguousarray(sums).reshape(-1 if sums.size else 0, columns)
     codes = np.empty(rows.shape, dtype)
-    multipliers = np.array(np.broadcast_to(multiplier, columns), np.int64)
-    shifts = np.array(np.broadcast_to(shift, columns), np.int64)
+    multipliers = whole_numbers_of("multiplier", multiplier, columns, (0, 2**31 - 1))
+    shifts = whole_numbers_of("shift", shift, columns, (-31, 30))
     requantize_rows(rows, multipliers, shifts, rule, zero_point, qmin, qmax, codes)
     return codes.reshape(sums.shape)

@@ -21,14 +21,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from numq.kernels.cpu import KernelPath
+from numq.kernels.cpu import KernelPath, choose
 from numq.kernels.entries import Kernels, kernels
 from numq.kernels.operands import (
+    EIGHT_BIT_LIMITS,
+    INT32_ENDS,
+    Reals,
     as_bytes,
+    checked_codes,
     checked_integer,
     checked_out,
     checked_sign,
-    per_column,
+    integers_of,
+    limits_of,
+    reals_of,
 )
 from numq.kernels.parallel import grid, tasks_for
 from numq.kernels.prepacked import prepacked_room, rows_of_block
@@ -60,10 +66,10 @@ def matmul_integers(
     Args:
         a: (..., M, K) int8 or uint8.
         b: (K, N) int8 or uint8, or packed.
-        a_zero_point: of ``a``.
-        b_zero_point: of ``b``, or (N,) of its columns.
+        a_zero_point: of ``a``, within int32.
+        b_zero_point: of ``b``, within int32, or (N,) int32 of its columns.
         bias: (N,) int32.
-        out: (..., M, N) int32, C-contiguous; made if None.
+        out: (..., M, N) int32, C-contiguous, not overlapping ``a``; made if None.
         isa: the kernel; None takes ``NUMQ_KERNEL`` or the best. A packed weight brings its own.
 
     Raises:
@@ -71,7 +77,9 @@ def matmul_integers(
         ValueError: an argument has a shape that does not match.
     """
     call = _prepare(a, b, a_zero_point, b_zero_point, bias, isa)
-    result = np.empty(call.shape, np.int32) if out is None else checked_out(out, call.shape)
+    result = (
+        np.empty(call.shape, np.int32) if out is None else checked_out(out, call.shape, np.int32, a)
+    )
     if call.kit is None:
         result[...] = call.accumulator.reshape(call.shape)
     elif result.size:
@@ -98,11 +106,11 @@ def matmul_requantized(
     Args:
         a: as for ``matmul_integers``, as are ``b``, the zero points, ``bias`` and ``isa``.
         b: see ``a``.
-        multiplier: float32, or (N,) of them: input scale x weight scale / output scale.
+        multiplier: above 0, float32, or (N,) of them: input scale x weight scale / output scale.
         zero_point: of the output.
         qmin: lowest code of the output; ``zero_point`` makes it a ReLU.
         qmax: highest code of the output.
-        dtype: of the output.
+        dtype: of the output, int8 or uint8.
         a_zero_point: see ``a``.
         b_zero_point: see ``a``.
         bias: see ``a``.
@@ -112,10 +120,11 @@ def matmul_requantized(
         TypeError: an argument has a type that is not listed.
         ValueError: a shape does not match, or the codes do not fit ``dtype``.
     """
-    zero_point = checked_integer("zero_point", zero_point)
-    check_codes(np.iinfo(dtype), zero_point, qmin, qmax)
+    zero_point, qmin, qmax = checked_codes(
+        limits_of(dtype, EIGHT_BIT_LIMITS), zero_point, qmin, qmax
+    )
     call = _prepare(a, b, a_zero_point, b_zero_point, bias, isa)
-    scale = per_column("multiplier", multiplier, call.shape[-1], np.float32)
+    scale = reals_of("multiplier", multiplier, call.shape[-1], Reals.POSITIVE)
     if call.kit is None:
         codes = requantize_numpy(call.accumulator, scale, zero_point, qmin, qmax)
         return codes.astype(dtype).reshape(call.shape)
@@ -144,9 +153,9 @@ def matmul_dequantized(
     Args:
         a: as for ``matmul_integers``, as are ``b``, the zero points and ``isa``.
         b: see ``a``.
-        row_scale: float32, or one for each of the M x ... rows of ``a`` (per token).
-        column_scale: float32, or (N,) of them (per channel).
-        bias: (N,) float32.
+        row_scale: finite, float32, or one for each of the M x ... rows of ``a`` (per token).
+        column_scale: finite, float32, or (N,) of them (per channel).
+        bias: (N,) float32, finite.
         a_zero_point: see ``a``.
         b_zero_point: see ``a``.
         isa: see ``a``.
@@ -157,9 +166,9 @@ def matmul_dequantized(
     """
     call = _prepare(a, b, a_zero_point, b_zero_point, None, isa)
     rows = prod(call.shape[:-1])
-    down = per_column("row_scale", row_scale, rows, np.float32)
-    across = per_column("column_scale", column_scale, call.shape[-1], np.float32)
-    shift = None if bias is None else per_column("bias", bias, call.shape[-1], np.float32)
+    down = reals_of("row_scale", row_scale, rows, Reals.FINITE)
+    across = reals_of("column_scale", column_scale, call.shape[-1], Reals.FINITE)
+    shift = None if bias is None else reals_of("bias", bias, call.shape[-1], Reals.FINITE)
     if call.kit is None:
         return dequantize_numpy(call.accumulator, down, across, shift).reshape(call.shape)
     result = np.empty(call.shape, np.float32)
@@ -191,22 +200,22 @@ def _prepare(
     isa: KernelPath | None,
 ) -> _Call:
     """Check the operands, pack ``b`` if need be, work out the column terms."""
-    a_sign, a_zero = checked_sign("a", a), checked_integer("a_zero_point", a_zero)
+    a_sign, a_zero = checked_sign("a", a), checked_integer("a_zero_point", a_zero, *INT32_ENDS)
     weight = b if isinstance(b, PackedWeight) else pack_weight(b, isa=isa)
+    if isa is not None:
+        choose(isa)
     k, n = weight.shape
     if a.ndim < 2 or a.shape[-1] != k:
         raise ValueError(
-            f"a: got shape {a.shape}, expected (..., M, {k}) for b of shape {weight.shape}"
+            f"a has shape {a.shape}; allowed is (..., M, {k}) for b of shape {weight.shape}"
         )
     shape = (*a.shape[:-1], n)
     m = prod(shape[:-1])
     flat = a if a.ndim == 2 else a.reshape(m, k)
     zeros = (
-        NO_INTS
-        if isinstance(b_zero, int) and not b_zero
-        else per_column("b_zero_point", b_zero, n, np.int32)
+        NO_INTS if type(b_zero) is int and not b_zero else integers_of("b_zero_point", b_zero, n)
     )
-    added = NO_INTS if bias is None else per_column("bias", bias, n, np.int32)
+    added = NO_INTS if bias is None else integers_of("bias", bias, n)
     kit = kernels(weight.isa)
     if kit is None:
         raw = matmul_numpy(flat, weight.panels)
@@ -224,13 +233,3 @@ def _prepare(
         (*left, *right, rows_of_block(kit.tile, k), space, *grid(tasks, m, n)),
         NO_SUMS,
     )
-
-
-def check_codes(limits: Any, zero_point: int, qmin: int, qmax: int) -> None:
-    """Codes must be in order and fit the type."""
-    if not limits.min <= qmin <= qmax <= limits.max:
-        raise ValueError(
-            f"qmin, qmax: got {qmin}, {qmax}, expected {limits.min} <= qmin <= qmax <= {limits.max}"
-        )
-    if not limits.min <= zero_point <= limits.max:
-        raise ValueError(f"zero_point: got {zero_point}, allowed {limits.min} to {limits.max}")

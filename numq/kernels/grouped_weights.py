@@ -27,6 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from numq.kernels.operands import EIGHT_BITS, FLOAT32, INTEGERS, checked_array, checked_integer
+
 PANEL = 16  #: columns of a panel: the int32 lanes of the widest vectors
 STEP = 8  #: k's of a step
 LINE = 64  #: bytes of a cache line
@@ -101,20 +103,19 @@ def pack_grouped_weight(
         group: k's that share a scale: 1 or more, K for a scale per column.
         zero_points: as ``scales``, integers in the range of the codes; None: all are 0.
 
+    Raises:
+        TypeError: an argument has a type that is not listed.
+        ValueError: a shape or a value does not fit.
+
     >>> codes = np.arange(-8, 8, dtype=np.int8).reshape(8, 2)
     >>> w = pack_grouped_weight(codes, np.ones((2, 2), np.float32), bits=4, group=4)
     >>> w.shape, w.groups, w.dequantize()[0].tolist()
     ((8, 2), 2, [-8.0, -7.0])
     """
-    if scales.shape != (-(-codes.shape[0] // group), codes.shape[1]):
-        raise ValueError(
-            f"scales: got shape {scales.shape}, expected (ceil(K / group), N) for codes of shape "
-            f"{codes.shape} in groups of {group}"
-        )
+    group = checked_integer("group", group, 1, 2**31 - 1)
+    _check_grouped(codes, scales, bits, group, zero_points)
     (k, n), panels, groups = codes.shape, -(-codes.shape[1] // PANEL), len(scales)
     middle = 1 << (bits - 1) if codes.dtype.kind == "i" else 0
-    if codes.size and not (-middle <= codes.min() and codes.max() < (1 << bits) - middle):
-        raise ValueError(f"codes: reach from {codes.min()} to {codes.max()}, more than {bits} bits")
     packed = _aligned((panels, groups, padded(group) * PANEL * bits // 8))
     for first in range(0, panels, 64):  # some columns at a time, to stay in the cache
         some = codes[:, first * PANEL : (first + 64) * PANEL].astype(np.uint8)  # modulo 256
@@ -127,6 +128,34 @@ def pack_grouped_weight(
     for array in arrays:
         array.flags.writeable = False
     return PackedGroupedWeight((k, n), bits, group, *arrays)
+
+
+def _check_grouped(
+    codes: NDArray[Any], scales: Any, bits: Any, group: int, zero_points: Any
+) -> None:
+    """Refuse what does not make a weight; see ``pack_grouped_weight``."""
+    checked_array("codes", codes, EIGHT_BITS)
+    if codes.ndim != 2:
+        raise ValueError(f"codes has shape {codes.shape}; allowed is (K, N)")
+    if checked_integer("bits", bits, 4, 8) not in (4, 8):
+        raise ValueError(f"bits is {bits}; allowed are 4 and 8")
+    checked_array("scales", scales, (FLOAT32,))
+    shape = (-(-codes.shape[0] // group), codes.shape[1])
+    for name, array in (("scales", scales), ("zero_points", zero_points)):
+        if array is not None and np.shape(array) != shape:
+            raise ValueError(
+                f"{name} has shape {np.shape(array)}; allowed is {shape}, (ceil(K / group), N)"
+            )
+    if not np.isfinite(scales).all():
+        raise ValueError("scales holds NaN or infinity; allowed are finite numbers")
+    low = -(1 << (bits - 1)) if codes.dtype.kind == "i" else 0
+    high = low + (1 << bits) - 1
+    if zero_points is not None:
+        checked_array("zero_points", zero_points, INTEGERS)
+    for name, array in (("codes", codes), ("zero_points", zero_points)):
+        if array is not None and array.size and not low <= array.min() <= array.max() <= high:
+            reach = f"reaches from {array.min()} to {array.max()}"
+            raise ValueError(f"{name} {reach}; allowed is {low} to {high}, {bits} bits")
 
 
 def padded(group: int) -> int:

@@ -11,12 +11,13 @@ import pickle
 import re
 from collections.abc import Callable
 from functools import cache
-from operator import index
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 from numba.core import config as numba_config
+
+from numq.arguments import integer
 
 F = TypeVar("F", bound=Callable[..., Any])
 config: Any = numba_config  # its values are set at run time, where no type checker looks
@@ -149,10 +150,7 @@ def set_threads(count: int) -> None:
     """
     global _threads
     limit = config.NUMBA_NUM_THREADS
-    if isinstance(count, bool) or not hasattr(count, "__index__"):
-        raise TypeError(f"threads: got {count!r}, allowed: an integer from 1 to {limit}")
-    if not 1 <= count <= limit:
-        raise ValueError(
-            f"threads: got {count}, allowed 1 to {limit} (NUMBA_NUM_THREADS sets the limit)"
-        )
-    _threads = index(count)
+    try:
+        _threads = integer(count, "count", 1, limit)
+    except ValueError as error:
+        raise ValueError(f"{error} (NUMBA_NUM_THREADS sets the limit)") from None

@@ -11,13 +11,15 @@ should be used many times before it is let go.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import wraps
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from numq.kernels.jit import njit
+from numq.kernels.jit import F, njit
 from numq.kernels.matmul import matmul
+from numq.kernels.operands import INT8, checked_array
 from numq.kernels.tile import Tile
 
 Int8 = NDArray[np.int8]
@@ -200,6 +202,22 @@ def _lane(places: Any, size: int) -> str:
     return " ".join(name.ljust(size) for name in names)
 
 
+def _rung(function: F) -> F:
+    """``function`` compiled, for what it can take: compiled loops read beyond anything else."""
+    loops = njit(function)
+
+    @wraps(function)
+    def checked(a: Int8, b: Int8) -> Int32:
+        for name, array in (("a", a), ("b", b)):
+            if checked_array(name, array, (INT8,)).ndim != 2:
+                raise ValueError(f"{name} has shape {array.shape}; allowed are two axes")
+        if a.shape[1] != b.shape[0]:
+            raise ValueError(f"a has shape {a.shape}, b {b.shape}; allowed are (M, K) and (K, N)")
+        return loops(np.ascontiguousarray(a), np.ascontiguousarray(b))
+
+    return cast(F, checked)
+
+
 pack, widened = njit(pack), njit(widened)
-naive, loop_order, tiling, packing = (njit(f) for f in (naive, loop_order, tiling, packing))
+naive, loop_order, tiling, packing = (_rung(f) for f in (naive, loop_order, tiling, packing))
 RUNGS = (naive, loop_order, tiling, packing, instruction)  #: slowest first

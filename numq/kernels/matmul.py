@@ -15,13 +15,11 @@ from numq.kernels.cpu import KernelPath
 from numq.kernels.entries import Kernels, kernels
 from numq.kernels.fused import matmul_integers
 from numq.kernels.loops import direct_room
-from numq.kernels.operands import SIGNS, as_bytes, checked_out, checked_sign
+from numq.kernels.operands import INT32, SIGNS, as_bytes, checked_out, checked_sign
 from numq.kernels.parallel import grid, tasks_for
 from numq.kernels.reference import matmul_numpy
 from numq.kernels.weights import PackedWeight
 from numq.kernels.workspace import room
-
-INT32 = np.dtype(np.int32)
 
 
 def matmul(
@@ -36,12 +34,13 @@ def matmul(
     Args:
         a: (..., M, K) int8 or uint8, any strides.
         b: (..., K, N) int8 or uint8, any strides; or a packed (K, N).
-        out: (..., M, N) int32, C-contiguous, to write to; made if None.
+        out: (..., M, N) int32, C-contiguous, to write to, not overlapping ``a`` or ``b``; made if
+            None.
         isa: the kernel to use; None takes ``NUMQ_KERNEL`` or the best. A packed weight brings its
             own.
 
     Raises:
-        TypeError: an operand is neither int8 nor uint8.
+        TypeError: an operand is neither int8 nor uint8, or ``out`` not int32.
         ValueError: the shapes do not match, or this process cannot run ``isa``.
 
     >>> import numpy as np
@@ -49,19 +48,18 @@ def matmul(
     array([[49152, 49152]], dtype=int32)
     """
     if isinstance(b, PackedWeight):
-        return matmul_integers(a, b, out=out)
-    a_sign, b_sign = SIGNS.get(getattr(a, "dtype", None)), SIGNS.get(getattr(b, "dtype", None))
+        return matmul_integers(a, b, out=out, isa=isa)
+    plain = type(a) is type(b) is np.ndarray
+    a_sign, b_sign = (SIGNS.get(a.dtype), SIGNS.get(b.dtype)) if plain else (None, None)
     if a_sign is None or b_sign is None:
         a_sign, b_sign = checked_sign("a", a), checked_sign("b", b)
     if a.ndim != 2 or b.ndim != 2:
         return _batched(a, b, out, isa)
     (m, k), (depth, n) = a.shape, b.shape
     if k != depth:
-        raise ValueError(
-            f"a and b: got shapes {a.shape} and {b.shape}, expected (M, K) and (K, N) with one K"
-        )
+        raise ValueError(_misfit(a, b))
     kit = kernels(isa)
-    c = np.empty((m, n), INT32) if out is None else checked_out(out, (m, n))
+    c = np.empty((m, n), INT32) if out is None else checked_out(out, (m, n), INT32, a, b)
     if kit is None:
         c[...] = matmul_numpy(a, b)
     elif m * n * k:
@@ -114,18 +112,17 @@ def _batched(
 ) -> NDArray[np.int32]:
     """Vectors and stacks of matrices, by the rule of ``numpy.matmul``."""
     if a.ndim == 0 or b.ndim == 0:
-        raise ValueError(
-            f"a and b: got shapes {a.shape} and {b.shape}, expected at least one axis each"
-        )
+        raise ValueError(f"a has shape {a.shape}, b {b.shape}; allowed are one axis and more")
     if a.ndim == 1 or b.ndim == 1:
         return _vectors(a, b, out, isa)
     if a.shape[-1] != b.shape[-2]:
-        raise ValueError(
-            f"a and b: got shapes {a.shape} and {b.shape}, "
-            "expected (..., M, K) and (..., K, N) with one K"
-        )
-    shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
-    c = np.empty(shape, np.int32) if out is None else checked_out(out, shape)
+        raise ValueError(_misfit(a, b))
+    try:
+        stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise ValueError(_misfit(a, b)) from None
+    shape = (*stack, a.shape[-2], b.shape[-1])
+    c = np.empty(shape, np.int32) if out is None else checked_out(out, shape, INT32, a, b)
     kit = kernels(isa)
     if kit is None:
         c[...] = matmul_numpy(a, b)
@@ -147,8 +144,16 @@ def _vectors(
     c = c[..., 0] if a.ndim == b.ndim == 1 else c[..., 0, :] if a.ndim == 1 else c
     if out is None:
         return c
-    checked_out(out, c.shape)[...] = c
+    checked_out(out, c.shape, INT32, a, b)[...] = c
     return out
+
+
+def _misfit(a: NDArray[Any], b: NDArray[Any]) -> str:
+    """What is wrong with two shapes."""
+    needed = "(M, K) and (K, N)" if a.ndim == b.ndim == 2 else "(..., M, K) and (..., K, N)"
+    return (
+        f"a has shape {a.shape}, b {b.shape}; allowed are {needed} of one K, stacks that broadcast"
+    )
 
 
 def _stacked(kit: Kernels, a: NDArray[Any], b: NDArray[Any], c: NDArray[np.int32]) -> None:

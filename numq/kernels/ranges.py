@@ -28,6 +28,14 @@ from numq.kernels.cpu import Isa, KernelPath, choose
 from numq.kernels.elementwise import Codes, Floats, all_finite, quantize_numpy, signed
 from numq.kernels.jit import inlined, njit
 from numq.kernels.loops import address
+from numq.kernels.operands import (
+    EIGHT_BIT_LIMITS,
+    checked_axis,
+    checked_ends,
+    checked_flag,
+    checked_floats,
+    limits_of,
+)
 from numq.kernels.parallel import Task
 from numq.kernels.range_runs import min_max_across, min_max_run
 from numq.kernels.runs import LANES, quantize8_run
@@ -50,11 +58,19 @@ def min_max(
         Minimum and maximum, float32 of shape () or (channels,), and whether all of ``x`` is finite.
         NaN is passed over, a zero is +0, and what is empty (or only NaN) has +inf and -inf.
 
+    Raises:
+        TypeError: ``x`` is not float32, or ``axis`` no integer.
+        ValueError: ``x`` has no such axis.
+
     >>> low, high, finite = min_max(np.array([[3, -1], [0, 7]], np.float32), axis=0)
     >>> low.tolist(), high.tolist(), finite
     ([-1.0, 0.0], [3.0, 7.0], True)
     """
-    if choose(isa) is Isa.NUMPY:
+    chosen = choose(isa)
+    checked_floats("x", x)
+    if axis is not None:
+        axis = checked_axis(axis, x.ndim)
+    if chosen is Isa.NUMPY:
         return (*min_max_numpy(x, axis), bool(np.isfinite(x).all()))
     if not x.flags.c_contiguous:
         if x.flags.f_contiguous:
@@ -101,7 +117,7 @@ def quantize_rows(
         x: (rows, columns) float32, any strides.
         symmetric: keep the zero point in the middle of the codes.
         qmin: the smallest code.
-        qmax: the largest code, above the middle.
+        qmax: the largest code, at least two above ``qmin``.
         dtype: int8 or uint8.
         isa: as for ``min_max``.
 
@@ -109,13 +125,21 @@ def quantize_rows(
         Codes (rows, columns), scales (rows,) float32, zero points (rows,) int32, and whether all of
         ``x`` is finite; if it is not, the other three mean nothing.
 
+    Raises:
+        TypeError: an argument has a type that is not listed.
+        ValueError: ``x`` is no matrix, or the codes do not fit ``dtype``.
+
     >>> x = np.array([[-1, 0, 4.1]], np.float32)
     >>> codes, scale, zero_point, _ = quantize_rows(x, symmetric=False)
     >>> codes, scale, zero_point.tolist()
     (array([[-128,  -78,  127]], dtype=int8), array([0.02], dtype=float32), [-78])
     """
-    dtype = np.dtype(dtype)
-    if choose(isa) is Isa.NUMPY:
+    qmin, qmax = checked_ends(limits_of(dtype, EIGHT_BIT_LIMITS), qmin, qmax)
+    if qmax - qmin < 2:
+        raise ValueError(f"qmax is {qmax}; allowed is qmin + 2, {qmin + 2}, and above")
+    dtype, chosen, symmetric = np.dtype(dtype), choose(isa), checked_flag("symmetric", symmetric)
+    checked_floats("x", x, axes=2)
+    if chosen is Isa.NUMPY:
         return quantize_rows_numpy(x, symmetric, qmin, qmax, dtype)
     x = np.ascontiguousarray(x)
     rows = len(x)

@@ -34,6 +34,7 @@ from numq.kernels.ir import (
 from numq.kernels.jit import get_threads, njit
 from numq.kernels.loops import address
 from numq.kernels.microkernel import dot
+from numq.kernels.operands import checked_array, checked_integer
 from numq.kernels.parallel import Task
 from numq.kernels.tile import ISAS, TILES, Tile, emitted
 
@@ -74,6 +75,7 @@ def multiply(steps: int, isa: KernelPath | None = None) -> int:
         Multiplications made, all threads together; 0 where nothing is compiled.
     """
     chosen, threads = choose(isa), get_threads()
+    steps = checked_integer("steps", steps, 0, 2**62)
     if chosen is Isa.NUMPY:
         return 0
     tile = TILES[chosen]
@@ -100,6 +102,12 @@ def read_lines(b: Builder, tile: Tile, source: Value, lines: Value, out: Value) 
 def read(words: NDArray[np.int64], isa: KernelPath | None = None) -> None:
     """Read ``words`` (C-contiguous, one axis, a multiple of 512 bytes), each thread a part."""
     chosen, threads = choose(isa), get_threads()
+    checked_array("words", words, (np.dtype(np.int64),))
+    if words.ndim != 1 or not words.flags.c_contiguous or words.nbytes % LINE_BYTES:
+        raise ValueError(
+            f"words has shape {words.shape}; allowed is one axis, C-contiguous, a multiple of "
+            f"{LINE_BYTES} bytes"
+        )
     if chosen is Isa.NUMPY:
         words.sum()
     else:

@@ -11,10 +11,18 @@ from numba import types
 from numpy.typing import NDArray
 
 from numq.kernels.jit import compiled, jit_enabled, njit
+from numq.kernels.operands import checked_array
+
+FLOATS = tuple(map(np.dtype, (np.float16, np.float32, np.float64)))
 
 
 def erf(x: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """`2/√π · ∫₀ˣ e^(−t²) dt` in float64, the shape of `x`; NaN stays NaN."""
+    """`2/√π · ∫₀ˣ e^(−t²) dt` in float64, the shape of `x`; NaN stays NaN.
+
+    Raises:
+        TypeError: `x` is not float16, float32 or float64.
+    """
+    checked_array("x", x, FLOATS)
     flat = np.ascontiguousarray(x, np.float64).reshape(-1)
     out = np.empty_like(flat)
     (_kernel() if jit_enabled() else _erf_into)(flat, out)

@@ -32,7 +32,8 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from numq.kernels.activations import GroupedActivation, quantize_activation
+from numq.arguments import shown
+from numq.kernels.activations import QMAX, GroupedActivation, quantize_activation
 from numq.kernels.cpu import Isa, KernelPath, choose
 from numq.kernels.elementwise import Floats
 from numq.kernels.grouped_dot import (
@@ -46,6 +47,7 @@ from numq.kernels.grouped_dot import (
 from numq.kernels.grouped_weights import PANEL, STEP, PackedGroupedWeight
 from numq.kernels.jit import inlined, njit
 from numq.kernels.loops import address
+from numq.kernels.operands import INT32_ENDS, checked_flag, checked_floats
 from numq.kernels.parallel import Task, tasks_for
 from numq.kernels.tile import ISAS, TILES
 
@@ -62,11 +64,17 @@ def matmul_integer(
         weight: a packed (K, N).
         per_row: one activation scale for a whole row instead of one for each group of K.
         isa: the kernel to use; None takes ``NUMQ_KERNEL`` or the best.
+
+    Raises:
+        TypeError: ``x`` is not float32, or ``weight`` not packed.
+        ValueError: the shapes do not match, or the sum of a group could leave int32.
     """
-    _check_shapes(x, weight)
+    chosen = choose(isa)
+    per_row = checked_flag("per_row", per_row)
+    _check_operands(x, weight)
+    _check_sums(weight)
     if not weight.groups:
         return np.zeros((len(x), weight.shape[1]), np.float32)
-    chosen = choose(isa)
     heights = (1,) if chosen is Isa.NUMPY else INTEGER_HEIGHTS[TILES[chosen].isa]
     a = quantize_activation(x, weight.group, per_row=per_row, heights=heights, isa=chosen)
     if chosen is Isa.NUMPY:
@@ -87,9 +95,13 @@ def matmul_float(
         x: (M, K) float32, any strides.
         weight: a packed (K, N).
         isa: the kernel to use; None takes ``NUMQ_KERNEL`` or the best.
+
+    Raises:
+        TypeError: ``x`` is not float32, or ``weight`` not packed.
+        ValueError: the shapes do not match.
     """
-    _check_shapes(x, weight)
     chosen = choose(isa)
+    _check_operands(x, weight)
     grouped = _in_groups(x, weight)
     if chosen is Isa.NUMPY:
         return float_numpy(grouped, weight)
@@ -98,9 +110,23 @@ def matmul_float(
     return _run(_task("float", weight.bits, chosen), (grouped,), weight, out, block)
 
 
-def _check_shapes(x: Floats, weight: PackedGroupedWeight) -> None:
+def _check_operands(x: Floats, weight: PackedGroupedWeight) -> None:
+    if not isinstance(weight, PackedGroupedWeight):
+        raise TypeError(f"weight is {shown(weight)}; allowed: what pack_grouped_weight makes")
+    checked_floats("x", x)
     if x.ndim != 2 or x.shape[1] != weight.shape[0]:
-        raise ValueError(f"x: got shape {x.shape}, expected (M, {weight.shape[0]})")
+        raise ValueError(f"x has shape {x.shape}; allowed is (M, {weight.shape[0]})")
+
+
+def _check_sums(weight: PackedGroupedWeight) -> None:
+    """A group's products must add up within int32; only long groups are looked at more closely."""
+    group = min(weight.group, weight.shape[0])
+    if group * QMAX * 255 > INT32_ENDS[1]:
+        zeros, highest = weight.stored_zero_points(), (1 << weight.bits) - 1
+        reach = max(int(zeros.max(initial=0)), highest - int(zeros.min(initial=highest)))
+        if group * QMAX * reach > INT32_ENDS[1]:
+            most = INT32_ENDS[1] // (QMAX * reach)
+            raise ValueError(f"weight has groups of {group}; allowed are at most {most}")
 
 
 def integer_numpy(a: GroupedActivation, weight: PackedGroupedWeight) -> Floats:

@@ -61,7 +61,7 @@ def pack_weight(b: NDArray[Any], *, isa: KernelPath | None = None) -> PackedWeig
     """
     sign = checked_sign("b", b)
     if b.ndim != 2:
-        raise ValueError(f"b: got shape {b.shape}, expected a matrix (K, N)")
+        raise ValueError(f"b has shape {b.shape}; allowed is (K, N)")
     kit = kernels(isa)
     if kit is None:
         copy = np.array(b)

@@ -162,5 +162,5 @@ def test_forcing_what_is_not_there_is_refused() -> None:
 
 @pytest.mark.parametrize("count", [0, -1, 10**6])
 def test_thread_count_has_limits(count: int) -> None:
-    with pytest.raises(ValueError, match=f"threads: got {count}, allowed 1 to"):
+    with pytest.raises(ValueError, match=f"count is {count}; allowed are integers from 1 to"):
         set_threads(count)

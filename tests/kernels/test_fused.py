@@ -181,26 +181,3 @@ def test_leading_axes_and_empty_results(isa: Isa) -> None:
 
 def test_wrap_is_modulo_2_32() -> None:
     assert [wrap(v) for v in (2**31, -(2**31) - 1, 5)] == [-(2**31), 2**31 - 1, 5]
-
-
-I8 = np.zeros((2, 3), np.int8)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "says"),
-    [
-        ({"multiplier": np.ones(2)}, TypeError, "multiplier: got float64"),
-        ({"multiplier": np.ones(3, np.float32)}, ValueError, r"multiplier: got shape \(3,\)"),
-        ({"multiplier": 1.0, "qmax": 128}, ValueError, "qmin, qmax: got -128, 128"),
-        ({"multiplier": 1.0, "zero_point": 200}, ValueError, "zero_point: got 200"),
-        ({"multiplier": 1.0, "bias": np.zeros(2, np.int64)}, TypeError, "bias: got int64"),
-        (
-            {"multiplier": 1.0, "b_zero_point": np.zeros(3, np.int32)},
-            ValueError,
-            "b_zero_point: got shape",
-        ),
-    ],
-)
-def test_bad_arguments_are_refused(arguments: Any, error: type[Exception], says: str) -> None:
-    with pytest.raises(error, match=says):
-        matmul_requantized(I8, I8.T, **arguments)

@@ -205,36 +205,6 @@ def test_packed_weight_says_its_size_and_cannot_change() -> None:
         weight.shape = (1, 1)  # type: ignore[misc]
 
 
-I8 = np.zeros((2, 3), np.int8)
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "error", "says"),
-    [
-        (I8.astype(np.int16), I8.T, TypeError, "a: got int16"),
-        (I8, I8.T.astype(np.float32), TypeError, "b: got float32"),
-        ([[1]], I8, TypeError, "a: got list"),
-        (I8, I8, ValueError, r"\(2, 3\) and \(2, 3\)"),
-        (I8, np.int8(1), ValueError, r"expected at least one axis"),
-        (np.zeros((2, 2, 3), np.int8), np.zeros((3, 3, 2), np.int8), ValueError, "broadcast"),
-        (np.zeros((2, 2, 3), np.int8), np.zeros((2, 2, 2), np.int8), ValueError, "one K"),
-    ],
-)
-def test_what_cannot_be_multiplied_is_refused(
-    a: Any, b: Any, error: type[Exception], says: str
-) -> None:
-    with pytest.raises(error, match=says):
-        matmul(a, b)
-
-
-@pytest.mark.parametrize(
-    "out", [np.zeros((2, 2)), np.zeros((2, 3), np.int32), np.zeros((2, 4), np.int32)[:, ::2]]
-)
-def test_out_must_fit(out: Any) -> None:
-    with pytest.raises(ValueError, match="out: got"):
-        matmul(I8, I8.T, out=out)
-
-
 @pytest.mark.slow
 @each_compiled
 def test_a_sweep_of_shapes(isa: Isa) -> None:

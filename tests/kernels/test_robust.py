@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 
 import numq as nq
-from numq.kernels import jit_enabled, matmul_integers, matmul_requantized, set_threads
-from numq.kernels.grouped_weights import pack_grouped_weight
-from numq.kernels.weight_only import matmul_float, matmul_integer
+from numq.kernels import jit_enabled
 from numq.ops import linear_dynamic, linear_weight_only_integer
 
 compiled_only = pytest.mark.skipif(not jit_enabled(), reason="there are no threads without the JIT")
@@ -157,37 +155,6 @@ def test_asking_for_numpy_compiles_nothing(tmp_path):
         NUMBA_CACHE_DIR=str(tmp_path),
     )
     assert not [*tmp_path.rglob("*.nbi")]
-
-
-A, B = np.ones((2, 3), np.int8), np.ones((3, 4), np.int8)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: matmul_integers(A, B, bias=1.5), "bias: got 1.5, allowed: an integer"),
-        (lambda: matmul_integers(A, B, b_zero_point=[1, 2]), r"b_zero_point: got \[1, 2\]"),
-        (lambda: matmul_integers(A, B, a_zero_point=0.7), "a_zero_point: got 0.7"),
-        (lambda: matmul_requantized(A, B, multiplier=1.0, zero_point=0.5), "zero_point: got 0.5"),
-        (lambda: matmul_requantized(A, B, multiplier="1"), "multiplier: got '1'"),
-        (lambda: set_threads(1.5), "integer"),
-    ],
-)
-def test_nothing_is_rounded_to_an_integer_on_the_way(call, message):
-    with pytest.raises(TypeError, match=message):
-        call()
-    assert matmul_integers(A, B, a_zero_point=np.array(1)).tolist() == [[0] * 4] * 2
-
-
-def test_weight_only_kernels_check_their_shapes():
-    weight = pack_grouped_weight(B, np.ones((1, 4), np.float32), bits=8, group=3)
-    for product in (matmul_integer, matmul_float):
-        with pytest.raises(ValueError, match=r"x: got shape \(1, 5\), expected \(M, 3\)"):
-            product(np.ones((1, 5), np.float32), weight)
-    with pytest.raises(ValueError, match="scales: got shape"):
-        pack_grouped_weight(B, np.ones((2, 4), np.float32), bits=8, group=3)
-    with pytest.raises(ValueError, match="codes: reach from 8 to 8, more than 4 bits"):
-        pack_grouped_weight(8 * B, np.ones((1, 4), np.float32), bits=4, group=3)
 
 
 def test_groups_too_long_for_int32_are_refused_and_empty_ones_give_zeros():
