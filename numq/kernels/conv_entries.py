@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 from numba import types
@@ -13,7 +13,7 @@ from numq.kernels.conv_depthwise import channels_kernel, planes_kernel
 from numq.kernels.conv_rows import rows_kernel
 from numq.kernels.cpu import KernelPath
 from numq.kernels.entries import FLOAT, INT, ROOM, WORDS, row
-from numq.kernels.jit import njit
+from numq.kernels.jit import made_once, njit
 from numq.kernels.parallel import Task
 from numq.kernels.tile import ISAS, TILES
 
@@ -40,26 +40,26 @@ class ConvKernels:
     def _task(self, factory: Callable[[int], Callable[..., None]], *signature: Any) -> Task:
         return Task(njit(factory(ISAS.index(self.isa))), (*signature, INT))
 
-    @cached_property
+    @made_once
     def columns(self) -> Task:
         """Convolution of NCHW images: see `conv_columns`."""
         weight = types.Array(types.int8, 4, "C", readonly=True)
         given = (FLAT, INT, INT, weight, WORDS, WORDS, INT, row(INT))
         return self._task(columns_kernel, *given, *WAY_OUT)
 
-    @cached_property
+    @made_once
     def rows(self) -> Task:
         """Convolution of NHWC images: see `conv_rows`."""
         weight = types.Array(types.int8, 3, "C", readonly=True)
         given = (FLAT, INT, INT, weight, WORDS, WORDS, row(INT))
         return self._task(rows_kernel, *given, *WAY_OUT)
 
-    @cached_property
+    @made_once
     def planes(self) -> Task:
         """Depthwise convolution of NCHW images: see `conv_depthwise`."""
         return self._task(planes_kernel, *DEPTHWISE, *WAY_OUT)
 
-    @cached_property
+    @made_once
     def channels(self) -> Task:
         """Depthwise convolution of NHWC images."""
         return self._task(channels_kernel, *DEPTHWISE, *WAY_OUT)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from numq.kernels.cpu import KernelPath, choose
+from numq.kernels.jit import made_once
 from numq.kernels.loops import SPARE
 from numq.kernels.operands import checked_integer, checked_sign
 from numq.kernels.tile import BLOCK_K, TILES
@@ -38,7 +38,7 @@ class PackedConvWeight:
         made = [self.__dict__[name].nbytes for name in FORMS if name in self.__dict__]
         return int(self.values.nbytes + self.sums.nbytes + sum(made))
 
-    @cached_property
+    @made_once
     def panels(self) -> NDArray[np.int8]:
         """The weight as the B of a product: (groups, panels, bytes).
 
@@ -47,7 +47,7 @@ class PackedConvWeight:
         flat = self.values.transpose(0, 2, 3, 1).reshape(self.groups, -1, self.depth)
         return _read_only(np.stack([pack_weight(part.T, isa=self.isa).panels for part in flat]))
 
-    @cached_property
+    @made_once
     def rows(self) -> NDArray[np.int8]:
         """The weight as the A of a product: (groups, blocks of k, O / groups + spare, bytes).
 
@@ -69,18 +69,18 @@ class PackedConvWeight:
             packed[:, number, :each, : part.shape[-1]] = part
         return _read_only(packed)
 
-    @cached_property
+    @made_once
     def taps(self) -> NDArray[np.int32]:
         """(kh * kw, O) of a depthwise weight in a row, and zeros for what a vector reads beyond."""
         flat = self.values.reshape(len(self.values), -1).T.astype(np.int32).reshape(-1)
         return _read_only(np.concatenate([flat, np.zeros(SPARE_TERMS, np.int32)]))
 
-    @cached_property
+    @made_once
     def depth(self) -> int:
         """Products in one sum."""
         return int(np.prod(self.values.shape[1:]))
 
-    @cached_property
+    @made_once
     def sign(self) -> int:
         """0x80 for int8, 0 for uint8."""
         return checked_sign("w", self.values)

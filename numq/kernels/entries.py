@@ -10,14 +10,14 @@ A small product is a grid of one; a large one is handed to `Task.run_all`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 from numba import types
 
 from numq.kernels.cpu import Isa, KernelPath, choose
 from numq.kernels.epilogue import dequantize_block, requantize_block
-from numq.kernels.jit import inlined, njit
+from numq.kernels.jit import inlined, made_once, njit
 from numq.kernels.loops import address, direct, pack_b, product, product_room
 from numq.kernels.pack_b import sum_columns
 from numq.kernels.parallel import Task
@@ -74,37 +74,37 @@ class Kernels:
     def _task(self, factory: Callable[[int], Callable[..., None]], *signature: Any) -> Task:
         return Task(njit(factory(ISAS.index(self.isa))), (*signature, INT))
 
-    @cached_property
+    @made_once
     def product(self) -> Task:
         """``(a, b, c, a_sign, b_sign, room, down, across)``: int32 out."""
         return self._task(_product, BYTES, BYTES, matrix(types.int32), INT, INT, ROOM, INT, INT)
 
-    @cached_property
+    @made_once
     def few_rows(self) -> Task:
         """``(a, b, c, a_sign, b_sign, room, across)``: the same for a few rows."""
         return self._task(_few_rows, BYTES, BYTES, matrix(types.int32), INT, INT, ROOM, INT)
 
-    @cached_property
+    @made_once
     def batch(self) -> Task:
         """``(a, b, c, a_sign, b_sign, room, tasks)``: products along the first axis."""
         return self._task(_batch, BYTES3, BYTES3, matrix(types.int32, 3), INT, INT, ROOM, INT)
 
-    @cached_property
+    @made_once
     def pack(self) -> Task:
         """``(b, b_sign, panels, sums)``: pack a whole B, and sum its columns as stored."""
         return self._task(_pack, BYTES, INT, matrix(types.int8), types.Array(types.int32, 1, "C"))
 
-    @cached_property
+    @made_once
     def integers(self) -> Task:
         """``(*PREPACKED, out)``: packed B, int32 out."""
         return self._task(_integers, *PREPACKED, matrix(types.int32))
 
-    @cached_property
+    @made_once
     def requantized(self) -> Task:
         """``(*PREPACKED, out, multiplier, zero_point, qmin, qmax)``: packed B, 8 bits out."""
         return self._task(_requantized, *PREPACKED, matrix(types.int8), row(FLOAT), INT, INT, INT)
 
-    @cached_property
+    @made_once
     def dequantized(self) -> Task:
         """``(*PREPACKED, out, row_scale, column_scale, addend)``: packed B, float32 out."""
         return self._task(

@@ -7,19 +7,22 @@ writable and in memory where none is.
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import numba
 from numba.core import config as numba_config
+from numba.core.compiler_lock import global_compiler_lock
 
 from numq.arguments import integer
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 config: Any = numba_config  # its values are set at run time, where no type checker looks
 
 
@@ -103,6 +106,41 @@ def compiled(function: Any, *arguments: Any) -> Any:
     return function
 
 
+class made_once(Generic[T]):  # used as a decorator
+    """An attribute that is made when first read, under the lock that a fork waits for.
+
+    ``functools.cached_property`` of Python 3.11 has a lock of its own, which a child that was
+    forked meanwhile would find taken for ever.
+    """
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        """Of the method ``make``, without calling it."""
+        self._make, self._name, self.__doc__ = make, make.__name__, make.__doc__
+
+    def __get__(self, instance: Any, owner: type) -> T:
+        """Make it; from then on the attribute is found in the instance itself."""
+        with _compiling:
+            if self._name not in vars(instance):
+                vars(instance)[self._name] = self._make(instance)
+        return cast(T, vars(instance)[self._name])
+
+
+def _let_forks_wait() -> None:
+    """A fork waits until no thread compiles: its child would wait for that thread for ever."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_compiling.acquire,
+            after_in_parent=_compiling.release,
+            after_in_child=_compiling.release,
+        )
+
+
+_compiling: Any = (
+    global_compiler_lock  # of Numba: one thread at a time, and that one may come again
+)
+_let_forks_wait()
+
+
 def _stamp_with_imports(dispatcher: Any) -> None:
     """Tie a cached function to the files that its own file imports, not to that one alone.
 
@@ -143,6 +181,13 @@ def set_threads(count: int) -> None:
 
     The result has the same bits for every count. Small products stay on one thread whatever the
     count.
+
+    The threads are Numba's, of the layer that ``NUMBA_THREADING_LAYER`` names or that Numba finds
+    (TBB, OpenMP, its own work queue). Any number of Python threads may call numq: who finds the
+    threads taken multiplies on its own. A fork waits until nothing is being compiled, and its child
+    computes on one thread. What numq cannot see is a ``parallel=True`` function of yours that
+    *another* Python thread runs at the same time: the work queue then ends the process. There,
+    choose another layer, or ``set_threads(1)``: numq then enters no layer at all.
 
     Raises:
         TypeError: ``count`` is not an integer.

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import os
 import threading
-from functools import cached_property
 from typing import Any
 
 from numba import prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from numq.kernels.jit import compiled, get_threads, njit
+from numq.kernels.jit import compiled, get_threads, made_once, njit
 
 TASK_MACS = 1 << 21  #: less multiplying than this (about 4 us) is not worth waking a thread for
 
@@ -53,7 +52,7 @@ class Task:
         self._signature = signature
         self.run = compiled(dispatcher, *signature)  #: ``(*arguments, task)``
 
-    @cached_property
+    @made_once
     def _many(self) -> tuple[Any, int]:
         overload = next(iter(self.run.overloads.values()))
         address = overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name)

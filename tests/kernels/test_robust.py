@@ -48,6 +48,59 @@ def test_a_child_of_a_threaded_process_multiplies_on_one_thread():
 
 
 @compiled_only
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_waits_for_a_thread_that_compiles(tmp_path):
+    """The child would find the compiler's lock taken by a thread that it does not have."""
+    run(
+        "import threading, time\n"
+        "from numq.kernels import Isa, special\n"
+        "from numq.kernels.entries import kernels\n"
+        "from numq.kernels.jit import global_compiler_lock\n"
+        "kit = kernels(Isa.GENERIC)\n"
+        "thread = threading.Thread(target=lambda: kit.few_rows)\n"
+        "thread.start()\n"
+        "while global_compiler_lock._lock.acquire(blocking=False):\n"
+        "    global_compiler_lock._lock.release()\n"
+        "    time.sleep(0.001)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    kit.few_rows, special.erf(np.ones(3))\n"
+        "    os._exit(0)\n"
+        "thread.join()\n"
+        "for _ in range(600):\n"
+        "    pid, status = os.waitpid(child, os.WNOHANG)\n"
+        "    if pid: break\n"
+        "    time.sleep(0.1)\n"
+        "else:\n"
+        "    os.kill(child, 9)\n"
+        "assert pid and os.waitstatus_to_exitcode(status) == 0, 'the child hangs'\n",
+        NUMBA_CACHE_DIR=str(tmp_path),
+    )
+
+
+@compiled_only
+def test_one_thread_enters_no_layer():
+    """What is said of `set_threads(1)`: a parallel function of the user's runs beside it."""
+    run(
+        "import threading, numba\n"
+        "@numba.njit(parallel=True, nogil=True)\n"
+        "def own(x):\n"
+        "    for i in numba.prange(x.size):\n"
+        "        x[i] += 1\n"
+        "x = np.zeros(100_000)\n"
+        "own(x)\n"
+        "nq.kernels.set_threads(1)\n"
+        f"{SAME}"
+        "thread = threading.Thread(target=lambda: [own(x) for _ in range(300)])\n"
+        "thread.start()\n"
+        "while thread.is_alive():\n"
+        f"    {SAME}"
+        "assert (x == 301).all()\n",
+        NUMBA_THREADING_LAYER="workqueue",
+    )
+
+
+@compiled_only
 @pytest.mark.parametrize("layer", ["workqueue", "tbb", "omp"])
 def test_any_threading_layer_or_none(layer):
     """TBB is usually not installed, which must not matter; the work queue takes one at a time."""
