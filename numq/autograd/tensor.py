@@ -337,8 +337,13 @@ def record(
         attributes: by their ONNX names.
 
     Raises:
-        TypeError: an input that is no Tensor.
+        TypeError: an input that is no Tensor, inputs that are one, or a backward that cannot be
+            called.
     """
+    if isinstance(inputs, Tensor) or not isinstance(op, str):
+        raise TypeError(f"op is {shown(op)}, inputs {shown(inputs)}; allowed: a str, and a tuple")
+    if backward is not None and not callable(backward):
+        raise TypeError(f"backward is {shown(backward)}; allowed are functions and None")
     for i, t in enumerate(inputs):
         if not isinstance(t, Tensor):
             raise TypeError(f"inputs[{i}] of {op} is {shown(t)}; allowed are Tensors (as_tensor)")
@@ -386,10 +391,12 @@ def _gradients(node: Node, grad: FloatArray) -> Sequence[FloatArray | None]:
     if len(parts) != len(node.inputs):
         raise GradientError(f"{node.op} has {len(node.inputs)} inputs, but {len(parts)} gradients")
     for i, (t, part) in enumerate(zip(node.inputs, parts, strict=True)):
-        if part is not None and part.shape != t.shape:
+        if part is not None and np.shape(part) != t.shape:
             raise GradientError(
-                f"{node.op}: inputs[{i}] has shape {t.shape}, its gradient {part.shape}"
+                f"{node.op}: inputs[{i}] has shape {t.shape}, its gradient {np.shape(part)}"
             )
+        if part is not None and not isinstance(part, (np.ndarray, np.generic)):
+            raise GradientError(f"{node.op}: the gradient of inputs[{i}] is {shown(part)}")
     return parts
 
 

@@ -97,6 +97,7 @@ def test_threads_have_tapes_of_their_own():
     [
         (lambda g: (g,), "Own has 2 inputs, but 1 gradients"),
         (lambda g: (g, g, g), "Own has 2 inputs, but 3 gradients"),
+        (lambda g: (g, [1.0, 1.0]), r"Own: the gradient of inputs\[1\] is \[1.0, 1.0\]"),
         (lambda g: (g, g[:1]), r"Own: inputs\[1\] has shape \(2,\), its gradient \(1,\)"),
     ],
 )
@@ -110,6 +111,12 @@ def test_operations_of_ones_own_are_watched(backward, message):
 def test_operations_of_ones_own_take_tensors():
     with pytest.raises(TypeError, match=r"inputs\[1\] of Own is an array of shape \(2,\)"):
         record("Own", (Tensor([1.0, 2]), np.ones(2)), np.ones(2), None)
+    with pytest.raises(TypeError, match="op is 'Own', inputs a Tensor"):  # its rows are none
+        record("Own", parameter([1.0, 2]), np.ones(2), lambda g: (g,))
+    with pytest.raises(TypeError, match="op is 5"):
+        record(5, (Tensor([1.0]),), np.ones(1), None)
+    with pytest.raises(TypeError, match="backward is 5; allowed are functions and None"):
+        record("Own", (parameter([1.0]),), np.ones(1), 5)
 
 
 LAYOUTS = {
