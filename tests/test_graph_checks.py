@@ -197,6 +197,18 @@ MADE = {
     "codes without a meaning": (
         lambda: coded("DequantizeLinear", qparams={}), "reads x as codes; qparams has no entry"
     ),
+    "a quantized constant beside codes": (
+        lambda: coded("QLinearAdd", ("x", "w"), arrays={"w": WEIGHT}),
+        "reads w as codes; qparams has no entry",
+    ),
+    "a quantized constant as the codes of a product": (
+        lambda: coded("QGemm", ("w", "w"), arrays={"w": WEIGHT}, transB=1, **HOW),
+        "reads w as codes; qparams has no entry",
+    ),
+    "an array for a quantized constant": (
+        lambda: coded("DequantizeLinear", ("w",), {}, arrays={"w": W}),
+        "reads w as codes; qparams has no entry",
+    ),
     "codes made without a meaning": (
         lambda: coded("QuantizeLinear", qparams={}), "makes codes; qparams has no entry for y"
     ),

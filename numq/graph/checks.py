@@ -124,8 +124,8 @@ def _check_roles(node: Node, graph: Graph) -> None:
     roles = [(name, node.schema.role(i)) for i, name in enumerate(node.inputs)]
     for name, role in roles:
         constant = graph.constants.get(name)
-        coded = name in graph.qparams or isinstance(constant, QTensor)
-        if role is Carries.CODES and not coded:
+        stored = role is Carries.STORED and not isinstance(constant, QTensor)
+        if (role is Carries.CODES or stored) and name not in graph.qparams:
             raise ValueError(f"{node.label} reads {name} as codes; qparams has no entry for it")
         if role is Carries.REAL and name in graph.qparams:
             raise ValueError(

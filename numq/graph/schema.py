@@ -32,6 +32,7 @@ class Carries(Enum):
 
     REAL = "real numbers"  # also indices and bools; a constant may be a QTensor, read as its reals
     CODES = "codes, with an entry in qparams"
+    STORED = "the same, or a quantized constant"
     EITHER = "real numbers or codes"  # what moves elements about; all codes then mean the same
     WEIGHT = "a quantized constant (a QTensor)"
     BIAS = "a constant array of floats"

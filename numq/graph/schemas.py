@@ -244,7 +244,7 @@ _ROWS: tuple[Schema, ...] = (
     # Codes and products of codes. The parameters of codes stand in the graph's qparams, where ONNX
     # has inputs for scales and zero points.
     _onnx("QuantizeLinear", 10, (REAL,), outputs=(CODES,), attributes=_RULE),
-    _onnx("DequantizeLinear", 10, (CODES,)),
+    _onnx("DequantizeLinear", 10, (Carries.STORED,)),
     _onnx("QLinearConv", 10, (CODES, WEIGHT, BIAS), optional=1, outputs=(CODES,),
           attributes={**_CONV, **_HOW, **_ACTIVATION}, agree=_padding),
     _onnx("MatMulInteger", 10, (REAL,) * 4, optional=2),
