@@ -38,9 +38,24 @@ TESTS = {
     "numq/qtensor.py": ["test_values.py", "test_quantize.py"],
     "numq/ops/static_bias.py": ["ops/test_static_bias.py"],
     "numq/ops/static_add.py": ["ops/test_static_rules.py"],
-    "numq/qat/learned.py": ["qat/test_estimators.py"],
-    "numq/qat/low_bit.py": ["qat/test_estimators.py"],
-    "numq/qat/straight_through.py": ["qat/test_estimators.py"],
+    "numq/arguments.py": ["test_arguments.py"],
+    "numq/autograd/operands.py": ["autograd/test_integers.py", "autograd/test_elementwise_grad.py"],
+    "numq/autograd/elementwise.py": [
+        "autograd/test_elementwise_grad.py",
+        "autograd/test_integers.py",
+    ],
+    "numq/autograd/reductions.py": ["autograd/test_reductions_grad.py"],
+    "numq/nn/members.py": ["nn/test_walk.py"],
+    "numq/nn/module.py": ["nn/test_walk.py", "nn/test_layers.py"],
+    "numq/optim/clipping.py": ["test_training.py", "test_optim.py"],
+    "numq/optim/optimizers.py": ["test_training.py", "test_optim.py"],
+    "numq/optim/parameters.py": ["test_training.py"],
+    "numq/optim/schedules.py": ["test_training.py", "test_optim.py"],
+    "numq/data.py": ["test_training.py", "test_optim.py"],
+    "numq/mixed.py": ["test_training.py", "test_mixed.py"],
+    "numq/qat/learned.py": ["qat/test_ends.py", "qat/test_estimators.py"],
+    "numq/qat/low_bit.py": ["qat/test_ends.py", "qat/test_estimators.py"],
+    "numq/qat/straight_through.py": ["qat/test_ends.py", "qat/test_estimators.py"],
 }
 
 
