@@ -106,7 +106,7 @@ def compiled(function: Any, *arguments: Any) -> Any:
     return function
 
 
-class made_once(Generic[T]):  # used as a decorator
+class made_once(Generic[T]):
     """An attribute that is made when first read, under the lock that a fork waits for.
 
     ``functools.cached_property`` of Python 3.11 has a lock of its own, which a child that was
@@ -119,6 +119,8 @@ class made_once(Generic[T]):  # used as a decorator
 
     def __get__(self, instance: Any, owner: type) -> T:
         """Make it; from then on the attribute is found in the instance itself."""
+        if instance is None:  # read from the class, as help() does
+            return cast(T, self)
         with _compiling:
             if self._name not in vars(instance):
                 vars(instance)[self._name] = self._make(instance)
@@ -135,9 +137,7 @@ def _let_forks_wait() -> None:
         )
 
 
-_compiling: Any = (
-    global_compiler_lock  # of Numba: one thread at a time, and that one may come again
-)
+_compiling: Any = global_compiler_lock  # Numba's own; its holder may take it again
 _let_forks_wait()
 
 
