@@ -257,6 +257,55 @@ def test_a_table_holds_a_function_of_one_element(tmp_path, networks, attributes,
         flows.Network.load(path)
 
 
+ENTRIES = [
+    None, True, -1, 0, 1, 2**31, 10**30, 0.5, float("nan"), float("inf"), "x", "", [], [[]], {},
+    [1, 2, 3, 4, 5], {"class": "IntFormat", "fields": {}}, {"enum": "Rounding", "name": "X"},
+]  # fmt: skip
+
+
+def places(text, path=()):
+    """Where something stands in a text, as keys and indices."""
+    yield path
+    if isinstance(text, dict | list):
+        keys = text if isinstance(text, dict) else range(len(text))
+        for key in keys:
+            yield from places(text[key], (*path, key))
+
+
+def replaced(text, path, entry):
+    """The text with another entry at a place."""
+    if not path:
+        return entry
+    key, *rest = path
+    inner = replaced(text[key], rest, entry)
+    if isinstance(text, dict):
+        return {**text, key: inner}
+    return [*text[:key], inner, *text[key + 1 :]]
+
+
+@pytest.mark.parametrize("kind", ["weight-only", "dynamic", "static"])
+@pytest.mark.parametrize("step", [53, pytest.param(1, marks=pytest.mark.slow)])
+def test_any_entry_replaced_by_any_other_is_refused_or_runs(tmp_path, networks, kind, step):
+    """With a digest that fits: as somebody would write it by hand."""
+    path, x = tmp_path / "net.safetensors", networks[1]
+    networks[0][kind].save(path)
+    arrays, metadata = load_arrays(path)
+    text = json.loads(metadata["graph"])
+    tried = [(place, entry) for place in places(text) for entry in ENTRIES]
+    for place, entry in tried[::step]:
+        changed = {**metadata, "graph": json.dumps(replaced(text, place, entry))}
+        save_arrays(path, arrays, changed)
+        try:
+            network = flows.Network.load(path)
+        except ValueError as error:
+            assert str(error).startswith(f"path is {path}")  # noqa: PT017
+            continue
+        try:
+            assert network(x).shape[0] == len(x)
+        except (ValueError, TypeError):  # an attribute that does not fit this input
+            continue
+
+
 def test_a_state_and_a_graph_are_not_each_other(tmp_path, networks):
     model = nn.Linear(3, 4, rng=np.random.default_rng(0))
     networks[0]["static"].save(tmp_path / "net.safetensors")

@@ -64,7 +64,11 @@ class Network:
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Network:
         """Read what `save` wrote; ValueError says what is wrong with a file that is not."""
-        return cls(load_graph(path))
+        graph = load_graph(path)
+        try:
+            return cls(graph)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"path is {path}, whose graph cannot run: {error}") from error
 
     def __repr__(self) -> str:
         """A line for each node, then the float islands of a network that has codes."""
