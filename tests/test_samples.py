@@ -150,7 +150,8 @@ SEVEN = np.array([-2.0, -1.1, -0.9, 0.1, 0.4, 1.3, 7.0])
 @pytest.mark.parametrize(
     ("fmt", "scheme", "clip"),
     [(INT4, Symmetric(), (None, None)), (INT4, Affine(), (None, None)),
-     (UINT4, Affine(), (0.0, None)), (INT4, Affine(), (None, 3.0))],
+     (UINT4, Affine(), (0.0, None)), (INT4, Affine(), (None, 3.0)),
+     (INT4, Affine(), (None, 0.5)), (INT4, Symmetric(), (-0.5, None))],
 )  # fmt: skip
 def test_the_search_goes_through_its_plan(fmt, scheme, clip):
     """The same search in plain Python: every factor of every step, the first best one kept."""
