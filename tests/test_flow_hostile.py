@@ -216,7 +216,7 @@ CALLS = {
     "QATRecipe: None": (lambda: qat(static=None), TypeError, "^static is None; allowed: Recipe"),
     "QATRecipe: estimator": (lambda: qat(weight_estimator="LSQ"), TypeError, "^weight_estimator i"),
     "QATRecipe: ternary": (lambda: qat(activation_estimator=Estimator.TERNARY), ValueError, "TERN"),
-    "QATRecipe: momentum": (lambda: qat(momentum=2), ValueError, r"^momentum is 2; allowed is \(0"),
+    "QATRecipe: momentum": (lambda: qat(momentum=2), ValueError, "^momentum is 2; allowed are"),
     "QATRecipe: momentum NaN": (lambda: qat(momentum=float("nan")), ValueError, "^momentum is nan"),
     "QATRecipe: momentum text": (lambda: qat(momentum="1"), TypeError, "^momentum is '1'"),
     "QATRecipe: momentum bool": (lambda: qat(momentum=True), TypeError, "^momentum is True"),
@@ -237,6 +237,9 @@ CALLS = {
     "prepare_qat: a recipe": (lambda: flows.prepare_qat(M, X, recipe=Recipe()), TypeError,
                               "^recipe is .*; allowed: QATRecipe"),
     "prepare_qat: inputs": (lambda: flows.prepare_qat(TWO, X), ValueError, "examples is one array"),
+    "QATNetwork: quantized": (
+        lambda: flows.QATNetwork(flows.weight_only(M).graph, QATRecipe()), ValueError,
+        "graph is quantized already, 0.weight has codes"),
     "QATNetwork: inputs": (lambda: TRAINING(X, X), ValueError, "2 inputs came; the graph takes"),
     "QATNetwork: NaN": (lambda: flows.prepare_qat(M, X)(NAN), ValueError, r"edge x: .*\[2, 3\] is"),
     "QATNetwork: a shape": (lambda: TRAINING(X[:, :4]), ValueError, r"\(8, 4\)|shape"),

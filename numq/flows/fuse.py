@@ -47,7 +47,7 @@ def fuse(graph: Graph, *, keep_tables: bool = False) -> Graph:
         TypeError: no Graph, or a flag that is none.
         ValueError: a constant that is quantized already.
     """
-    _check_float(graph)
+    check_float(graph)
     keep = tables(graph) if flag(keep_tables, "keep_tables") else frozenset[str]()
     graph = fold_constants(without_dropout(graph), keep)
     graph = fold_constants(products(graph), keep)
@@ -60,13 +60,14 @@ def fuse_for_training(graph: Graph) -> Graph:
     What is made of parameters is made anew at each step, batch normalization is one node with the
     Conv or Gemm before it (`attach_batch_norm`), and Dropout stays.
     """
-    _check_float(graph)
+    check_float(graph)
     keep = learned(graph)
     graph = fold_constants(products(fold_constants(graph, keep)), keep)
     return fuse_relu(attach_batch_norm(graph))
 
 
-def _check_float(graph: Graph) -> None:
+def check_float(graph: Graph) -> None:
+    """Refuse what is no graph, and a graph that has codes."""
     check_type(graph, Graph, "graph")
     codes = [name for name, c in graph.constants.items() if isinstance(c, QTensor)]
     if codes or graph.qparams:

@@ -24,7 +24,7 @@ from numq.flows.constants import (
     learned,
     without_dropout,
 )
-from numq.flows.fuse import folded, fuse_for_training
+from numq.flows.fuse import check_float, folded, fuse_for_training
 from numq.flows.plan import WEIGHTED, plan
 from numq.flows.qat_norm import batch_normalized, is_live, normalized_product
 from numq.flows.qat_weights import Estimator, QATRecipe, fake_quantized, weight_codes
@@ -88,8 +88,9 @@ class QATNetwork(Module):
 
         Raises:
             TypeError: no Graph, no QATRecipe.
+            ValueError: constants that are quantized already; what `plan` refuses.
         """
-        check_type(graph, Graph, "graph")
+        check_float(graph)
         check_type(recipe, QATRecipe, "recipe")
         self.graph, self.recipe = graph, recipe
         self.plan = plan(graph, recipe.static)
@@ -103,22 +104,24 @@ class QATNetwork(Module):
             if node.op == "Dropout"
         }
         learning = learned(graph)
-        self.constants: dict[str, Tensor] = {}
-        for name, constant in graph.constants.items():
-            assert isinstance(constant, np.ndarray)
-            learns = name in learning
-            self.constants[name] = Tensor(constant, requires_grad=learns)
+        self.constants = {
+            name: Tensor(constant, requires_grad=name in learning)
+            for name, constant in graph.constants.items()
+            if isinstance(constant, np.ndarray)
+        }
         self.scales: dict[str, Tensor] = {}
-        self.ranges: dict[str, Tensor] = {}
         self.zero_points: dict[str, Tensor] = {}
-        for edge in self.edges:
-            if edge in self.plan.fixed:
-                continue
-            self.ranges[edge] = Tensor(np.full(2, np.nan))
-            if recipe.activation_estimator is Estimator.LSQ:
+        own = [edge for edge in self.edges if edge not in self.plan.fixed]
+        self.ranges = {edge: Tensor(np.full(2, np.nan)) for edge in own}
+        self._start_steps()
+
+    def _start_steps(self) -> None:
+        """Learned steps: those of the edges wait for the first batch."""
+        if self.recipe.activation_estimator is Estimator.LSQ:
+            for edge in self.ranges:
                 self.scales[edge] = parameter(np.float32(0))
                 self.zero_points[edge] = Tensor(np.float32(np.nan))
-        if recipe.weight_estimator is Estimator.LSQ:
+        if self.recipe.weight_estimator is Estimator.LSQ:
             for node in self.graph:
                 if (quantizer := self._quantizer(node)) is not None:
                     self.scales[_step(node)] = parameter(np.log(self._start(node, quantizer)))

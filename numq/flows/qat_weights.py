@@ -8,6 +8,7 @@ from enum import Enum
 
 import numpy as np
 
+from numq.arguments import integer, number
 from numq.arrays import FloatArray, check_type
 from numq.autograd import Tensor, clip
 from numq.flows.recipe import Recipe
@@ -69,20 +70,8 @@ class QATRecipe:
         check_type(self.activation_estimator, Estimator, "activation_estimator")
         if self.activation_estimator is Estimator.TERNARY:
             raise ValueError("activation_estimator is TERNARY; that is for weights alone")
-        for name, kind in (("momentum", int | float | np.floating), ("refresh", int | np.integer)):
-            value = getattr(self, name)
-            if isinstance(value, bool):
-                raise TypeError(f"{name} is {value}; allowed is a number")
-            check_type(value, kind, name)
-        if not 0 < self.momentum <= 1:
-            raise ValueError(f"momentum is {self.momentum}; allowed is (0, 1]")
-        if self.refresh < 1:
-            raise ValueError(f"refresh is {self.refresh}; allowed are integers from 1 on")
-        kinds = {
-            "weights": self.weight_estimator,
-            "activations": self.activation_estimator,
-            "others": self.activation_estimator,
-        }
+        number(self.momentum, "momentum", above=0, most=1)
+        integer(self.refresh, "refresh", 1)
         self._check_overrides()
         kinds = {
             "weights": self.weight_estimator,
