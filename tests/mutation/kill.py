@@ -131,7 +131,7 @@ def killed_of(path: str, mutants: list[Mutant], equal: set[str]) -> tuple[int, i
 def equals() -> set[str]:
     """The keys of the mutants that are judged to be equal; a reason ends each line."""
     lines = EQUALS.read_text().splitlines() if EQUALS.exists() else []
-    return {line.rsplit(" | ", 1)[0] for line in lines if line and not line.startswith("#")}
+    return {line.rsplit(" @@ ", 1)[0] for line in lines if line and not line.startswith("#")}
 
 
 def _import_what_is_heavy() -> None:

@@ -36,13 +36,13 @@ class Mutant:
     @property
     def key(self) -> str:
         """By what a list of mutants knows it, wherever the line stands."""
-        return f"{self.path} | {self.old} | {self.new}"
+        return f"{self.path} @@ {self.old} @@ {self.new}"
 
 
 def sampled(path: str, count: int, seed: int) -> list[Mutant]:
     """So many mutants of a file, the same for the same seed and source, in order."""
     source = (ROOT / path).read_text()
-    skipped = _annotation_lines(ast.parse(source))
+    evaluated = _evaluated(source)
     candidates = [*_cosmic_ray(source), *_rivals(source), *_removed_checks(source)]
     random.Random(f"{seed}:{path}").shuffle(candidates)
     found = {}
@@ -52,9 +52,8 @@ def sampled(path: str, count: int, seed: int) -> list[Mutant]:
         changed = make()
         if changed is None or changed == source or not _compiles(changed, path):
             continue
-        mutant = _described(path, source, changed)
-        if mutant.line not in skipped:
-            found[changed] = mutant
+        if _evaluated(changed) != evaluated:
+            found[changed] = _described(path, source, changed)
     return sorted(found.values(), key=lambda m: (m.line, m.new))
 
 
@@ -140,16 +139,14 @@ def _described(path: str, source: str, changed: str) -> Mutant:
     raise AssertionError("nothing differs")
 
 
-def _annotation_lines(tree: ast.AST) -> set[int]:
-    """Lines of annotations that hold nothing else that could be mutated: signatures, fields."""
-    lines = set()
+def _evaluated(source: str) -> str:
+    """What of a module is ever evaluated: its tree without annotations."""
+    tree = ast.parse(source)
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            annotated = [a.annotation for a in (*node.args.posonlyargs, *node.args.args,
-                                                *node.args.kwonlyargs) if a.annotation]  # fmt: skip
-            annotated += [node.returns] if node.returns else []
-            defaults = {d.lineno for d in (*node.args.defaults, *node.args.kw_defaults) if d}
-            lines |= {a.lineno for a in annotated} - defaults
-        elif isinstance(node, ast.AnnAssign) and node.value is None:
-            lines.add(node.lineno)
-    return lines
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.FunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.AnnAssign):
+            node.annotation = ast.Constant(None)
+    return ast.dump(tree)

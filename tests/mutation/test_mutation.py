@@ -27,5 +27,5 @@ def test_files_and_tests_exist_and_equals_have_reasons():
         for test in tests:
             assert (ROOT / "tests" / test).is_file()
     for key in equals():
-        path, old, _ = key.split(" | ")
+        path, old, _ = key.split(" @@ ")
         assert old in " ".join((ROOT / path).read_text().split()), key
