@@ -28,4 +28,5 @@ def test_files_and_tests_exist_and_equals_have_reasons():
             assert (ROOT / "tests" / test).is_file()
     for key in equals():
         path, old, _ = key.split(" @@ ")
-        assert old in " ".join((ROOT / path).read_text().split()), key
+        lines = [line.strip() for line in (ROOT / path).read_text().splitlines()]
+        assert old in " ".join(lines), key
