@@ -5,7 +5,7 @@ from enum import Enum
 from importlib import import_module
 
 import pytest
-from hostile_known import TABLES
+from hostile_known import TABLES, known
 
 ROOMS = [
     "numq", *(f"numq.{room}" for room in (
@@ -62,3 +62,8 @@ def test_every_public_callable_is_in_the_table(room, cases):
 def test_the_table_is_large(cases):
     assert sum(len(case.bads(argument)) for case in cases for argument in case.arguments) > 10_000
     assert len({case.name for case in cases}) == len(cases)
+
+
+def test_nothing_is_known_to_be_wrong():
+    """While something is being mended its calls stand in a file; an empty one is what is landed."""
+    assert known() == {}

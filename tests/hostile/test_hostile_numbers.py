@@ -29,6 +29,12 @@ def legal(argument, *values, answer=lambda _: True):
     return {"right": {(argument, value): answer for value in values}}
 
 
+def rows_times(x, w):
+    """What a convolution of whole rows gives: their products, (channel, row)."""
+    expected = w.astype(int) @ x.astype(int).T
+    return lambda answer: np.array_equal(answer[0, :, :, 0], expected)
+
+
 def code_of(expected):
     return lambda bits: bits.code == expected
 
@@ -116,7 +122,10 @@ CASES = [
     case(nq.accumulate_naive, x=CODES, z_x=np.array(3), w=CODES.T, z_w=np.array([1, 2]),
          settings={"ranked": ("x", "w")}),
     case(nq.conv2d_int8, x=CODES.reshape(1, 1, 2, 3), w=CODES.reshape(2, 1, 1, 3),
-         settings={"ranked": ("x", "w")}),
+         settings={"ranked": ("x", "w"), "right": {
+             ("x_zero_point", "-99"): rows_times(CODES.astype(int) + 99, CODES),
+             ("w_zero_point", "-99"): rows_times(CODES, CODES.astype(int) + 99),
+             ("w_zero_point", "array of two"): rows_times(CODES, CODES)}}),
     case(nq.prepare_requantizer, x_scale=np.float32(0.5), w_scale=np.array([0.25, 0.5], np.float32),
          out=P, settings=finite("x_scale", "w_scale")),
     case(nq.Requantizer, how=nq.Requantization.FIXED_SINGLE_UP, zero_point=3, qmin=-128, qmax=127,

@@ -32,24 +32,84 @@ def ranked(*names):
     return {"ranked": names}
 
 
+def product(a_zero_point=3, b_zero_point=1, bias=BIAS):
+    """Exact: Σ (a − z_a)(b − z_b) + bias."""
+    return (A.astype(int) - a_zero_point) @ (B.astype(int) - b_zero_point) + bias
+
+
+def convolution(x_zero_point=0, w_zero_point=0, bias=BIAS[0]):
+    """The same for the one channel of the picture's four windows."""
+    windows = np.lib.stride_tricks.sliding_window_view(PICTURE[0].astype(int), (2, 2), (1, 2))
+    w = KERNEL[0].astype(int) - w_zero_point
+    return np.einsum("cijkl,ckl->ij", windows - x_zero_point, w) + bias
+
+
+def codes(acc, multiplier=0.5, zero_point=0, qmin=-128, qmax=127):
+    return np.clip(np.rint(acc * np.float32(multiplier)) + zero_point, qmin, qmax)
+
+
+def equals(expected):
+    return lambda answer: np.array_equal(np.squeeze(answer), expected)
+
+
+def legal(function, *names, bias=None, **more):
+    """-99 for these arguments, a scalar for a bias, and further values, with their answers."""
+    right = {(name, "-99"): equals(function(**{name: -99})) for name in names}
+    if bias is not None:
+        right["bias", "rank - 1"] = equals(function(bias=bias))
+    return right | {tuple(key.split("|")): equals(value) for key, value in more.items()}
+
+
+def requantized(zero_point=3, qmin=-128, qmax=127, **operands):
+    return codes(product(**{"a_zero_point": 0, "b_zero_point": 0} | operands), 0.5,
+                 zero_point, qmin, qmax)  # fmt: skip
+
+
+def dequantized(rows=ROWS, columns=COLUMNS, bias=FLOAT_BIAS, **zero_points):
+    sums = product(**{"a_zero_point": 0, "b_zero_point": 0} | zero_points, bias=0)
+    return sums * np.reshape(rows, (-1, 1)) * columns + bias
+
+
+def requantized_picture(zero_point=0, qmin=-128, qmax=127, **operands):
+    return codes(convolution(**operands), 0.5, zero_point, qmin, qmax)
+
+
+def dequantized_picture(bias=FLOAT_BIAS[0], **zero_points):
+    return convolution(**zero_points, bias=0) * 0.5 + bias
+
+
+PLAIN = A.astype(int) @ B.astype(int)
+BATCH = {"a|rank + 1": PLAIN, "b|rank + 1": PLAIN, "a|rank - 1": PLAIN[0]}
+ZEROS = ("a_zero_point", "b_zero_point")
+CONV_ZEROS = ("x_zero_point", "w_zero_point")
+ENDS = ("zero_point", "qmin", "qmax")
 KERNELS = [
-    case(kernels.matmul, a=A, b=B, settings=ranked("a", "b")),
-    case(kernels.matmul_integers, a=A, b=B, bias=BIAS, a_zero_point=3, b_zero_point=1,
-         settings={"ranked": ("a", "b", "bias"), "sized": ("bias",)}),
-    case(kernels.matmul_requantized, a=A, b=B, multiplier=0.5, bias=BIAS, zero_point=3,
-         settings={"ranked": ("a", "b", "bias"), "sized": ("bias",)}),
+    case(kernels.matmul, a=A, b=B, settings={**ranked("a", "b"), "right": legal(product, **BATCH)}),
+    case(kernels.matmul_integers, a=A, b=B, bias=BIAS, a_zero_point=3, b_zero_point=1, settings={
+        "ranked": ("a", "b", "bias"), "sized": ("bias",),
+        "right": legal(product, *ZEROS, bias=BIAS[0], **{"a|rank + 1": product()})}),
+    case(kernels.matmul_requantized, a=A, b=B, multiplier=0.5, bias=BIAS, zero_point=3, settings={
+        "ranked": ("a", "b", "bias"), "sized": ("bias",),
+        "right": legal(requantized, *ZEROS, *ENDS, bias=BIAS[0], **{"a|rank + 1": requantized()})}),
     case(kernels.matmul_requantized, "matmul_requantized per column", a=A, b=B, multiplier=COLUMNS,
          settings={"finite": ("multiplier",), "ranked": ("multiplier",), "sized": ("multiplier",),
-                   "only": ("multiplier",)}),
+                   "only": ("multiplier",), "right": {
+                       ("multiplier", "rank - 1"): equals(codes(PLAIN, COLUMNS[0]))}}),
     case(kernels.matmul_dequantized, a=A, b=B, row_scale=ROWS, column_scale=COLUMNS,
-         bias=FLOAT_BIAS, settings={"ranked": ("a", "b", "bias", "row_scale", "column_scale"),
-                                    "sized": ("bias", "row_scale", "column_scale")}),
-    case(kernels.conv2d_integers, x=PICTURE, w=KERNEL, bias=BIAS[:1],
-         settings=ranked("x", "w", "bias")),
-    case(kernels.conv2d_requantized, x=PICTURE, w=KERNEL, multiplier=0.5, bias=BIAS[:1],
-         settings=ranked("x", "w", "bias")),
-    case(kernels.conv2d_dequantized, x=PICTURE, w=KERNEL, scale=0.5, bias=FLOAT_BIAS[:1],
-         settings=ranked("x", "w", "bias")),
+         bias=FLOAT_BIAS, settings={
+             "ranked": ("a", "b", "bias", "row_scale", "column_scale"),
+             "sized": ("bias", "row_scale", "column_scale"),
+             "right": legal(dequantized, *ZEROS, bias=FLOAT_BIAS[0], **{
+                 "a|rank + 1": dequantized(), "row_scale|rank - 1": dequantized(ROWS[0]),
+                 "column_scale|rank - 1": dequantized(columns=COLUMNS[0])})}),
+    case(kernels.conv2d_integers, x=PICTURE, w=KERNEL, bias=BIAS[:1], settings={
+        **ranked("x", "w", "bias"), "right": legal(convolution, *CONV_ZEROS, bias=BIAS[0])}),
+    case(kernels.conv2d_requantized, x=PICTURE, w=KERNEL, multiplier=0.5, bias=BIAS[:1], settings={
+        **ranked("x", "w", "bias"),
+        "right": legal(requantized_picture, *CONV_ZEROS, *ENDS, bias=BIAS[0])}),
+    case(kernels.conv2d_dequantized, x=PICTURE, w=KERNEL, scale=0.5, bias=FLOAT_BIAS[:1], settings={
+        **ranked("x", "w", "bias"),
+        "right": legal(dequantized_picture, *CONV_ZEROS, bias=FLOAT_BIAS[0])}),
     case(kernels.pack_weight, b=B, settings=ranked("b")),
     case(kernels.pack_conv_weight, w=KERNEL, settings=ranked("w")),
     case(kernels.set_threads, count=1),
