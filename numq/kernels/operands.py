@@ -85,7 +85,8 @@ def checked_sign(name: str, array: NDArray[Any]) -> int:
     Raises:
         TypeError: ``array`` is anything else.
     """
-    return SIGNS[checked_array(name, array, EIGHT_BITS).dtype]
+    sign = SIGNS.get(array.dtype) if type(array) is np.ndarray else None
+    return SIGNS[checked_array(name, array, EIGHT_BITS).dtype] if sign is None else sign
 
 
 def checked_floats(name: str, array: NDArray[Any], axes: int | None = None) -> NDArray[np.float32]:
