@@ -49,7 +49,7 @@ def fresh(path: Path) -> NotebookNode:
         cell.outputs, cell.execution_count = [], None
     client = NotebookClient(
         notebook,
-        timeout=120,
+        timeout=600,  # of a cell; on a busy machine, compiling takes its time
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,
