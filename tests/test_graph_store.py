@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from random_models import random_model
 
 import numq as nq
-from numq import flows, nn
+from numq import flows, nn, storage
 from numq.formats import INT_FORMATS
 from numq.graph import Graph, Node, load_graph, save_graph
 from numq.storage import load_arrays, save_arrays
@@ -285,12 +285,19 @@ def replaced(text, path, entry):
 
 @pytest.mark.parametrize("kind", ["weight-only", "dynamic", "static"])
 @pytest.mark.parametrize("step", [53, pytest.param(1, marks=pytest.mark.slow)])
-def test_any_entry_replaced_by_any_other_is_refused_or_runs(tmp_path, networks, kind, step):
+def test_any_entry_replaced_by_any_other_is_refused_or_runs(
+    tmp_path, monkeypatch, networks, kind, step
+):
     """With a digest that fits: as somebody would write it by hand."""
     path, x = tmp_path / "net.safetensors", networks[1]
     networks[0][kind].save(path)
     arrays, metadata = load_arrays(path)
     text = json.loads(metadata["graph"])
+    stored = {}
+    monkeypatch.setattr(
+        storage, "write_whole", lambda path, content: stored.update({path: content})
+    )
+    monkeypatch.setattr(storage, "read_whole", stored.__getitem__)
     tried = [(place, entry) for place in places(text) for entry in ENTRIES]
     for place, entry in tried[::step]:
         changed = {**metadata, "graph": json.dumps(replaced(text, place, entry))}
@@ -301,7 +308,7 @@ def test_any_entry_replaced_by_any_other_is_refused_or_runs(tmp_path, networks, 
             assert str(error).startswith(f"path is {path}")  # noqa: PT017
             continue
         try:
-            assert network(x).shape[0] == len(x)
+            assert np.shape(network(x))[:1] == (len(x),) or not network.graph.outputs
         except (ValueError, TypeError):  # an attribute that does not fit this input
             continue
 
