@@ -203,7 +203,10 @@ def _lane(places: Any, size: int) -> str:
 
 
 def _rung(function: F) -> F:
-    """``function`` compiled, for what it can take: compiled loops read beyond anything else."""
+    """``function`` compiled, for what it can take: compiled loops read beyond anything else.
+
+    Its attribute ``compiled`` is the loops alone, as Numba has them.
+    """
     loops = njit(function)
 
     @wraps(function)
@@ -215,6 +218,7 @@ def _rung(function: F) -> F:
             raise ValueError(f"a has shape {a.shape}, b {b.shape}; allowed are (M, K) and (K, N)")
         return loops(np.ascontiguousarray(a), np.ascontiguousarray(b))
 
+    vars(checked)["compiled"] = loops
     return cast(F, checked)
 
 
