@@ -70,11 +70,14 @@ def _shape(
     strides: tuple[int, int] = steps[0]
     ((top, bottom), (left, right)) = steps[1]
     dilations: tuple[int, int] = steps[2]
-    out_h = _out(height + top + bottom, weight[2], strides[0], dilations[0], "height")
-    out_w = _out(width + left + right, weight[3], strides[1], dilations[1], "width")
+    padded = height + top + bottom, width + left + right
+    out_h = _out(padded[0], weight[2], strides[0], dilations[0], "height")
+    out_w = _out(padded[1], weight[3], strides[1], dilations[1], "width")
+    # A step beyond the picture is one out of it, however long; rows are laid out by its length.
+    steps_h, steps_w = (min(step, max(n, 1)) for step, n in zip(strides, padded, strict=True))
     return Shape(
-        batch, groups, weight[1], height, width, outputs // groups, kernel_h, kernel_w, *strides,
-        *dilations, top, left, bottom, right, out_h, out_w,
+        batch, groups, weight[1], height, width, outputs // groups, kernel_h, kernel_w, steps_h,
+        steps_w, *dilations, top, left, bottom, right, out_h, out_w,
     )  # fmt: skip
 
 

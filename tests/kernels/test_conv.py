@@ -305,6 +305,16 @@ def test_views_of_any_strides(isa: Isa, layout: Layout) -> None:
 
 
 @each_kernel
+@pytest.mark.parametrize("stride", [(1, 2**31 - 1), (2**31 - 1, 1), (10**9, 10**9)])
+def test_a_step_beyond_the_picture_takes_no_memory(isa: Isa, stride: tuple[int, int]) -> None:
+    rng = np.random.default_rng(3)
+    x, w = integers(rng, np.int8, 2, 8, 10, 10), integers(rng, np.int8, 8, 8, 3, 3)
+    within = tuple(min(step, 10) for step in stride)
+    expected = conv2d_integers(x, w, stride=within, isa=Isa.NUMPY)
+    assert (conv2d_integers(x, w, stride=stride, isa=isa) == expected).all()
+
+
+@each_kernel
 @each_layout
 def test_nothing_to_convolve(isa: Isa, layout: Layout) -> None:
     def run(batch: int, channels: int, outputs: int) -> NDArray[np.int32]:
