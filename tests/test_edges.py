@@ -7,7 +7,7 @@ import numq as nq
 from numq import observers
 from numq.arithmetic.accumulate import accumulate, matmul_int8, max_depth
 from numq.formats import FLOAT64, INT8, UINT8
-from numq.granularity import PerChannel
+from numq.granularity import PerChannel, grid_shape
 from numq.observers import MovingAverageObserver, PercentileObserver
 from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
@@ -135,3 +135,11 @@ def test_numbers_at_the_end_of_float64_are_shown():
     assert "1.7976931348623157e+308  (exact)" in repr(nq.inspect_float(largest, FLOAT64))
     for beyond in (2**1024 - 2**970, 2**1024):  # the first is the tie that rounds to infinity
         assert "inf  (overflows)" in repr(nq.inspect_float(beyond, FLOAT64))
+
+
+def test_channels_are_the_first_axis_and_shapes_are_whole_numbers():
+    assert PerChannel() == PerChannel(0)
+    assert grid_shape(PerChannel(), (2, 3)) == grid_shape(PerChannel(), [2, np.int8(3)]) == (2, 1)
+    for shape in ((2.0, 3.0), (True, 3), (2, -3)):
+        with pytest.raises((TypeError, ValueError), match=r"shape\[\d\] is"):
+            grid_shape(PerChannel(), shape)
