@@ -7,6 +7,7 @@ that was killed, and whoever writes to the folder next removes it.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -17,6 +18,7 @@ from pathlib import Path
 from numq.arrays import check_type
 
 _PARTIAL = re.compile(r"\.numq-[0-9a-f]{16}\.partial")
+_NOT_WAITING = getattr(os, "O_NONBLOCK", 0)  # for the other end of a pipe
 _CLOSED_ON_EXEC = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -54,8 +56,8 @@ def read_whole(path: str | os.PathLike[str]) -> bytes:
 def write_whole(path: str | os.PathLike[str], content: bytes) -> int:
     """Write a file, whole or not at all; returns its bytes.
 
-    A symbolic link stays and its target is written. A file that exists keeps its permissions, a new
-    one gets what the umask leaves. Nothing is left behind by an error.
+    A symbolic link stays and its target is written. A file that exists keeps its permissions and
+    its owner, a new one gets what the umask leaves. Nothing is left behind by an error.
 
     Raises:
         OSError: a missing folder, a folder or device in the file's place, no permission, no room;
@@ -64,40 +66,43 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> int:
     given = as_path(path)
     try:
         target = Path(os.path.realpath(given))
-        mode = _mode(target)
+        found = _found(target)
         _remove_stale(target.parent)
-        _replace(target, content, mode)
+        _replace(target, content, found)
     except OSError as error:
         # What fails on the way names a partial file, another path, or none at all.
         raise OSError(error.errno, error.strerror or str(error), str(given)) from error
     return len(content)
 
 
-def _mode(target: Path) -> int | None:
-    """Permissions of the file that stands there; None where nothing does."""
+def _found(target: Path) -> os.stat_result | None:
+    """The file that stands there, which may be written; None where nothing does."""
     if not target.parent.is_dir():
-        raise FileNotFoundError(2, f"the folder {target.parent} is missing")
+        raise FileNotFoundError(errno.ENOENT, f"the folder {target.parent} is missing")
     try:
         found = target.stat()
     except FileNotFoundError:
         return None
     _check_regular(target, found)
     os.close(os.open(target, os.O_WRONLY))  # what may not be written may not be replaced
-    return stat.S_IMODE(found.st_mode) & 0o777
+    return found
 
 
 def _check_regular(path: Path, found: os.stat_result) -> None:
     if stat.S_ISDIR(found.st_mode):
-        raise IsADirectoryError(21, "the path is a folder", str(path))
+        raise IsADirectoryError(errno.EISDIR, "the path is a folder", str(path))
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(22, "the path is a device, pipe or socket; needed is a file", str(path))
+        raise OSError(errno.EINVAL, "the path is a device or pipe; needed is a file", str(path))
 
 
-def _replace(target: Path, content: bytes, mode: int | None) -> None:
-    handle, partial = _partial(target.parent, 0o666 if mode is None else mode)
+def _replace(target: Path, content: bytes, found: os.stat_result | None) -> None:
+    mode = 0o666 if found is None else stat.S_IMODE(found.st_mode) & 0o777
+    handle, partial = _partial(target.parent, mode)
     try:
         partial.write_bytes(content)
-        if mode is not None:
+        if found is not None:
+            with suppress(PermissionError):  # only root gives a file away
+                os.chown(partial, found.st_uid, found.st_gid)
             partial.chmod(mode)
         os.fsync(handle)
         partial.replace(target)  # still locked: nobody takes it for a stale one
@@ -143,7 +148,7 @@ def _remove_stale(folder: Path) -> None:
 
 def _remove_unless_locked(path: str) -> None:
     with suppress(OSError):
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _CLOSED_ON_EXEC)
+        handle = os.open(path, os.O_RDONLY | _NOT_WAITING | _CLOSED_ON_EXEC)
         try:
             if _lock(handle, wait=False):
                 os.unlink(path)

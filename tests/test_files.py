@@ -255,12 +255,16 @@ def test_a_link_stays_and_its_target_is_written(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o604, 0o666])
-def test_a_file_keeps_its_permissions(tmp_path, mode):
+def test_a_file_keeps_its_permissions_and_its_owner(tmp_path, mode):
     path = tmp_path / "private"
     path.write_bytes(b"old")
     path.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(path, 65534, 65534)
+    before = path.stat()
     write_whole(path, b"new")
     assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", mode)
+    assert (path.stat().st_uid, path.stat().st_gid) == (before.st_uid, before.st_gid)
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
