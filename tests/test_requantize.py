@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from numq import kernels
+from numq import kernels, ops
 from numq.arithmetic.requantize import (
     Requantization,
     Requantizer,
@@ -25,6 +25,7 @@ from numq.fixedpoint import (
 from numq.formats import INT4, INT8, INT16, INT32, UINT8
 from numq.granularity import PerChannel
 from numq.qparams import QParams
+from numq.qtensor import QTensor
 from numq.scales import ScaleFormat
 from numq.verify import oracle
 
@@ -350,6 +351,7 @@ F32 = Requantization.F32_EVEN
         ({"multiplier": np.float32(np.inf), "how": F32}, ValueError, "multiplier is inf; allowed"),
         ({"multiplier": np.float32([1, np.nan]), "how": F32}, ValueError, "multiplier is nan"),
         ({"multiplier": np.float32(-1), "how": F32}, ValueError, "multiplier is -1.0"),
+        ({"multiplier": np.float32(0), "how": F32}, ValueError, "multiplier is 0.0; allowed: fin"),
         ({"multiplier": np.float32(1), "how": F32, "shift": np.int32(1)}, ValueError,
          "allowed is 0 to 0"),
         ({"multiplier": np.full((1, 1), 2**30, np.int32)}, ValueError, r"shape \(1, 1\)"),
@@ -390,7 +392,7 @@ def test_a_requantizer_made_by_hand_runs_and_is_frozen():
 def test_the_fused_kernels_are_the_same_at_the_ends(zero_point, qmin, qmax):
     """Sums at the ends of int32 enter as a bias; the product itself is 0."""
     sums = np.array([INT32_MIN, INT32_MIN + 1, -(2**24) - 1, -3, -1, 0, 1, 3, 2**24 + 1, INT32_MAX])
-    for multiplier in (0.0, 2.0**-33, 2.0**-31, 2.0**-8, 0.5, 1.5, 2.0**29, 3e38, 1e-40):
+    for multiplier in (2.0**-126, 2.0**-33, 2.0**-31, 2.0**-8, 0.5, 1.5, 2.0**29, 3e38, 1e-40):
         factor = np.full(sums.size, multiplier, np.float32)
         r = Requantizer(F32, factor, np.int32(0), zero_point, qmin, qmax, INT8)
         wanted = requantize(sums, r)
@@ -413,10 +415,18 @@ def test_multipliers_that_cannot_matter_are_nothing(how):
     """Below 2^-33 even -2^31 comes to less than ½; the product of the scales may be anything."""
     out = QParams(2.0**-106, 3, INT8)
     r = prepare_requantizer(2.0**-70, [2.0**-70, 1.9 * 2.0**-70], out, how)  # 2^-34, 1.9·2^-34
-    assert r.multiplier.tolist() == [0, 0]
+    assert r.multiplier.tolist() == [0 if r.multiplier.dtype == np.int32 else 2.0**-126] * 2
     assert requantize([[INT32_MIN, INT32_MAX]], r).tolist() == [[3, 3]]
     normal = prepare_requantizer(2.0**-50, 2.0**-50, QParams(2.0**-67, 3, INT8), how)  # 2^-33
-    assert (normal.multiplier == 0) == (how not in (F32, Requantization.F64_AWAY))
+    assert normal.multiplier in (0, 2.0**-33)
     assert requantize([INT32_MIN], normal) == 3
     with pytest.raises(ValueError, match="w_scale is 1e-50, which float32 holds only as 0"):
         prepare_requantizer(1.0, [1.0, 1e-50, 1e-47], out, how)  # the first is named
+
+
+@pytest.mark.parametrize("how", Requantization)
+def test_layers_run_where_no_weight_can_matter(how):
+    x, out = QParams(2.0**-40, 0, INT8), QParams(1.0, 7, INT8)
+    w = QTensor(np.int8([[1, 2]]), QParams(2.0**-40, 0, INT8))
+    layer = ops.prepare_static(x, w, None, out, how)
+    assert ops.linear_static(np.int8([[127, -128]]), layer).tolist() == [[7]]

@@ -71,8 +71,8 @@ class Requantizer(Frozen):
 
     Attributes:
         how: the arithmetic.
-        multiplier: per output channel or scalar, not negative: float32 (F32_EVEN), float64
-            (F64_AWAY), or the int32 Q31 multiplier, 0 or in [2^30, 2^31).
+        multiplier: per output channel or scalar: float32 (F32_EVEN) or float64 (F64_AWAY) above 0,
+            or the int32 Q31 multiplier, 0 or in [2^30, 2^31).
         shift: int32 beside a Q31 multiplier, −31 to 30, of its shape; 0 otherwise.
         zero_point: of the output.
         qmin: lower clamp; a fused ReLU raises it to the zero point.
@@ -139,9 +139,9 @@ def _checked_multiplier(given: Array, how: Requantization) -> Array:
     if how in _FIXED:
         good = (multiplier == 0) | (multiplier >= 2**30)
     else:
-        good = np.isfinite(multiplier) & (multiplier >= 0)
+        good = np.isfinite(multiplier) & (multiplier > 0)
     if not good.all():
-        allowed = "0 and [2^30, 2^31)" if how in _FIXED else "finite numbers from 0 on"
+        allowed = "0 and [2^30, 2^31)" if how in _FIXED else "finite numbers above 0"
         raise ValueError(f"multiplier is {multiplier[~good].flat[0]}; allowed: {allowed}")
     return multiplier
 
@@ -171,7 +171,7 @@ def prepare_requantizer(
 
     The multiplier M is `float32(float32(s_x·s_w) / s_y)` for F32_EVEN and the float64 quotient of
     the float32 scales otherwise, as the named backends compute it. Below 2^−33 no accumulator
-    reaches ½, and M is 0.
+    reaches ½, and M is 2^−126, or 0 in Q31.
 
     Args:
         x_scale: scale of the input, a positive scalar.
@@ -243,29 +243,30 @@ def _requantizer(
     return Requantizer(how, factor, shift, zero_point, qmin, out.format.qmax, out.format)
 
 
+_NOTHING = 2.0**-126  # stands for such a multiplier: kernels take positive numbers
 _VANISHING = 2.0**-33  # times any accumulator this is less than ½
 
 
 def _exact(multiplier: FloatArray, what: str) -> FloatArray:
-    """The float64 multiplier, 0 where it cannot matter; refused where it cannot be told."""
+    """The float64 multiplier, or as good as 0 where it cannot matter; 2^30 or more is refused."""
     multiplier = np.asarray(multiplier)
     if (multiplier >= 2.0**30).any():
         raise ValueError(
             f"{what} / the scale of out is {multiplier.max():g}; allowed is less than 2^30"
         )
-    return np.where(multiplier < _VANISHING, 0.0, multiplier)
+    return np.where(multiplier < _VANISHING, _NOTHING, multiplier)
 
 
 def _single(exact: FloatArray, product: FloatArray, quotient: FloatArray, what: str) -> FloatArray:
     """The float32 multiplier; refused where float32 lacks the product on the way to it."""
     info = np.finfo(np.float32)
-    wrong = (exact != 0) & ~((product >= info.tiny) & (product <= info.max))
+    wrong = (exact > _NOTHING) & ~((product >= info.tiny) & (product <= info.max))
     if wrong.any():
         raise ValueError(
             f"{what} is {product[wrong].flat[0]:g} in float32, which F32_EVEN computes in; allowed "
             f"is {info.tiny:g} to {info.max:g}, or another Requantization"
         )
-    return np.where(exact == 0, np.float32(0), quotient)
+    return np.where(exact <= _NOTHING, np.float32(_NOTHING), quotient)
 
 
 def _scale32(scale: ArrayLike, name: str) -> FloatArray:
