@@ -11,6 +11,7 @@ from numq import autograd as ag
 from numq import flows, nn
 from numq.autograd import Tensor, no_grad, parameter
 from numq.flows import Estimator, Override, QATRecipe, Recipe
+from numq.flows.fuse import fuse_for_training
 
 X = np.random.default_rng(1).normal(0.5, 2, (64, 6)).astype(np.float32)
 EPS = np.finfo(np.float32).eps
@@ -109,6 +110,45 @@ def test_one_frozen_module_of_two():
     assert moved == {"second.running_mean", "second.running_var"}
 
 
+@pytest.mark.parametrize("frozen", ["first", "second"])
+def test_a_module_in_evaluation_inside_one_in_training_stays_as_it_is(frozen):
+    net = settled(Before(), X).train()
+    getattr(net, frozen).eval()
+    network = flows.prepare_qat(net, X).train()
+    kept = {k: v.copy() for k, v in statistics(net).items()}
+    network(Tensor(X))
+    moved = {k.split(".")[0] for k, v in kept.items() if (network.constants[k].data != v).any()}
+    assert moved == {"first", "second"} - {frozen}
+    assert [m.training for m in (net, net.first, net.second)].count(False) == 1
+    assert "resting" not in vars(getattr(net, frozen))
+
+
+def test_a_whole_model_in_evaluation_trains_but_for_what_is_frozen():
+    net = settled(Before(), X).eval()
+    net.first.freeze()
+    network = flows.prepare_qat(net, X).train()
+    kept = {k: v.copy() for k, v in statistics(net).items()}
+    network(Tensor(X))
+    moved = {k for k, v in kept.items() if (network.constants[k].data != v).any()}
+    assert moved == {"second.running_mean", "second.running_var"}
+
+
+def test_the_graph_says_what_is_frozen():
+    """In an attribute of its own, which an exporter drops; momentum says nothing of it."""
+    net = settled(Before(0.0), X).train()
+    net.first.eval()
+    graph = nq.graph.trace(net, X)
+    norms = {n.name: n.attributes for n in graph if n.op == "BatchNormalization"}
+    assert {name: a["frozen"] for name, a in norms.items()} == {"first": 1, "second": 0}
+    assert {a["momentum"] for a in norms.values()} == {1.0}
+    for given in (graph, fuse_for_training(graph)):
+        assert any(not nq.graph.is_lowered(node) for node in given)
+        written = nq.graph.lower(given)
+        assert all(nq.graph.is_lowered(node) for node in written)
+        wanted, got = (nq.graph.run(nq.graph.Program(g), [X])[0] for g in (given, written))
+        assert (got == wanted).all()
+
+
 def test_the_product_is_corrected_to_the_batch():
     """conv(x, w_q)·σ/σ_B + (b − μ_B)·γ/σ_B + β, in float64 (Krishnamoorthi 2018, 3.2.2)."""
     net = nn.Sequential(nn.Linear(6, 5, rng=rng()), nn.BatchNorm(5))
@@ -182,6 +222,15 @@ def test_dropout_drops_in_training_alone():
     integer = flows.convert(network)
     assert "Dropout" not in {node.op for node in integer.graph}
     assert np.abs(integer(X) - whole).max() <= step * (1 + 1e-4)
+
+
+def test_dropout_in_evaluation_drops_nothing_in_training():
+    net = Dropping(rng()).train()
+    net.drop.eval()
+    net(Tensor(X))
+    network = flows.prepare_qat(net).train()
+    assert "Dropout" not in {node.op for node in network.graph}
+    assert (network(Tensor(X)).data == network(Tensor(X)).data).all()
 
 
 def test_dropout_is_no_part_of_a_plain_recording():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from numq.arguments import integer, number
+from numq.arguments import flag, integer, number
 from numq.arrays import FloatArray
 from numq.autograd.operands import check_alike, floating
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
@@ -25,6 +25,7 @@ def batch_norm(
     *,
     epsilon: float = 1e-5,
     momentum: float = 0.9,
+    frozen: bool = False,
 ) -> Tensor:
     """With statistics that are given, as at inference; ONNX BatchNormalization.
 
@@ -35,8 +36,8 @@ def batch_norm(
         mean: (C,), a constant.
         var: (C,), a constant.
         epsilon: added to the variance.
-        momentum: weight of the old statistics when the network trains, for whoever reads the tape;
-            1 says that they are frozen.
+        momentum: weight of the old statistics when the network trains, for whoever reads the tape.
+        frozen: for the same, whether the statistics stay what they are when the network trains.
 
     Raises:
         TypeError: x of integers or bools, an epsilon that is no number.
@@ -47,6 +48,7 @@ def batch_norm(
     gamma, beta, mean, var = _channels(x, gamma=gamma, beta=beta, mean=mean, var=var)
     epsilon = number(epsilon, "epsilon", least=0)
     momentum = number(momentum, "momentum", least=0)
+    noted = {"frozen": 1} if flag(frozen, "frozen") else {}
     for name, t in (("mean", mean), ("var", var)):
         if t.requires_grad:
             raise ValueError(f"{name} requires a gradient; allowed are constants (see detach)")
@@ -64,7 +66,9 @@ def batch_norm(
 
     y = _scaled(hat, _column(gamma.data, x), _column(beta.data, x), x)
     inputs = (x, gamma, beta, mean, var)
-    return record("BatchNormalization", inputs, y, backward, epsilon=epsilon, momentum=momentum)
+    return record(
+        "BatchNormalization", inputs, y, backward, epsilon=epsilon, momentum=momentum, **noted
+    )
 
 
 def batch_norm_train(

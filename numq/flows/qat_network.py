@@ -38,7 +38,7 @@ from numq.qparams import QParams
 from numq.qtensor import QTensor
 from numq.quantizers import Quantizer
 
-_OF_TRAINING = ("epsilon", "momentum", "training_mode")  # what a folded normalization had
+_OF_TRAINING = ("epsilon", "momentum", "training_mode", "frozen")  # what a folded normalization had
 
 
 def prepare_qat(
@@ -47,8 +47,10 @@ def prepare_qat(
     """A module to be trained on, with the model's values to start from.
 
     Batch normalization keeps the momentum of the model's modules and stays frozen where it is, and
-    Dropout drops in training. Whatever else a module decides by `training` is recorded as in
-    evaluation.
+    Dropout drops in training. In a model in training, modules that were set to `eval()` stay so:
+    normalization is frozen there, and Dropout does nothing. In a model that is in evaluation as a
+    whole they cannot be told apart, so all of them train, but for normalization after `freeze()`.
+    Whatever else a module decides by `training` is recorded as in evaluation.
 
     Args:
         model: a module that has been called before, or a graph, which knows the momentum and the

@@ -23,12 +23,10 @@ from numq.graph.operators import apply
 Weight: TypeAlias = Callable[[Node, Tensor], tuple[Tensor, FloatArray | None]]
 Bias: TypeAlias = Callable[[Node, Tensor, Tensor, FloatArray | None], Tensor]
 
-_STANDING = 2.0**-53  # what a module writes that is not frozen, but has momentum 0
-
 
 def is_live(node: Node) -> bool:
-    """Whether the statistics move in training; a module's `freeze` leaves the old ones."""
-    return _momentum(node) > 0
+    """Whether training normalizes by the batch, and the statistics follow it."""
+    return not node.attributes["frozen"]
 
 
 def _momentum(node: Node) -> float:
@@ -103,8 +101,6 @@ def _follow(
 ) -> None:
     """`r ← r + momentum·(batch − r)` for both, with the unbiased variance, as nn.BatchNorm's."""
     unbiased = var * (count / (count - 1))
-    if _momentum(node) <= _STANDING:
-        return
     for statistic, batch in zip(running, (mean, unbiased), strict=True):
         step = _momentum(node) * (batch - statistic.data)
         statistic.data = (statistic.data + step).astype(statistic.dtype)

@@ -6,6 +6,7 @@ numq has operators of its own where one node is what one kernel computes. `lower
                                   nothing where that is the lowest code
     Table                         Gather of 256 answers by the code
     NormalizedConv, …Gemm         Conv or Gemm, BatchNormalization
+    frozen = 1                    nothing: it matters in training alone
     DynamicQuantizeConv, …MatMul  the range, scale and codes step by step; ConvInteger or
                                   MatMulInteger; the scales and the bias
     Gemm, QGemm on (..., in)      MatMul and Add; a convolution with 1 × 1 windows
@@ -119,15 +120,20 @@ def _table(made: Writing, node: Node) -> None:
 
 def _normalized(made: Writing, node: Node) -> None:
     """The product, then BatchNormalization."""
-    norm = ("epsilon", "momentum", "training_mode")
+    norm = ("epsilon", "momentum", "training_mode", "frozen")
     op, between = node.op.removeprefix("Normalized"), f"{node.output}:product"
     product = node.turned(op, inputs=node.inputs[:3], outputs=(between,), without=norm)
     _WRITTEN.get(op, Writing.keep)(made, product)
-    attributes = {name: node.attributes[name] for name in norm}
+    attributes = {name: node.attributes[name] for name in norm[:3]}
     made.emit(
         node, "norm", "BatchNormalization", between, *node.inputs[3:], edge=node.output,
         **attributes,
     )  # fmt: skip
+
+
+def _unfrozen(made: Writing, node: Node) -> None:
+    """Frozen or not, it computes the same; that is for training."""
+    made.keep(node.having(frozen=0))
 
 
 def _gemm(made: Writing, node: Node) -> None:
@@ -184,6 +190,7 @@ def _as_filters(w: object) -> QTensor:
 
 _WRITTEN: Mapping[str, Write] = {
     "Table": _table,
+    "BatchNormalization": _unfrozen,
     "NormalizedConv": _normalized,
     "NormalizedGemm": _normalized,
     "Gemm": _gemm,

@@ -84,6 +84,7 @@ _HOW: Attributes = {"requantization": Attribute(Kind.VALUE, type=Requantization)
 _RULE: Attributes = {"rule": Attribute(Kind.VALUE, ONNX, type=QuantizeRule, own=True)}
 _NORM: Attributes = {
     "epsilon": _EPSILON, "momentum": Attribute(Kind.FLOAT, 0.9), "training_mode": _only(0),
+    "frozen": replace(_FLAG, own=True),  # in training, too, the statistics stay what they are
 }  # fmt: skip
 _HOW_OR_ORT: Attributes = {
     "requantization": Attribute(Kind.VALUE, Requantization.F32_EVEN, type=Requantization)

@@ -40,7 +40,8 @@ def trace(
         examples: what it is called with: arrays, Tensors, None, tuples of them. A module that has
             been called before needs none: the same call again will do, on zeros (on True where it
             was given bools).
-        dropout: record where nn.Dropout stands, for training the graph; run, it does nothing.
+        dropout: record where nn.Dropout stands, for training the graph; run, it does nothing. In a
+            model in training, one that is in evaluation itself is left out.
         named: the same by keyword, and whatever else the model takes; lists are no arrays here.
 
     Returns:
@@ -136,16 +137,24 @@ def _input_names(keywords: Sequence[str]) -> list[str]:
 
 @contextmanager
 def _evaluating(model: object) -> Iterator[None]:
-    """The model as it is used, and afterwards as it was."""
+    """The model as it is used, and afterwards as it was.
+
+    What is in evaluation in a model in training is known as `resting` to those who look.
+    """
     modules = [m for _, m in model.named_modules()] if isinstance(model, Module) else []
     modes = [m.training for m in modules]
+    resting = [m for m in modules if modes[0] and not m.training]
     for module in modules:
         module.training = False
+    for module in resting:
+        module.resting = True
     try:
         yield
     finally:
         for module, mode in zip(modules, modes, strict=True):
             module.training = mode
+        for module in resting:
+            del module.resting
 
 
 @contextmanager

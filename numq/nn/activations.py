@@ -125,7 +125,7 @@ class Dropout(Module):
         if self.p == 0:
             return x
         if not self.training:
-            return self._noted(x) if keeps_dropout() else x
+            return self._noted(x) if keeps_dropout() and not self.resting else x
         kept = self.rng.random(x.shape, np.float32) >= self.p
         return mul(x, Tensor((kept / (1 - self.p)).astype(x.dtype)))
 

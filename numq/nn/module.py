@@ -31,9 +31,11 @@ class Module(ABC):
         training: whether dropout drops and batch normalization looks at the batch.
         seen: the last call, with shape and dtype in place of each tensor: what a recording of the
             network starts from; None before.
+        resting: set while a recording is made, on what stays in evaluation when the rest trains.
     """
 
     training: bool = True
+    resting: bool = False
     seen: Call | None = None
 
     @abstractmethod

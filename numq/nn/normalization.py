@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Self
 
 import numpy as np
@@ -46,17 +45,14 @@ class BatchNorm(Module):
         if not self.training or self.frozen:
             statistics = self.running_mean, self.running_var
             return batch_norm(
-                x, self.weight, self.bias, *statistics, epsilon=self.epsilon, momentum=self._kept()
-            )
+                x, self.weight, self.bias, *statistics, epsilon=self.epsilon,
+                momentum=1 - self.momentum, frozen=self.frozen or self.resting,
+            )  # fmt: skip
         y, mean, var = batch_norm_train(x, self.weight, self.bias, epsilon=self.epsilon)
         count = x.size // x.shape[1]
         self._follow(self.running_mean, mean)
         self._follow(self.running_var, var * (count / (count - 1)))
         return y
-
-    def _kept(self) -> float:
-        """ONNX's momentum, the weight of the old statistics; 1 only where they are frozen."""
-        return 1.0 if self.frozen else min(1.0 - self.momentum, math.nextafter(1.0, 0.0))
 
     def _follow(self, running: Tensor, batch: np.ndarray) -> None:
         step = self.momentum * (batch - running.data)
