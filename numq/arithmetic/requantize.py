@@ -58,6 +58,9 @@ _FIXED = {
 }
 
 
+_TWICE = (Requantization.GEMMLOWP_DOUBLE, Requantization.RUY_DOUBLE_UP)
+
+
 _KERNEL_RULES = {
     MultiplierRounding.SINGLE: fixedpoint.SINGLE,
     MultiplierRounding.DOUBLE: fixedpoint.DOUBLE,
@@ -209,7 +212,8 @@ def prepare_mean(x_scale: ArrayLike, count: int, out: QParams, how: Requantizati
     """The same for the mean of `count` codes: what is requantized is the sum of `x − z_x`.
 
     M is `float32(s_x / float32(s_y·count))` for F32_EVEN (ONNX Runtime's
-    QLinearGlobalAveragePool) and the float64 quotient otherwise.
+    QLinearGlobalAveragePool) and the float64 quotient otherwise, for the two double rules over
+    2^`mean_bits`: what they requantize is the sum times that.
 
     Args:
         x_scale: scale of the input, a positive scalar.
@@ -228,7 +232,18 @@ def prepare_mean(x_scale: ArrayLike, count: int, out: QParams, how: Requantizati
         with np.errstate(over="ignore", under="ignore"):
             product = np.asarray(s_y * np.float32(count))
             exact = _single(exact, product, np.asarray(s_x / product), "the scale of out · count")
-    return _requantizer(exact, out, how, relu=False)
+    return _requantizer(np.ldexp(exact, -mean_bits(count, how)), out, how, relu=False)
+
+
+def mean_bits(count: int, how: Requantization) -> int:
+    """Bits that a sum of `count` codes is shifted left by before it is requantized.
+
+    The two double rules round to whole accumulators first. For a product, whose accumulators are
+    many steps of the output wide, that is fine; a sum of few codes may itself be a step, and the
+    first rounding would decide alone. So it is given 22 − ⌈log2 count⌉ bits, as TFLite's ADD gives
+    its summands 20: with 9 bits of `x − z_x`, int32 holds it. Nothing for what rounds once.
+    """
+    return 22 - (count - 1).bit_length() if how in _TWICE else 0
 
 
 def _requantizer(

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from numq.arguments import flag, integers
 from numq.arithmetic.convolve import NO_PADDING, Pair
-from numq.arithmetic.requantize import Requantization, Requantizer, prepare_mean, requantize
+from numq.arithmetic.requantize import Requantization, mean_bits, prepare_mean, requantize
 from numq.arrays import Array, IntArray, as_int, check_type
 from numq.ops.static import Border, check_codes, check_input, checked_border
 from numq.qparams import QParams
@@ -56,9 +56,10 @@ class StaticAverage:
         check_input(self.out, "out")
         check_type(self.how, Requantization, "how")
 
-    def requantizer(self, count: int) -> Requantizer:
-        """For sums of `count` elements: the multiplier is s_x / (s_y·count)."""
-        return prepare_mean(self.x.scale, count, self.out, self.how)
+    def mean(self, sums: IntArray, count: int) -> IntArray:
+        """Codes for int32 sums of `x − z_x`, each of `count` elements: s_x / (s_y·count) of it."""
+        requantizer = prepare_mean(self.x.scale, count, self.out, self.how)
+        return requantize(sums << np.int32(mean_bits(count, self.how)), requantizer)
 
 
 def prepare_static_average(
@@ -66,7 +67,7 @@ def prepare_static_average(
 ) -> StaticAverage:
     """The offline half of an average pool; both per tensor, 8 bits or fewer."""
     layer = StaticAverage(x, out, how)
-    layer.requantizer(1)  # whatever the count, the quotient of the scales is usable or refused here
+    layer.mean(np.zeros(1, np.int32), 1)  # refuses scales whose quotient no count can use
     return layer
 
 
@@ -83,7 +84,10 @@ def avg_pool2d_static(
 
     Sums of x − z_x are exact in int32. A window at the edge has its own count, and so its own
     multiplier, unless the border counts. ONNX Runtime adds dequantized floats in its place, and
-    rounds after adding the zero point: up to one code away, on ties and beside them.
+    rounds after adding the zero point: up to one code away, on ties and beside them. The two double
+    rules shift the sum left first (`mean_bits`), and are the exact mean, rounded once, but within
+    2^−20·s_x/s_y steps of a tie; LiteRT's AVERAGE_POOL_2D has one scale for both sides, on which it
+    divides integers, half away from zero.
 
     Raises:
         TypeError: codes of another dtype than the layer's input format.
@@ -100,7 +104,7 @@ def avg_pool2d_static(
     out = np.empty(sums.shape, layer.out.format.dtype)
     for count in np.unique(counts):
         here = np.broadcast_to(counts == count, out.shape)
-        out[here] = requantize(sums[here], layer.requantizer(int(count)))
+        out[here] = layer.mean(sums[here], int(count))
     return out
 
 
@@ -120,7 +124,7 @@ def global_avg_pool2d_static(codes: ArrayLike, layer: StaticAverage) -> IntArray
     if not 1 <= pixels <= _MOST_PIXELS:
         raise ValueError(f"codes has shape {x.shape}; allowed are 1 to 2**22 pixels a picture")
     sums = _shifted(x, layer).sum(axis=(2, 3), keepdims=True, dtype=np.int32)
-    return requantize(sums, layer.requantizer(pixels))
+    return layer.mean(sums, pixels)
 
 
 def _shifted(x: IntArray, layer: StaticAverage) -> IntArray:

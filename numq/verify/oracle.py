@@ -245,7 +245,10 @@ def mean_by(
     zero_point: int,
     clamps: tuple[int, int],
 ) -> int:
-    """The code of the mean of `count` codes that add up to `acc`; scales of x and the output."""
+    """The code of the mean of `count` codes that add up to `acc`; scales of x and the output.
+
+    The two double rules round what is 22 bits, less those of the count, wider than the sum.
+    """
     s_x, s_y = map(Fraction, scales)
     exact = s_x / (s_y * count)
     if how is Requantization.F32_EVEN:
@@ -254,8 +257,14 @@ def mean_by(
         whole = round_fraction(total, Rounding.HALF_EVEN)
     elif how is Requantization.F64_AWAY:
         whole = round_fraction(nearest_double(acc * nearest_double(exact)), Rounding.HALF_AWAY)
-    else:
+    elif how is Requantization.FIXED_SINGLE_UP:
         whole = scale_by_fixed_point(acc, *quantize_multiplier(float(exact)), how)
+    else:
+        wide = 1
+        while wide * count * 2 <= 2**22:
+            wide *= 2
+        scaled = quantize_multiplier(float(nearest_double(exact) / wide))
+        whole = scale_by_fixed_point(acc * wide, *scaled, how)
     return min(max(whole + zero_point, clamps[0]), clamps[1])
 
 

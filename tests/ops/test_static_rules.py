@@ -113,6 +113,36 @@ def test_average_pools_are_the_oracles(how, base, ratio, z_x, z_y, seed):
         assert code == oracle.mean_by(how, acc, 16, (base, float(out.scale)), z_y, (-128, 127))
 
 
+FIXED = [how for how in Requantization if how is not Requantization.F32_EVEN]
+
+
+@pytest.mark.parametrize("how", FIXED)
+@pytest.mark.parametrize("ratio", [1.0, 1.3, 0.37, 2.0, 300.0])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 9, 49, 64, 65, 2**21 + 1, 2**22])
+def test_means_are_exact_but_beside_ties(how, ratio, count):
+    """A sum of few codes is itself about a step: rounded twice, it needs bits behind the point."""
+    x, out = params(0.1, 3), params(0.1 / ratio, -5)
+    layer = ops.prepare_static_average(x, out, how)
+    ends = np.array([-131 * count, 124 * count])
+    halves = (np.arange(-300, 300) * count / (2 * ratio)).round().astype(np.int64)
+    sums = np.unique(np.clip(halves[:, None] + np.arange(-2, 3), *ends))
+    got = layer.mean(sums.astype(np.int32), count)
+    exact_ratio = Fraction(float(x.scale)) / Fraction(float(out.scale))
+    slack = exact_ratio / (2**20 if how in TWENTY_BITS else 2**22)
+    for acc, code in zip(sums.tolist(), got.tolist(), strict=True):
+        exact = min(max(exact_ratio * acc / count - 5, Fraction(-128)), Fraction(127))
+        assert abs(code - exact) <= Fraction(1, 2) + slack
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 9, 10, 49, 98])
+def test_a_mean_on_one_scale_is_litert_s_division(count):
+    """AVERAGE_POOL_2D of LiteRT's reference kernel: (acc ± count/2) / count, C's division."""
+    layer = ops.prepare_static_average(params(0.1), params(0.1), Requantization.GEMMLOWP_DOUBLE)
+    sums = np.arange(-128 * count, 127 * count + 1)
+    wanted = np.sign(sums) * ((np.abs(sums) + count // 2) // count)
+    assert (layer.mean(sums.astype(np.int32), count) == wanted).all()
+
+
 # Addition.
 
 
@@ -364,9 +394,9 @@ def test_rounding_of_ties_tells_the_rules_apart():
     codes = np.int8([[[[1, 0]], [[3, 0]], [[-1, 0]], [[-3, 0]]]])
     got = {how.name: ops.global_avg_pool2d_static(codes, layer).ravel().tolist()
            for how, layer in layers.items()}  # fmt: skip
-    up = [1, 2, 0, -1]
+    up, away = [1, 2, 0, -1], [1, 2, -1, -2]
     assert got == {
-        "F32_EVEN": [0, 2, 0, -2], "F64_AWAY": [1, 2, -1, -2], "GEMMLOWP_DOUBLE": up,
+        "F32_EVEN": [0, 2, 0, -2], "F64_AWAY": away, "GEMMLOWP_DOUBLE": away,
         "RUY_DOUBLE_UP": up, "FIXED_SINGLE_UP": up,
     }  # fmt: skip
     assert len(Rounding) > 5
