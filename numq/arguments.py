@@ -15,6 +15,10 @@ from typing import SupportsFloat
 
 import numpy as np
 
+_BOOLS = (bool, np.bool_)
+_ORDERED = (tuple, list)
+_NUMBERS = (int, float, np.integer, np.floating)
+
 
 def integer(value: object, name: str, least: int | None = None, most: int | None = None) -> int:
     """`value` as an int from `least` to `most`, both allowed.
@@ -22,7 +26,9 @@ def integer(value: object, name: str, least: int | None = None, most: int | None
     >>> integer(np.int8(3), "bits", 1, 16)
     3
     """
-    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
+    if type(value) is int and (least is None or value >= least) and (most is None or value <= most):
+        return value
+    if isinstance(value, _BOOLS) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} is {shown(value)}; allowed are {_integers(least, most)}")
     try:
         number = operator.index(value)
@@ -41,6 +47,12 @@ def integers(
     >>> integers([2, np.int64(-1)], "shape", -1)
     (2, -1)
     """
+    if isinstance(values, _ORDERED) and (count is None or len(values) == count):
+        for v in values:
+            if type(v) is not int or (least is not None and v < least):
+                break
+        else:
+            return tuple(values)
     some = "" if count is None else f"{count} "
     unordered = isinstance(values, str | bytes | dict | set | frozenset)
     single = isinstance(values, np.ndarray) and values.ndim == 0
@@ -66,33 +78,28 @@ def number(
     >>> number(np.float32(0.5), "momentum", least=0, below=1)
     0.5
     """
-    bounds = (("above", above), ("from", least), ("below", below), ("up to", most))
-    words = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
-    allowed = f"allowed are finite numbers {words}".rstrip()
     if not is_number(value):
-        raise TypeError(f"{name} is {shown(value)}; {allowed}")
+        raise TypeError(f"{name} is {shown(value)}; {_numbers(above, least, below, most)}")
     assert isinstance(value, SupportsFloat)
     try:
         made = float(value)
     except OverflowError:  # of an int beyond float64
         made = math.inf
     low = (above is None or made > above) and (least is None or made >= least)
-    if not (math.isfinite(made) and low):
-        raise ValueError(f"{name} is {value}; {allowed}")
-    if (below is not None and made >= below) or (most is not None and made > most):
-        raise ValueError(f"{name} is {value}; {allowed}")
+    high = (below is None or made < below) and (most is None or made <= most)
+    if not (low and high and math.isfinite(made)):
+        raise ValueError(f"{name} is {value}; {_numbers(above, least, below, most)}")
     return made
 
 
 def is_number(value: object) -> bool:
     """Whether it is a real number, of Python or NumPy; bools and arrays are none."""
-    kinds = int | float | np.integer | np.floating
-    return isinstance(value, kinds) and not isinstance(value, bool)
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool)
 
 
 def flag(value: object, name: str) -> bool:
     """`value` as a bool; a number or a string, however true, raises TypeError."""
-    if not isinstance(value, bool | np.bool_):
+    if not isinstance(value, _BOOLS):
         raise TypeError(f"{name} is {shown(value)}; allowed are True and False")
     return bool(value)
 
@@ -126,6 +133,14 @@ def _readable(value: object) -> bool:
     if isinstance(value, str | bool | int | float | complex | np.generic | None):
         return True
     return type(value).__module__.startswith("numq.") and is_dataclass(value)
+
+
+def _numbers(
+    above: float | None, least: float | None, below: float | None, most: float | None
+) -> str:
+    bounds = (("above", above), ("from", least), ("below", below), ("up to", most))
+    words = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+    return f"allowed are finite numbers {words}".rstrip()
 
 
 def _integers(least: int | None, most: int | None) -> str:

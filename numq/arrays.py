@@ -33,6 +33,8 @@ _SMALL_FLOATS = tuple(
         ml_dtypes.float8_e5m2fnuz,
     )
 )
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+_DATA = frozenset(map(np.dtype, "?bBhHiIlLqQefd"))  # in native byte order
 _EXACT_INT = 2**53  # integers up to here are exact in float64
 
 
@@ -93,8 +95,10 @@ def as_float(x: ArrayLike, name: str) -> FloatArray:
         TypeError: for bool, complex, long double, object, string, date or masked input.
         ValueError: for integers beyond 2**53, which float64 cannot hold exactly.
     """
+    if type(x) is np.ndarray and (x.dtype is _FLOAT32 or x.dtype is _FLOAT64):
+        return x
     array = _as_array(x, name, subclass=False)
-    if array.dtype in (np.float32, np.float64):
+    if array.dtype in (_FLOAT32, _FLOAT64):
         return array
     if array.dtype in _SMALL_FLOATS:
         return array.astype(np.float32)
@@ -113,11 +117,13 @@ def as_data(x: ArrayLike, name: str) -> Array:
 
     bfloat16 and float8 become float32. Anything else raises TypeError.
     """
+    if type(x) is np.ndarray and x.dtype in _DATA:
+        return x
     array = _as_array(x, name, subclass=False)
-    if array.dtype in _SMALL_FLOATS and array.dtype != np.float16:
-        return array.astype(np.float32)
-    if array.dtype.kind in "iub" or array.dtype in (np.float16, np.float32, np.float64):
+    if array.dtype in _DATA:
         return array
+    if array.dtype in _SMALL_FLOATS:
+        return array.astype(np.float32)
     raise TypeError(
         f"{name} has dtype {array.dtype}; allowed are float16, bfloat16, float8, float32, "
         "float64, integers and bools"
@@ -133,8 +139,10 @@ def as_float32(x: ArrayLike, name: str) -> FloatArray:
     """
     array = as_float(x, name)
     check_finite(array, name)
+    if array.dtype == _FLOAT32:
+        return array
     with np.errstate(over="ignore", under="ignore"):
-        single = array.astype(np.float32, copy=False)
+        single = array.astype(np.float32)
     check_finite(single, f"float32({name})")
     return single
 
@@ -167,6 +175,8 @@ def check_finite(x: FloatArray, name: str) -> None:
 
 def check_dtype(dtype: DTypeLike, allowed: Sequence[DTypeLike], name: str) -> None:
     """Raise TypeError unless `dtype` is one of those allowed."""
+    if type(dtype) is type and dtype in allowed:
+        return
     try:  # NumPy reads None, and anything with a dtype, as one
         came = np.dtype(dtype) if isinstance(dtype, type | np.dtype | str) else None
     except (TypeError, ValueError):

@@ -52,9 +52,10 @@ def view_of(granularity: Granularity, shape: Shape) -> View | None:
 
 def worthwhile(x: Array, granularity: Granularity, fmt: IntFormat, scale: Array) -> View | None:
     """The view in which a kernel takes `x`; None where NumPy has to."""
-    plain = type(x) is np.ndarray and x.size >= LARGE and uses_kernels()
+    if x.size < LARGE or type(x) is not np.ndarray or not uses_kernels():
+        return None
     narrow = fmt.bits <= 16 and scale.dtype != np.float64
-    return view_of(granularity, x.shape) if plain and narrow else None
+    return view_of(granularity, x.shape) if narrow else None
 
 
 def quantize(

@@ -168,9 +168,7 @@ class PerBlock(Granularity):
 
 
 def _lengths(shape: Shape) -> Shape:
-    """`shape` as a tuple of lengths; what an array has for one costs next to nothing."""
-    if type(shape) is tuple and all(type(n) is int and n >= 0 for n in shape):
-        return shape
+    """`shape` as a tuple of lengths."""
     return integers(shape, "shape", 0)
 
 
@@ -189,16 +187,19 @@ def _axis(granularity: Granularity, axis: int, ndim: int) -> int:
 def grid_shape(granularity: Granularity, shape: Shape) -> Shape:
     """How many blocks lie along each axis: ceil(extent / block)."""
     check_type(granularity, Granularity, "granularity")
-    shape = integers(shape, "shape", 0)
-    block = granularity.block_shape(shape)
+    shape = _lengths(shape)
+    return _grid(granularity.block_shape(shape), shape)
+
+
+def _grid(block: Shape, shape: Shape) -> Shape:
     # An axis that a block covers whole has one block, also when it is empty.
-    return tuple(1 if b == n else -(-n // b) for n, b in zip(shape, block, strict=True))
+    return tuple([1 if b == n else -(-n // b) for n, b in zip(shape, block, strict=True)])
 
 
 def param_shape(granularity: Granularity, shape: Shape) -> Shape:
     """The shape of the scales of a tensor of `shape`: the grid along the kept axes."""
     grid = grid_shape(granularity, shape)
-    return tuple(grid[i] for i in granularity.kept_axes(len(shape)))
+    return tuple([grid[i] for i in granularity.kept_axes(len(shape))])
 
 
 def check_params(params: Array, granularity: Granularity, shape: Shape, name: str) -> None:
@@ -219,8 +220,13 @@ def expand(params: Array, granularity: Granularity, shape: Shape) -> Array:
     """
     params = as_data(params, "params")
     check_params(params, granularity, shape, "a tensor")
+    return spread_out(params, granularity, shape)
+
+
+def spread_out(params: Array, granularity: Granularity, shape: Shape) -> Array:
+    """The same where `check_params` has been asked before."""
     block = granularity.block_shape(shape)
-    spread = params.reshape(grid_shape(granularity, shape))
+    spread = params.reshape(_grid(block, shape))
     for axis, (n, b) in enumerate(zip(shape, block, strict=True)):
         if b not in (1, n):
             spread = np.repeat(spread, b, axis)[(slice(None),) * axis + (slice(n),)]

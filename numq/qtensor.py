@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -28,12 +29,12 @@ from numq.arrays import (
 )
 from numq.fast import View
 from numq.formats import IntFormat
-from numq.granularity import Granularity, Shape, check_params, expand
+from numq.granularity import Granularity, Shape, check_params, spread_out
 from numq.kernels import PackedWeight, pack_weight
 from numq.kernels.grouped_weights import PackedGroupedWeight
 from numq.packing import pack
 from numq.qparams import QParams
-from numq.rounding import fma32, round_to_int
+from numq.rounding import fma32, to_codes
 from numq.rules import ONNX, NonFinite, QuantizeRule, ScaleOp, ZeroPointOrder
 
 
@@ -215,9 +216,12 @@ def quantize(
     return QTensor.trusted(_quantize(x, qparams, rule, rng), qparams)
 
 
+_NO_OFFSET = np.zeros((), np.int64)
+
+
 def _view(x: FloatArray, qparams: QParams, rule: QuantizeRule) -> View | None:
     """How a kernel sees `x`, if one has the rule."""
-    if rule != ONNX or x.dtype != np.float32:
+    if x.dtype != np.float32 or (rule is not ONNX and rule != ONNX):
         return None
     return fast.worthwhile(x, qparams.granularity, qparams.format, qparams.scale)
 
@@ -228,20 +232,16 @@ def _quantize(
     """Equation (1) in NumPy, any rule."""
     if rule.non_finite is NonFinite.RAISE:
         check_finite(x, "x")
-    scale = expand(qparams.scale, qparams.granularity, x.shape)
-    zero_point = expand(qparams.zero_point, qparams.granularity, x.shape)
-    missing = np.isnan(x)
-    instead = np.inf if rule.non_finite is NonFinite.NAN_AS_INFINITY else 0
-    steps = _to_steps(np.where(missing, x.dtype.type(instead), x), scale, zero_point, rule)
-    codes = round_to_int(
-        steps,
-        qparams.format,
-        rounding=rule.rounding,
-        overflow=rule.overflow,
-        offset=zero_point if rule.order is ZeroPointOrder.ROUND_THEN_ADD else 0,
-        rng=rng,
-    )
-    if missing.any() and rule.non_finite is not NonFinite.NAN_AS_INFINITY:
+        missing = None
+    elif (missing := np.isnan(x)).any():
+        instead = np.inf if rule.non_finite is NonFinite.NAN_AS_INFINITY else 0
+        x = np.where(missing, x.dtype.type(instead), x)
+    scale = spread_out(qparams.scale, qparams.granularity, x.shape)
+    zero_point = spread_out(qparams.zero_point, qparams.granularity, x.shape)
+    steps = _to_steps(x, scale, zero_point, rule)
+    offset = zero_point if rule.order is ZeroPointOrder.ROUND_THEN_ADD else _NO_OFFSET
+    codes = to_codes(steps, qparams.format, rule.rounding, rule.overflow, offset, rng)
+    if missing is not None and rule.non_finite is not NonFinite.NAN_AS_INFINITY:
         codes = np.where(missing, _nan_code(rule, qparams.format, zero_point), codes)
     return codes.astype(qparams.format.dtype, copy=False)
 
@@ -249,7 +249,7 @@ def _quantize(
 def _to_steps(x: FloatArray, scale: Array, zero_point: Array, rule: QuantizeRule) -> FloatArray:
     """`x` in units of the scale, with the zero point if it is added before rounding."""
     dtype = np.result_type(x.dtype, scale.dtype)  # FLOAT64 scales make the arithmetic float64
-    x, scale = x.astype(dtype, copy=False), scale.astype(dtype)
+    x, scale = x.astype(dtype, copy=False), scale.astype(dtype, copy=False)
     with np.errstate(over="ignore", under="ignore"):  # beyond float32 is beyond every code
         if rule.scale_op is ScaleOp.DIVIDE:
             steps = x / scale
@@ -301,13 +301,19 @@ def dequantize(q: QTensor, dtype: DTypeLike = np.float32) -> FloatArray:
     """
     check_type(q, QTensor, "q")
     check_dtype(dtype, (np.float32, np.float64), "dtype")
-    view = fast.worthwhile(q.codes, q.granularity, q.format, q.scale)
-    if view and np.dtype(dtype) == np.float32:
-        return fast.dequantize(q.codes, view, q.scale, q.zero_point)
-    scale = expand(q.scale, q.granularity, q.shape).astype(np.float64)
-    zero_point = expand(q.zero_point, q.granularity, q.shape).astype(np.int64)
+    return _dequantize(q.codes, q.qparams, np.dtype(dtype))
+
+
+def _dequantize(codes: IntArray, qparams: QParams, dtype: np.dtype[Any]) -> FloatArray:
+    """Equation (2)."""
+    granularity, shape = qparams.granularity, codes.shape
+    view = fast.worthwhile(codes, granularity, qparams.format, qparams.scale)
+    if view and dtype == np.float32:
+        return fast.dequantize(codes, view, qparams.scale, qparams.zero_point)
+    scale = spread_out(qparams.scale, granularity, shape).astype(np.float64)
+    zero_point = spread_out(qparams.zero_point, granularity, shape).astype(np.int64)
     with np.errstate(over="ignore", under="ignore"):
-        return ((q.codes.astype(np.int64) - zero_point) * scale).astype(dtype)
+        return ((codes.astype(np.int64) - zero_point) * scale).astype(dtype)
 
 
 def fake_quantize(
@@ -328,4 +334,4 @@ def fake_quantize(
         )
         if finite:
             return back
-    return dequantize(quantize(x, qparams, rule=rule, rng=rng), x.dtype)
+    return _dequantize(_quantize(x, qparams, rule, rng), qparams, x.dtype)

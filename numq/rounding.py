@@ -55,6 +55,10 @@ def round_values(
     """
     x = as_float(x, "x")
     check_type(rounding, Rounding, "rounding")
+    return _integral(x, rounding, rng)
+
+
+def _integral(x: FloatArray, rounding: Rounding, rng: np.random.Generator | None) -> FloatArray:
     match rounding:
         case Rounding.HALF_EVEN:
             return np.rint(x)
@@ -128,13 +132,24 @@ def round_to_int(
             f"offset has shape {offset.shape}; allowed is what broadcasts to {x.shape}"
         )
     check_type(fmt, IntFormat, "fmt")
+    check_type(rounding, Rounding, "rounding")
     check_type(overflow, Overflow, "overflow")
-    if overflow is Overflow.WRAP and fmt.narrow_range:
-        raise ValueError(f"fmt is {fmt!r}; a register wraps over all its codes, not a narrow range")
     if np.isnan(x).any():
         raise ValueError("x holds NaN, which has no integer code; choose a NonFinite policy")
+    return to_codes(x, fmt, rounding, overflow, offset, rng)
+
+
+def to_codes(
+    x: FloatArray,
+    fmt: IntFormat,
+    rounding: Rounding,
+    overflow: Overflow,
+    offset: IntArray,
+    rng: np.random.Generator | None,
+) -> IntArray:
+    """`round_to_int` of arguments that have been checked."""
     # float64 holds every bound, also 2^31 − 1, which float32 would round up to 2^31.
-    rounded = round_values(x, rounding, rng).astype(np.float64)
+    rounded = _integral(x, rounding, rng).astype(np.float64)
     codes: FloatArray
     match overflow:
         case Overflow.SATURATE:
@@ -165,6 +180,8 @@ def _wrap(rounded: FloatArray, offset: Array | int, fmt: IntFormat) -> FloatArra
 
     The modulus is taken before the offset is added, as the sum could lose its low bits.
     """
+    if fmt.narrow_range:
+        raise ValueError(f"fmt is {fmt!r}; a register wraps over all its codes, not a narrow range")
     if np.isinf(rounded).any():
         raise ValueError("x holds an infinity, which Overflow.WRAP cannot reduce")
     span = 2.0**fmt.bits

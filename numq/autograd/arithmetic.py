@@ -139,7 +139,7 @@ def linear(x: Operand, w: Operand, b: Operand | None = None) -> Tensor:
     """
     x, w = factors(x=x, w=w)
     bias = None if b is None else as_tensor(b, name="b")
-    if bias is not None:
+    if bias is not None and bias.data.dtype is not w.data.dtype:
         check_alike(x=x, w=w, b=bias)
     if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[1]:
         raise ValueError(f"x has shape {x.shape}, w {w.shape}; needed are (..., in) and (out, in)")

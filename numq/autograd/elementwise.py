@@ -103,7 +103,7 @@ def gelu(a: Operand, form: GeluForm = GeluForm.ERF) -> Tensor:
 
 def _gelu_erf(x: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Value and slope: x·Φ(x), Φ(x) + x·φ(x)."""
-    cdf = ((1 + special.erf(x / math.sqrt(2))) / 2).astype(x.dtype)
+    cdf = ((1 + special.erf(np.asarray(x / math.sqrt(2)))) / 2).astype(x.dtype)
     density = np.exp(-x * x / 2) * x.dtype.type(1 / math.sqrt(2 * math.pi))
     return x * cdf, cdf + x * density
 

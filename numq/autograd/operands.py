@@ -43,28 +43,30 @@ def factors(**operands: Operand) -> tuple[Tensor, ...]:
         TypeError: integers and bools alone, whose products and sums would wrap.
     """
     made = {name: as_tensor(value, name=name) for name, value in operands.items()}
-    if all(t.dtype.kind != "f" for t in made.values()):
-        came = ", ".join(f"{name} has dtype {t.dtype}" for name, t in made.items())
-        raise TypeError(
-            f"{came}; one of them at least must be of {_FLOATS} (integer products are "
-            "numq.matmul_int8 and numq.ops)"
-        )
     check_alike(**made)
-    return tuple(made.values())
+    for t in made.values():
+        if t.data.dtype.kind == "f":
+            return tuple(made.values())
+    came = ", ".join(f"{name} has dtype {t.dtype}" for name, t in made.items())
+    raise TypeError(
+        f"{came}; one of them at least must be of {_FLOATS} (integer products are "
+        "numq.matmul_int8 and numq.ops)"
+    )
 
 
 def lift(a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
     """Both as tensors that are alike; a number takes the dtype of the other."""
     a = as_tensor(a, b if isinstance(b, Tensor) else None, "a")
     b = as_tensor(b, a, "b")
-    check_alike(a=a, b=b)
+    if a.data.dtype is not b.data.dtype:
+        check_alike(a=a, b=b)
     return a, b
 
 
 def pair(a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
     """Both as tensors that are alike, and whose shapes broadcast."""
     a, b = lift(a, b)
-    if a.shape != b.shape:
+    if a.data.shape != b.data.shape:
         check_broadcast(a=a, b=b)
     return a, b
 
@@ -76,7 +78,7 @@ def check_alike(**tensors: Tensor) -> None:
         TypeError: uint64 beside signed integers, which have no integer dtype in common.
         ValueError: an integer beyond 2**53 beside floats.
     """
-    dtypes = {t.dtype for t in tensors.values()}
+    dtypes = {t.data.dtype for t in tensors.values()}
     if len(dtypes) == 1:
         return
     kinds = {d.kind for d in dtypes}
@@ -99,8 +101,9 @@ def exactly(function: Callable[..., Array], *arrays: Array) -> Array:
     Raises:
         ValueError: a result beyond int64.
     """
-    if any(a.dtype.kind == "f" for a in arrays):
-        return function(*arrays)
+    for a in arrays:
+        if a.dtype.kind == "f":
+            return function(*arrays)
     with np.errstate(all="ignore"):
         estimate = np.abs(function(*(a.astype(np.float64) for a in arrays))).max(initial=0)
     if estimate < 2.0**62 and all(_reach(a) < 2**63 for a in arrays):

@@ -272,6 +272,8 @@ class Tensor:
 
 Operand: TypeAlias = Tensor | ArrayLike
 
+_HALF_LARGEST = 65504.0  # of float16: a number up to here fits every dtype of floats
+
 
 def parameter(data: ArrayLike) -> Tensor:
     """A leaf that collects a gradient; integers and bools raise TypeError."""
@@ -295,9 +297,11 @@ def as_tensor(value: Operand, like: Tensor | None = None, name: str = "value") -
     """
     if isinstance(value, Tensor):
         return value
-    if like is None or not isinstance(value, bool | int | float):
+    if like is None or not isinstance(value, int | float):
         return Tensor.of(np.array(as_data(value, name)))
     dtype = _dtype_beside(value, like.dtype)
+    if dtype.kind == "f" and -_HALF_LARGEST <= value <= _HALF_LARGEST:
+        return Tensor.of(np.asarray(value, dtype))
     try:
         with np.errstate(over="ignore"):
             made = np.asarray(value, dtype)
@@ -344,19 +348,22 @@ def record(
         raise TypeError(f"op is {shown(op)}, inputs {shown(inputs)}; allowed: a str, and a tuple")
     if backward is not None and not callable(backward):
         raise TypeError(f"backward is {shown(backward)}; allowed are functions and None")
+    learns, versions = False, []
     for i, t in enumerate(inputs):
         if not isinstance(t, Tensor):
             raise TypeError(f"inputs[{i}] of {op} is {shown(t)}; allowed are Tensors (as_tensor)")
-    wanted = backward is not None and _recording.get() and any(t.requires_grad for t in inputs)
+        learns = learns or t.requires_grad
+        versions.append(t.version)
+    wanted = learns and backward is not None and _recording.get()
     if not (wanted or _tracing.get()):
         return Tensor.of(data)
-    node = Node(op, tuple(inputs), backward, attributes, tuple(t.version for t in inputs))
+    node = Node(op, tuple(inputs), backward, attributes, tuple(versions))
     return Tensor.of(data, wanted, node)
 
 
 def _frozen(array: Array) -> Array:
     """The array as nobody can write to it, through this reference at least."""
-    view = np.asarray(array).view()
+    view = array.view() if type(array) is np.ndarray else np.asarray(array).view()
     view.setflags(write=False)
     return view
 

@@ -52,14 +52,24 @@ class Call:
             TypeError: an argument by position that is neither a Tensor nor an array (nor None, nor
                 a tuple).
         """
-        names = ["x", *(f"argument {i}" for i in range(1, len(args)))][: len(args)]
-        for name, x in zip(names, args, strict=True):
-            if not (x is None or isinstance(x, Tensor | np.ndarray | tuple)):
-                raise TypeError(f"{name} is {shown(x)}; allowed are Tensors and arrays")
+        for i, x in enumerate(args):
+            if not (x is None or isinstance(x, _POSITIONAL)):
+                raise TypeError(f"{_place(i)} is {shown(x)}; allowed are Tensors and arrays")
         return cls(
-            tuple(_as_tensors(x, name) for name, x in zip(names, args, strict=True)),
+            tuple([_as_tensors(x, _place(i)) for i, x in enumerate(args)]),
             {name: _as_tensors(x, name) for name, x in kwargs.items()},
         )
+
+    def repeated_by(self, args: tuple[Any, ...]) -> bool:
+        """Whether these arguments are Tensors like those of this call, which had no others."""
+        if self.kwargs or len(args) != len(self.args):
+            return False
+        for x, seen in zip(args, self.args, strict=True):
+            if type(x) is not Tensor or type(seen) is not Seen:
+                return False
+            if x.data.shape != seen.shape or x.data.dtype is not seen.dtype:
+                return False
+        return True
 
     def mapped(self, function: Callable[[Any], Any]) -> Call:
         """The same call with a function of each tensor in its place."""
@@ -86,6 +96,13 @@ class Call:
         """(keyword or "", tensor) of all tensors in order, those by position first."""
         found = [("", t) for x in self.args for t in _tensors(x)]
         return found + [(k, t) for k, v in self.kwargs.items() for t in _tensors(v)]
+
+
+_POSITIONAL = (Tensor, np.ndarray, tuple)
+
+
+def _place(i: int) -> str:
+    return f"argument {i}" if i else "x"
 
 
 def _as_tensors(value: Any, name: str) -> Any:

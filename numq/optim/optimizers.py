@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -67,18 +69,17 @@ class Optimizer(ABC):
             TypeError: a gradient that is no array of floats.
             ValueError: no gradient at all, or one of another shape than its parameter.
         """
-        if all(p.grad is None for p in self.parameters):
+        chosen = enumerate([(group, p) for group in self.groups for p in group.parameters])
+        learning = [(i, group, p, p.grad) for i, (group, p) in chosen if p.grad is not None]
+        if not learning:
             raise ValueError("no parameter has a gradient; call backward on a loss before the step")
-        for i, p in enumerate(self.parameters):
+        for i, _, p, _ in learning:
             check_gradient(p, f"parameters[{i}]")
-        chosen = [(group, p) for group in self.groups for p in group.parameters]
-        for i, (group, p) in enumerate(chosen):
-            if p.grad is not None:
-                kind = _wide(p)
-                decay = self.weight_decay if group.weight_decay is None else group.weight_decay
-                g, lr = p.grad.astype(kind, copy=False), kind(self.lr * group.lr_scale)
-                new = self._updated(i, p, g, lr, kind(decay))
-                p.data = new.astype(p.dtype, copy=False)
+        for i, group, p, grad in learning:
+            kind = _wide(p.dtype)
+            decay = self.weight_decay if group.weight_decay is None else group.weight_decay
+            g, lr = grad.astype(kind, copy=False), kind(self._lr * group.lr_scale)
+            p.data = self._updated(i, p, g, lr, kind(decay)).astype(p.dtype, copy=False)
 
     @abstractmethod
     def _updated(
@@ -114,8 +115,9 @@ class SGD(Optimizer):
     ) -> FloatArray:
         if decay:
             g = g + decay * p.data
-        (v,) = self._memory.get(i, (np.zeros_like(p.data, _wide(p)),))
-        v = _wide(p)(self.momentum) * v + g
+        kind = _wide(p.dtype)
+        (v,) = self._memory.get(i) or (np.zeros_like(p.data, kind),)
+        v = kind(self.momentum) * v + g
         self._memory[i] = (v,)
         return p.data - lr * v
 
@@ -157,9 +159,8 @@ class Adam(Optimizer):
     def _updated(
         self, i: int, p: Tensor, g: FloatArray, lr: np.floating, decay: np.floating
     ) -> FloatArray:
-        kind, (b1, b2) = _wide(p), self.betas
-        zeros = np.zeros_like(p.data, kind)
-        m, v = self._memory.get(i, (zeros, zeros))
+        kind, (b1, b2) = _wide(p.dtype), self.betas
+        m, v = self._memory.get(i) or (np.zeros_like(p.data, kind),) * 2
         t = self._steps[i] = self._steps.get(i, 0) + 1
         m = kind(b1) * m + kind(1 - b1) * g
         v = kind(b2) * v + kind(1 - b2) * (g * g)
@@ -169,7 +170,8 @@ class Adam(Optimizer):
         return p.data * (1 - lr * decay) - lr / kind(mean) * (m / root)
 
 
-def _wide(p: Tensor) -> type[np.floating]:
+@cache
+def _wide(dtype: np.dtype[Any]) -> type[np.floating]:
     """The dtype in which steps are computed: float32 for float16."""
-    kind: type[np.floating] = np.result_type(p.dtype, np.float32).type
+    kind: type[np.floating] = np.result_type(dtype, np.float32).type
     return kind

@@ -76,9 +76,10 @@ def check_once(parameters: Sequence[Tensor]) -> None:
 
 def check_gradient(p: Tensor, name: str) -> None:
     """Raise unless the gradient is None, or an array of floats of the parameter's shape."""
-    if p.grad is None:
+    g = p.grad
+    if g is None:
         return
-    if not isinstance(p.grad, (np.ndarray, np.floating)) or p.grad.dtype.kind != "f":
-        raise TypeError(f"the gradient of {name} is {shown(p.grad)}; allowed are arrays of floats")
-    if p.grad.shape != p.shape:
-        raise ValueError(f"the gradient of {name} has shape {p.grad.shape}, itself {p.shape}")
+    if not isinstance(g, (np.ndarray, np.floating)) or g.dtype.kind != "f":
+        raise TypeError(f"the gradient of {name} is {shown(g)}; allowed are arrays of floats")
+    if g.shape != p.shape:
+        raise ValueError(f"the gradient of {name} has shape {g.shape}, itself {p.shape}")
