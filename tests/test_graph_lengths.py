@@ -36,6 +36,17 @@ def masked(x):
     return ag.where(nn.causal_mask(x.shape[1]), x, 0.0)
 
 
+def checked(x):
+    """As careful code does: what it asks has one answer at all lengths."""
+    y = ag.relu(x)
+    n, t, features = y.shape
+    if x.shape != y.shape or features % 3 or x.ndim != 3 or n < 0 or x.shape[:2] != (n, t):
+        raise ValueError(f"x has shape {x.shape}")
+    assert isinstance(n, int)
+    assert n + 1 > 0
+    return ag.reshape(y, (n, t * features)) * features**-0.5
+
+
 # Recorded at the first shape, run at the others: the numbers are the function's own.
 RIGHT = {
     "rows": (lambda x: ag.reshape(x, (x.shape[0], -1)), (4, 8, 8), [(8, 8, 8), (1, 8, 8)]),
@@ -59,6 +70,8 @@ RIGHT = {
     ),
     "table of positions": (with_positions, (2, 8, 3), [(2, 5, 3), (1, 20, 3)]),
     "picked": (lambda x: x[np.array([0, 1, -1])], (4, 3), [(6, 3)]),
+    "checked": (checked, (8, 5, 3), [(2, 5, 3), (200, 9, 3)]),
+    "a large batch": (lambda x: ag.reshape(x, (x.shape[0], -1)), (64, 8), [(1, 8), (9999, 8)]),
     "softmax": (lambda x: ag.softmax(x), (4, 3), [(2, 7)]),
     "mean": (lambda x: ag.mean(x, 1), (4, 3), [(2, 7)]),
 }  # fmt: skip
@@ -77,6 +90,15 @@ def test_right_at_other_lengths(name):
         assert (run_tensors(program.graph, [Tensor(x)])[0].data == want).all()
 
 
+def in_blocks(x):
+    return ag.concat([x[i : i + 16] * 2.0 for i in range(0, x.shape[0], 16)], 0)
+
+
+def behind_a_stride(x):
+    y = ag.max_pool2d(x, (1, 1), stride=(16, 1))
+    return x * (y.shape[2] // 8 + 1.0)
+
+
 # Recorded at the first shape, and wrong at the second if it ran.
 REFUSED = {
     "half": (lambda x: x[:, : x.shape[1] // 2], (2, 8, 3), (2, 10, 3), "8 along axis 1"),
@@ -86,6 +108,53 @@ REFUSED = {
     "a mask of one": (masked, (2, 1, 1), (2, 5, 5), "1 along axis 1"),
     "a branch": (branching, (40, 3), (8, 3), "40 along axis 0"),
     "a branch far away": (branching, (4, 3), (31, 3), "4 along axis 0"),
+    "a branch beyond": (lambda x: x * 2.0 if x.shape[0] <= 16 else x, (8, 3), (20, 3), "axis 0"),
+    "a branch at one length": (
+        lambda x: x * 2.0 if x.shape[0] != 33 else -x,
+        (8, 3),
+        (33, 3),
+        "axis 0",
+    ),
+    "a branch on none": (lambda x: x * 2.0 if x.shape[0] else x + 1.0, (8, 3), (0, 3), "axis 0"),
+    "the smaller": (lambda x: x * 1.0 + min(x.shape[0], 4), (20, 3), (2, 3), "axis 0"),
+    "rounded up": (lambda x: x * (-(-x.shape[0] // 64)), (8, 3), (65, 3), "axis 0"),
+    "blocks": (in_blocks, (8, 3), (20, 3), "8 along axis 0"),
+    "blocks of a list": (
+        lambda x: x + len([0, 1, 2][: x.shape[0]]),
+        (8, 3),
+        (2, 3),
+        "8 along axis 0",
+    ),
+    "by its elements": (lambda x: x * (1.0 if x.size < 64 else 2.0), (8, 3), (30, 3), "axis 0"),
+    "by its len": (lambda x: x * (1.0 if len(x) < 64 else 2.0), (8, 3), (70, 3), "axis 0"),
+    "row by row": (
+        lambda x: sum(x[i] for i, _ in enumerate(x) if i < 4) + x,
+        (8, 3),
+        (3, 3),
+        "axis 0",
+    ),
+    "by its array": (lambda x: x * max(1, x.data.shape[0] // 64), (8, 3), (130, 3), "axis 0"),
+    "by NumPy": (
+        lambda x: x + np.float32(np.zeros(x.shape[0])[64:].size),
+        (8, 3),
+        (70, 3),
+        "axis 0",
+    ),
+    "by a table": (lambda x: x * {8: 1.0}.get(x.shape[0], 1.0), (8, 3), (9, 3), "axis 0"),
+    "by its text": (lambda x: x * (1.0 + len(f"{x.shape[0]}")), (2, 3), (10, 3), "axis 0"),
+    "of a square": (
+        lambda x: x * 2.0 if x.shape[0] * x.shape[1] < 99 else -x,
+        (8, 8),
+        (20, 8),
+        "axis 0",
+    ),
+    "behind a stride": (behind_a_stride, (1, 1, 64, 4), (1, 1, 128, 4), "64 along axis 2"),
+    "behind an end": (
+        lambda x: x * max(1, x[:, :5].shape[1] - 3),
+        (2, 8, 3),
+        (2, 4, 3),
+        "8 along axis 1",
+    ),
     "another rank": (lambda x: x * 2.0, (2, 3), (2, 3, 4), r"the graph takes \(batch, x\[1\]\)"),
     "a table's end": (lambda x: x + TABLE, (2, 20, 3), (2, 1, 3), "20 along axis 1"),
     "a length written down": (lambda x: ag.reshape(x, (2, -1)), (4, 5, 3), (5, 5, 3), "axis 0"),

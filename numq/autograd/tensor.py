@@ -7,6 +7,7 @@ computes an array, and hands it to `record` with a function that takes the gradi
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,6 +19,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from numq.arguments import flag, shown
 from numq.arrays import Array, FloatArray, as_data
+from numq.autograd.watching import watch
 
 # Takes the gradient of the output, gives one gradient (or None) for each input.
 Backward: TypeAlias = Callable[[FloatArray], Sequence[FloatArray | None]]
@@ -150,6 +152,8 @@ class Tensor:
     @property
     def data(self) -> Array:
         """The values, read-only. Assign a whole array to replace those of a leaf."""
+        if kept := watch():
+            kept.let_out(self, self._data.shape, sys._getframe(1))
         return self._data
 
     @data.setter
@@ -168,6 +172,8 @@ class Tensor:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the data."""
+        if kept := watch():
+            return kept.shape(self, self._data.shape, sys._getframe(1))
         return self._data.shape
 
     @property
@@ -178,6 +184,8 @@ class Tensor:
     @property
     def size(self) -> int:
         """Number of elements."""
+        if kept := watch():
+            return kept.shape(self, (self._data.size,), sys._getframe(1))[0]
         return self._data.size
 
     @property
@@ -224,6 +232,8 @@ class Tensor:
         """Length of the first axis; a single number raises TypeError."""
         if not self.ndim:
             raise TypeError("a tensor of shape () has no length")
+        if kept := watch():
+            kept.let_out(self, self._data.shape[:1], sys._getframe(1))
         return len(self._data)
 
     def __bool__(self) -> bool:
@@ -232,6 +242,8 @@ class Tensor:
 
     def __iter__(self) -> Iterator[Tensor]:
         """Along the first axis."""
+        if kept := watch():
+            kept.let_out(self, self._data.shape[:1], sys._getframe(1))
         return (self[i] for i in range(len(self)))
 
     def __float__(self) -> float:

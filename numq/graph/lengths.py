@@ -1,27 +1,39 @@
 """Which lengths of a recorded network are free: found by recording it again with others.
 
-A recording is of one set of shapes. Recorded again with an axis longer, it has the same nodes and
-constants, or the axis is *fixed*: a loop was unrolled, a mask built, a branch taken, a number
-computed from the length. Attributes may differ where the lengths of an axis stand in them. Those
-are rewritten so that one graph is right for all recordings:
+A recording is of one set of shapes. It is made again at three other lengths of an axis, watched
+(`numq.autograd.watching`), and the axis is *fixed* unless all of this holds:
+
+- there are the same nodes and constants: no loop was unrolled, no mask built, no number computed
+  from the length;
+- whatever Python's code asked about lengths has one answer for every length from 0 on. A branch on
+  `x.shape[0] <= 16`, `range(0, x.shape[0], 16)` and `x.shape[0] // 2` have not, wherever they would
+  change; `x.shape[0] == y.shape[0]` has, of lengths that go together;
+- attributes differ only where lengths stand in them. Those are rewritten so that one graph is right
+  for all recordings, and so for all lengths, as what can be computed with a Length is linear:
 
     Reshape to (8, 64), (9, 64)     0 keeps the input's length, −1 is what is left
     Expand to (8, 64), (9, 64)      1 keeps the input's length
     x[:, :8], x[:, :9]              `Size`, a multiple of an input's length plus a constant
 
-and an attribute that nothing of this describes makes the axis fixed. The graph checks every run
-against what was found, so it is right on other lengths, or it refuses them.
+An edge may be *bent*: a Slice, or a stride, gave it a length that is not linear in the input's
+(`numq.graph.bends`). If anybody but `numq.autograd` asks for its shape, the axis is fixed.
+
+numq's own functions get plain numbers: what they do with them stands in nodes and constants. Not
+seen is what code learns of a length without asking a tensor, from its caller or a global variable.
+The graph checks every run against what was found, so it is right on other lengths, or refuses them.
 """
 
 from __future__ import annotations
 
-import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 
+from numq.autograd.watching import Question
+from numq.graph.bends import bent_edges
 from numq.graph.graph import Constant, Graph, Node
 from numq.graph.inputs import Input, Shape
 from numq.graph.schema import Size
@@ -33,17 +45,33 @@ Place: TypeAlias = tuple[int, int]
 Axes: TypeAlias = tuple[Place, ...]
 """Places that have one length together."""
 
-_SMALL = 2**12
-"""Elements of inputs that are tried at much greater lengths, which costs little."""
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """A recording that was watched.
+
+    Attributes:
+        graph: with shapes of all its edges.
+        questions: what code asked about lengths.
+        asked: the edges whose lengths it asked for, "" for results that are not in the graph.
+    """
+
+    graph: Graph
+    questions: tuple[Question, ...] = ()
+    asked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
 class _Recording:
     shapes: tuple[Shape, ...]
     graph: Graph
+    watched: Watched | None = None
 
 
-Again: TypeAlias = Callable[[Sequence[Shape]], Graph]
+Again: TypeAlias = Callable[[Sequence[Shape]], Watched]
+
+_ENDLESS = 2**62
+"""Beyond any length."""
 
 
 def with_free_lengths(graph: Graph, again: Again) -> Graph:
@@ -51,21 +79,47 @@ def with_free_lengths(graph: Graph, again: Again) -> Graph:
 
     Args:
         graph: a recording, whose declared inputs have the shapes that came.
-        again: records once more with other shapes; whatever it raises makes an axis fixed.
+        again: records once more with other shapes, watched; whatever it raises makes an axis fixed.
     """
     first = _Recording(tuple(graph.shapes[name] for name in graph.inputs), graph)
-    kept, base, free = [first], first, list[Axes]()
+    batch = _batch(first.shapes)
+    tried = _tried(first, batch, again) if batch else []
+    if tried and _general([first, *tried], [batch]):
+        kept, free = _found(first, tried[0], again, tried if len(batch) == 1 else [], batch)
+        if set(batch) <= {place for axes in free for place in axes}:
+            return _joined(kept, free, again)
+    return _joined(*_found(first, first, again, [], ()), again)
+
+
+def _batch(shapes: Sequence[Shape]) -> Axes:
+    """The first axes, of the inputs that have one of the length of the first input."""
+    lengths = {i: shape[0] for i, shape in enumerate(shapes) if shape}
+    return tuple((i, 0) for i, n in lengths.items() if n == next(iter(lengths.values())))
+
+
+def _found(
+    first: _Recording, base: _Recording, again: Again, known: list[_Recording], batch: Axes
+) -> tuple[list[_Recording], list[Axes]]:
+    """Recordings, and the axes free in them.
+
+    Args:
+        first: the recording at the full size.
+        base: one of few rows, from which the others differ: only shapes matter, and it is quick.
+        again: as in `with_free_lengths`.
+        known: recordings in which `batch` is free, if it needs no more.
+        batch: axes that base has shorter than first.
+    """
+    kept = [first, *known] if known else list(dict.fromkeys((first, base)))
+    free = [batch] if known else list[Axes]()
     for candidate in _candidates(first.shapes):
         axes = tuple(place for place in candidate if not any(place in group for group in free))
         if not axes or (len(axes) == 1 < len(candidate)):  # alone it was tried
             continue
         tried = _tried(base, axes, again)
-        if tried and _general([*kept, *tried], [*free, axes]):
-            tried += _far(base, axes, again)
-        if tried and _general([*kept, *tried], [*free, axes]):
+        group = [*free, axes] if set(batch) <= set().union(*free, axes) else [*free, axes, batch]
+        if tried and _general([*kept, *tried], group):
             kept, free = [*kept, *tried], [*free, axes]
-            base = min((base, *tried), key=lambda r: _length(r, axes))
-    return _joined(kept, free, again)
+    return kept, free
 
 
 def _candidates(shapes: Sequence[Shape]) -> Iterator[Axes]:
@@ -81,34 +135,27 @@ def _candidates(shapes: Sequence[Shape]) -> Iterator[Axes]:
 
 
 def _tried(base: _Recording, axes: Axes, again: Again) -> list[_Recording]:
-    """Recordings at two other lengths; none if it runs at no others.
+    """Recordings at three other lengths; none if it does not run at them.
 
     A batch may be recorded smaller, which is quicker; elsewhere longer, as a picture may be too
     small for a window; shorter if a table of positions ends.
     """
     n = _length(base, axes)
-    pairs = [(n + 1, n + 3), (n - 1, n - 2)] if n > 2 else [(n + 1, n + 3)]
-    if axes[0][1] == 0 and n > 6:
-        pairs.insert(0, (3, 5))
-    for pair in pairs:
-        one = _at(base, axes, pair[0], again)
-        two = _at(base, axes, pair[1], again) if one else None
-        if one and two:
-            return [one, two]
+    several = [(n + 1, n + 2, n + 4)]
+    if n > 3:
+        several.append((n - 1, n - 2, n - 3))
+    if axes[0][1] == 0:
+        first, second, third = [k for k in (2, 3, 5, 6) if k != n][:3]
+        several.insert(0, (first, second, third))
+    for lengths in several:
+        made = []
+        for length in lengths:
+            if (recording := _at(base, axes, length, again)) is None:
+                break
+            made.append(recording)
+        else:
+            return made
     return []
-
-
-def _far(base: _Recording, axes: Axes, again: Again) -> list[_Recording]:
-    """Recordings below and, of small inputs, far beyond: where a model might branch.
-
-    Those at which it does not run at all say nothing.
-    """
-    n = _length(base, axes)
-    lengths = {1, 2, n // 2, n - 1} & {*range(1, n)}
-    if sum(math.prod(shape) for shape in base.shapes) <= _SMALL:
-        lengths.add(n + 64)
-    made = [_at(base, axes, length, again) for length in sorted(lengths)]
-    return [recording for recording in made if recording]
 
 
 def _length(recording: _Recording, axes: Axes) -> int:
@@ -124,9 +171,10 @@ def _at(base: _Recording, axes: Axes, length: int, again: Again) -> _Recording |
     made = tuple(tuple(shape) for shape in shapes)
     with np.errstate(all="ignore"):  # a warning would be about values that nobody gave
         try:
-            return _Recording(made, again(made))
+            watched = again(made)
         except Exception:  # the model's own code, which may raise anything
             return None
+    return _Recording(made, watched.graph, watched)
 
 
 def _joined(kept: list[_Recording], free: list[Axes], again: Again) -> Graph:
@@ -149,7 +197,7 @@ def _joined(kept: list[_Recording], free: list[Axes], again: Again) -> Graph:
 def _general(recordings: Sequence[_Recording], free: Sequence[Axes]) -> Graph | None:
     """One graph for all recordings, if there is one."""
     first = recordings[0].graph
-    if not all(_alike(first, r.graph) for r in recordings[1:]):
+    if not all(_alike(first, r.graph) for r in recordings[1:]) or not _answered(recordings, free):
         return None
     nodes = []
     for i in range(len(first.nodes)):
@@ -158,6 +206,40 @@ def _general(recordings: Sequence[_Recording], free: Sequence[Axes]) -> Graph | 
             return None
         nodes.append(node)
     return replace(first, nodes=tuple(nodes), declared=_declared(recordings[0], free))
+
+
+def _answered(recordings: Sequence[_Recording], free: Sequence[Axes]) -> bool:
+    """Whether all that was asked about lengths has one answer at all of them."""
+    watched = [r for r in recordings if r.watched]
+    asked = [r.watched.questions for r in watched if r.watched]
+    if len({len(questions) for questions in asked}) > 1:
+        return False
+    bent = bent_edges([r.graph for r in recordings])
+    if any((bent | {""}) & r.watched.asked for r in watched if r.watched):
+        return False
+    return all(_one_answer(same, watched, free) for same in zip(*asked, strict=True))
+
+
+def _one_answer(
+    same: Sequence[Question], watched: Sequence[_Recording], free: Sequence[Axes]
+) -> bool:
+    """Whether a question, as it was asked in each recording, has one answer at all lengths."""
+    compare = same[0].compare
+    if any(q.compare is not compare for q in same):
+        return False
+    if len({q.numbers for q in same}) == 1:
+        return True
+    if compare is None:
+        return False
+    differences = [q.numbers[0] - q.numbers[1] for q in same]
+    if len(set(differences)) == 1:
+        return True
+    size = _size(differences, watched, free)
+    if size is None:
+        return False
+    if compare in (operator.eq, operator.ne):  # they meet at no length, or at one
+        return size.plus % size.times != 0 or -size.plus // size.times < 0
+    return compare(size.plus, 0) == compare(size.times * _ENDLESS + size.plus, 0)
 
 
 def _alike(a: Graph, b: Graph) -> bool:

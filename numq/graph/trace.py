@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from numq.arguments import shown
 from numq.arrays import Array
 from numq.autograd.tensor import Node as TapeNode
 from numq.autograd.tensor import Tensor, as_tensor, topological, tracing
+from numq.autograd.watching import watching
 from numq.graph.graph import Graph, Node
 from numq.graph.inputs import Input, Numbers, Shape, used_as
-from numq.graph.lengths import with_free_lengths
+from numq.graph.lengths import Watched, with_free_lengths
 from numq.nn import Module
 from numq.nn.call import Call
 
@@ -33,7 +35,9 @@ def trace(
     """Run the model and record what it did, as in evaluation (no dropout, fixed statistics).
 
     The model runs several times, on inputs of other lengths too: an axis along which everything
-    recorded stays the same, or follows the length, is free in the graph.
+    recorded stays the same, or follows the length, is free in the graph. An axis is fixed if the
+    model branches, loops or computes by its length (see `numq.graph.lengths`); while it is
+    recorded, a `shape` holds numbers that notice.
 
     Args:
         model: a module, or any function of tensors.
@@ -95,24 +99,40 @@ class _Recorder:
     def arrays(self) -> list[Array]:
         return [t.data for _, t in self.call.tensors()]
 
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """Those of the module's parameters and buffers by the ids of their tensors."""
+        if not isinstance(self.model, Module):
+            return {}
+        stored = (*self.model.named_parameters(), *self.model.named_buffers())
+        return {id(t): name for name, t in stored}
+
     def graph(self, arrays: Sequence[Array]) -> Graph:
         """The graph of the call with these arrays in it."""
+        return self._recorded(arrays)[0]
+
+    def _recorded(self, arrays: Sequence[Array]) -> tuple[Graph, dict[int, str]]:
+        """The same, and the edge of each tensor by its id."""
         inputs = [Tensor.of(array) for array in arrays]
         fresh = iter(inputs)
         call = self.call.mapped(lambda _: next(fresh))
         with tracing(dropout=self.dropout):
             results = self.model(*call.args, **call.kwargs)
-        names: dict[int, str] = {}
-        if isinstance(self.model, Module):
-            stored = (*self.model.named_parameters(), *self.model.named_buffers())
-            names = {id(t): name for name, t in stored}
         outputs = [results] if isinstance(results, Tensor) else list(_flat(results))
         keywords = [keyword for keyword, _ in self.call.tensors()]
-        return _Naming(_input_names(keywords), inputs, names).graph(outputs)
+        naming = _Naming(_input_names(keywords), inputs, self.names)
+        return naming.graph(outputs), naming.edges
 
-    def again(self, shapes: Sequence[Shape]) -> Graph:
-        """The same with inputs of other shapes: values repeated, so that indices stay indices."""
-        return self.graph([_resized(x, s) for x, s in zip(self.arrays, shapes, strict=True)])
+    def again(self, shapes: Sequence[Shape]) -> Watched:
+        """The same with inputs of other shapes, and what was asked about lengths.
+
+        Values are repeated, so that indices stay indices.
+        """
+        arrays = [_resized(x, s) for x, s in zip(self.arrays, shapes, strict=True)]
+        with watching() as watch:
+            graph, edges = self._recorded(arrays)
+        asked = [edges.get(id(t), "") for t in watch.tensors if t.node]
+        return Watched(graph, tuple(watch.questions), frozenset(asked))
 
 
 def _resized(x: Array, shape: Shape) -> Array:

@@ -52,7 +52,7 @@ class Module(ABC):
         if not options and self.seen and self.seen.repeated_by(inputs):
             return self.forward(*inputs)
         call = Call.of(inputs, options)
-        self.seen = call.mapped(lambda t: Seen(t.shape, t.dtype))
+        self.seen = call.mapped(lambda t: Seen(t.data.shape, t.dtype))
         return self.forward(*call.args, **call.kwargs)
 
     def train(self, mode: bool = True) -> Self:
