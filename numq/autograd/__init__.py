@@ -1,6 +1,6 @@
 """Reverse-mode automatic differentiation over NumPy: each backward beside its forward.
 
-Reading order: `tensor` (the tape), `broadcasting`, `arithmetic`, `elementwise`, `reductions`,
+Reading order: `tape`, `tensor`, `broadcasting`, `arithmetic`, `elementwise`, `reductions`,
 `shaping`, `indexing`, `softmax`, `windows`, `convolution`, `pooling`, `normalization`; `operators`
 gives the functions their signs.
 """
@@ -44,16 +44,8 @@ from numq.autograd.shaping import (
     unsqueeze,
 )
 from numq.autograd.softmax import cross_entropy, log_softmax, mse_loss, softmax
-from numq.autograd.tensor import (
-    GradientError,
-    Operand,
-    Tensor,
-    as_tensor,
-    no_grad,
-    parameter,
-    record,
-    tracing,
-)
+from numq.autograd.tape import GradientError, no_grad, tracing
+from numq.autograd.tensor import Operand, Tensor, as_tensor, parameter, record
 
 __all__ = [
     "GeluForm",

@@ -9,7 +9,8 @@ import numpy as np
 
 from numq.arguments import check_callable, number
 from numq.arrays import Array, FloatArray, check_type
-from numq.autograd.tensor import GradientError, Tensor, no_grad, parameter
+from numq.autograd.tape import GradientError, no_grad
+from numq.autograd.tensor import Tensor, parameter
 
 Function: TypeAlias = Callable[..., Tensor]
 

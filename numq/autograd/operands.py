@@ -11,7 +11,7 @@ Arrays of NumPy wrap: the sum of two int8 of 100 is −56 there. Here integers a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -42,6 +42,9 @@ def factors(**operands: Operand) -> tuple[Tensor, ...]:
     Raises:
         TypeError: integers and bools alone, whose products and sums would wrap.
     """
+    given = tuple(operands.values())
+    if _are_floats(given):
+        return given
     made = {name: as_tensor(value, name=name) for name, value in operands.items()}
     check_alike(**made)
     for t in made.values():
@@ -52,6 +55,16 @@ def factors(**operands: Operand) -> tuple[Tensor, ...]:
         f"{came}; one of them at least must be of {_FLOATS} (integer products are "
         "numq.matmul_int8 and numq.ops)"
     )
+
+
+def _are_floats(operands: tuple[Operand, ...]) -> TypeGuard[tuple[Tensor, ...]]:
+    """Whether all of them are tensors of one dtype of floats, as they mostly are."""
+    dtype = None
+    for t in operands:
+        if type(t) is not Tensor or (dtype is not None and t.data.dtype is not dtype):
+            return False
+        dtype = t.data.dtype
+    return dtype is not None and dtype.kind == "f"
 
 
 def lift(a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
@@ -65,7 +78,8 @@ def lift(a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
 
 def pair(a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
     """Both as tensors that are alike, and whose shapes broadcast."""
-    a, b = lift(a, b)
+    if not (type(a) is type(b) is Tensor and a.data.dtype is b.data.dtype):
+        a, b = lift(a, b)
     if a.data.shape != b.data.shape:
         check_broadcast(a=a, b=b)
     return a, b

@@ -56,9 +56,9 @@ def transpose(a: Operand, axes: Sequence[int] | None = None) -> Tensor:
     if axes is None:
         axes = (*range(a.ndim - 2), a.ndim - 1, a.ndim - 2)
     perm = integers(axes, "axes")
-    if sorted(perm) != list(range(a.ndim)):
+    if sorted(perm) != [*range(a.ndim)]:
         raise ValueError(f"axes is {perm}; a tensor of shape {a.shape} needs each of its axes once")
-    back = tuple(int(i) for i in np.argsort(perm))
+    back = tuple(sorted(perm, key=perm.__getitem__))
     data = a.data.transpose(perm)
     return record("Transpose", (a,), data, lambda g: (g.transpose(back),), perm=perm)
 

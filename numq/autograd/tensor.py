@@ -1,4 +1,4 @@
-"""The tape: a Tensor remembers which operation made it, from what, and how to go back.
+"""Tensors: arrays that remember which operation made them, from what, and how to go back.
 
 The engine knows nothing of layers and nothing of quantization. An operation is a function that
 computes an array, and hands it to `record` with a function that takes the gradient back.
@@ -9,9 +9,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -19,69 +16,8 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from numq.arguments import flag, shown
 from numq.arrays import Array, FloatArray, as_data
+from numq.autograd.tape import RECORDING, TRACING, Backward, Node, propagate
 from numq.autograd.watching import watch
-
-# Takes the gradient of the output, gives one gradient (or None) for each input.
-Backward: TypeAlias = Callable[[FloatArray], Sequence[FloatArray | None]]
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """One operation on the tape.
-
-    Attributes:
-        op: the ONNX operator's name.
-        inputs: the tensors it read.
-        backward: the vector-Jacobian product; None where no gradient passes (Greater, ArgMax).
-        attributes: the operator's attributes, by their ONNX names. What newer ONNX versions pass as
-            a constant integer input (shape, axes, pads, starts) is an attribute here too.
-        versions: of each input when it was read.
-    """
-
-    op: str
-    inputs: tuple[Tensor, ...]
-    backward: Backward | None
-    attributes: dict[str, Any] = field(default_factory=dict)
-    versions: tuple[int, ...] = ()
-
-
-class GradientError(AssertionError):
-    """A gradient that is not the slope of its function, or has another shape than its input."""
-
-
-_recording: ContextVar[bool] = ContextVar("recording", default=True)
-_tracing: ContextVar[bool] = ContextVar("tracing", default=False)
-_dropout: ContextVar[bool] = ContextVar("dropout", default=False)
-
-
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Operations inside are not recorded: no memory is kept, no gradient flows."""
-    token = _recording.set(False)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
-
-
-@contextmanager
-def tracing(*, dropout: bool = False) -> Iterator[None]:
-    """Every operation inside stays on the tape, a gradient asked for or not.
-
-    Args:
-        dropout: Dropout, too, which does nothing in evaluation.
-    """
-    tokens = _tracing.set(True), _dropout.set(flag(dropout, "dropout"))
-    try:
-        yield
-    finally:
-        _tracing.reset(tokens[0])
-        _dropout.reset(tokens[1])
-
-
-def keeps_dropout() -> bool:
-    """Whether a recording is being made that wants to know of Dropout."""
-    return _dropout.get()
 
 
 class Tensor:
@@ -219,7 +155,7 @@ class Tensor:
             seed = as_data(grad, "grad").astype(self.dtype)
         if seed.shape != self.shape:
             raise ValueError(f"grad has shape {seed.shape}; the tensor has {self.shape}")
-        _propagate(self, seed)
+        propagate(self, seed)
 
     def __setitem__(self, key: object, value: object) -> None:
         """Refused: what was recorded would no longer be what was computed."""
@@ -360,82 +296,25 @@ def record(
         raise TypeError(f"op is {shown(op)}, inputs {shown(inputs)}; allowed: a str, and a tuple")
     if backward is not None and not callable(backward):
         raise TypeError(f"backward is {shown(backward)}; allowed are functions and None")
-    learns, versions = False, []
-    for i, t in enumerate(inputs):
+    learns = False
+    for t in inputs:
         if not isinstance(t, Tensor):
-            raise TypeError(f"inputs[{i}] of {op} is {shown(t)}; allowed are Tensors (as_tensor)")
+            raise TypeError(_no_tensor(op, inputs))
         learns = learns or t.requires_grad
-        versions.append(t.version)
-    wanted = learns and backward is not None and _recording.get()
-    if not (wanted or _tracing.get()):
+    wanted = learns and backward is not None and RECORDING.get()
+    if not (wanted or TRACING.get()):
         return Tensor.of(data)
-    node = Node(op, tuple(inputs), backward, attributes, tuple(versions))
+    node = Node(op, tuple(inputs), backward, attributes, tuple([t.version for t in inputs]))
     return Tensor.of(data, wanted, node)
+
+
+def _no_tensor(op: str, inputs: Sequence[object]) -> str:
+    i, x = next((i, x) for i, x in enumerate(inputs) if not isinstance(x, Tensor))
+    return f"inputs[{i}] of {op} is {shown(x)}; allowed are Tensors (as_tensor)"
 
 
 def _frozen(array: Array) -> Array:
     """The array as nobody can write to it, through this reference at least."""
     view = array.view() if type(array) is np.ndarray else np.asarray(array).view()
-    view.setflags(write=False)
+    view.setflags(False)  # type: ignore[call-arg]  # a keyword takes four times as long
     return view
-
-
-def _propagate(root: Tensor, seed: FloatArray) -> None:
-    """Walk the tape from the root, every tensor after all that were made from it."""
-    grads: dict[int, FloatArray] = {id(root): seed}
-    for tensor in reversed(topological(root, lambda t: t.requires_grad)):
-        grad = grads.pop(id(tensor), None)
-        if grad is None:  # no operation after it passes a gradient back
-            continue
-        if tensor.node is None:
-            tensor.grad = grad.copy() if tensor.grad is None else tensor.grad + grad
-            continue
-        for source, part in zip(tensor.node.inputs, _gradients(tensor.node, grad), strict=True):
-            if source.requires_grad and part is not None:
-                known = grads.get(id(source))
-                mine = part.astype(source.dtype, copy=False)  # a gradient is as precise as it
-                grads[id(source)] = mine if known is None else known + mine
-
-
-def _gradients(node: Node, grad: FloatArray) -> Sequence[FloatArray | None]:
-    """What the node sends to its inputs; refused if they are no longer what it read."""
-    if any(t.version != seen for t, seen in zip(node.inputs, node.versions, strict=True)):
-        raise RuntimeError(
-            f"an input of {node.op} got new values after it was read (by an optimizer's step, or "
-            "an assignment to .data); run the forward pass again before backward"
-        )
-    if node.backward is None:
-        return [None] * len(node.inputs)
-    parts = tuple(node.backward(grad))
-    if len(parts) != len(node.inputs):
-        raise GradientError(f"{node.op} has {len(node.inputs)} inputs, but {len(parts)} gradients")
-    for i, (t, part) in enumerate(zip(node.inputs, parts, strict=True)):
-        if part is not None and np.shape(part) != t.shape:
-            raise GradientError(
-                f"{node.op}: inputs[{i}] has shape {t.shape}, its gradient {np.shape(part)}"
-            )
-        if part is not None and not isinstance(part, (np.ndarray, np.generic)):
-            raise GradientError(f"{node.op}: the gradient of inputs[{i}] is {shown(part)}")
-    return parts
-
-
-def topological(root: Tensor, follow: Callable[[Tensor], bool]) -> list[Tensor]:
-    """Inputs before outputs; iterative, so that a long chain cannot exhaust the stack.
-
-    Args:
-        root: the last tensor.
-        follow: which inputs to look at.
-    """
-    order: list[Tensor] = []
-    seen: set[int] = set()
-    stack: list[tuple[Tensor, bool]] = [(root, False)]
-    while stack:
-        tensor, done = stack.pop()
-        if done:
-            order.append(tensor)
-        elif id(tensor) not in seen:
-            seen.add(id(tensor))
-            stack.append((tensor, True))
-            inputs = tensor.node.inputs if tensor.node else ()
-            stack.extend((t, False) for t in reversed(inputs) if follow(t))
-    return order

@@ -19,8 +19,9 @@ import numpy as np
 
 from numq.arguments import shown
 from numq.arrays import Array
-from numq.autograd.tensor import Node as TapeNode
-from numq.autograd.tensor import Tensor, as_tensor, topological, tracing
+from numq.autograd.tape import Node as TapeNode
+from numq.autograd.tape import topological, tracing
+from numq.autograd.tensor import Tensor, as_tensor
 from numq.autograd.watching import watching
 from numq.graph.graph import Graph, Node
 from numq.graph.inputs import Input, Numbers, Shape, used_as

@@ -22,7 +22,8 @@ from numq.autograd import (
     tanh,
 )
 from numq.autograd.operands import floating
-from numq.autograd.tensor import keeps_dropout, record
+from numq.autograd.tape import keeps_dropout
+from numq.autograd.tensor import record
 from numq.nn.module import Module
 
 

@@ -11,6 +11,9 @@ from numq.arguments import shown
 
 Kinds = tuple[type, ...]
 
+PLAIN = frozenset((bool, int, float, str, type(None)))  #: most attributes; they hold nothing
+_NAMING, _FLAT = (tuple, list, dict), (str, bytes, range)
+
 
 def opened(
     name: str, value: Any, kinds: Kinds, within: tuple[int, ...] = ()
@@ -29,7 +32,7 @@ def opened(
     """
     if isinstance(value, kinds):
         yield name, value
-    elif isinstance(value, tuple | list | dict):
+    elif isinstance(value, _NAMING):
         if id(value) not in within:
             items = value.items() if isinstance(value, dict) else enumerate(value)
             for key, element in items:
@@ -46,6 +49,6 @@ def _hides(value: object, kinds: Kinds) -> bool:
     elements: Iterable[object] = ()
     if isinstance(value, np.ndarray):
         elements = value.flat if value.dtype == object else ()
-    elif isinstance(value, Collection) and not isinstance(value, str | bytes | range):
+    elif isinstance(value, Collection) and not isinstance(value, _FLAT):
         elements = value
     return any(isinstance(element, kinds) for element in elements)

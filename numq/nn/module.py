@@ -15,7 +15,7 @@ from numq.arguments import flag, integer
 from numq.arrays import Array, as_data, check_type
 from numq.autograd import Tensor
 from numq.nn.call import Call, Seen
-from numq.nn.members import opened
+from numq.nn.members import PLAIN, opened
 from numq.storage import load_arrays, save_arrays
 
 
@@ -186,10 +186,16 @@ def _modules(module: Module, name: str, seen: set[int]) -> Iterator[tuple[str, M
             yield from _modules(member, f"{name}.{key}" if name else key, seen)
 
 
+_KINDS = (Tensor, Module)
+
+
 def members(module: Module) -> Iterator[tuple[str, Module | Tensor]]:
     """(name, value) of the modules and tensors of a module itself; what comes twice, twice."""
     for name, value in vars(module).items():
-        yield from opened(name, value, (Module, Tensor))
+        if isinstance(value, _KINDS):
+            yield name, value
+        elif type(value) not in PLAIN:
+            yield from opened(name, value, _KINDS)
 
 
 def _is_kept(tensor: Tensor) -> bool:
