@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from numq import INT4, AffineQuantizer, flows, nn
+from numq.autograd import Tensor
 
 X = np.random.default_rng(1).normal(size=(64, 6)).astype(np.float32)
 
@@ -60,6 +63,27 @@ def test_a_trained_network_beside_its_own_values() -> None:
     network = flows.convert(trained)
     own, others = (flows.compare(m, network, X)[-1].sqnr_db for m in (trained, net))
     assert own > 30 > 20 > others
+
+
+def test_a_network_that_trained_on_is_refused(tmp_path: Path) -> None:
+    trained = flows.prepare_qat(model(), X)
+    trained(Tensor(X))
+    network = flows.convert(trained)
+    network.save(tmp_path / "network.safetensors")
+    again = flows.Network.load(tmp_path / "network.safetensors")
+    rows = flows.compare(trained, network, X)
+    assert flows.compare(trained, again, Tensor(X)) == rows
+    weight, was = trained.constants["0.weight"], trained.constants["0.weight"].data
+    weight.data = was * np.float32(1.5)
+    with pytest.raises(ValueError, match=r"trained on since .*: 0.weight:codes is another now"):
+        flows.compare(trained, network, X)
+    weight.data = was
+    assert flows.compare(trained, network, X) == rows
+    trained(Tensor(3 * X))  # ranges follow the batch in training
+    for stale in (network, again):
+        with pytest.raises(ValueError, match=r"trained on since .*; convert it again"):
+            flows.compare(trained, stale, X)
+    assert len(flows.compare(trained, flows.convert(trained), X)) == len(rows)
 
 
 def test_what_is_refused() -> None:

@@ -45,6 +45,16 @@ class Nothing(nn.Module):
         return ag.tanh(x)
 
 
+class Words(nn.Module):
+    """Indices."""
+
+    def __init__(self):
+        self.table, self.layer = nn.Embedding(5, 4, rng=RNG), nn.Linear(4, 3, rng=RNG)
+
+    def forward(self, ids):
+        return self.layer(self.table(ids))
+
+
 def model():
     net = nn.Sequential(nn.Linear(6, 5, rng=RNG), nn.ReLU(), nn.Linear(5, 3, rng=RNG))
     net(Tensor(X))
@@ -59,6 +69,7 @@ INTEGER = flows.convert(CALIBRATED)
 TRAINING = flows.prepare_qat(M, X)
 NAN = X.copy()
 NAN[2, 3] = np.nan
+IDS = np.array([[0, 1], [3, 4]])
 BIG = 3e38 * np.sign(M.layers[0].weight.data)
 
 
@@ -142,11 +153,33 @@ CALLS = {
     "static: NaN": (lambda: static([X, NAN]), ValueError, r"\[1\].*x.*\[2, 3\] is nan"),
     "static: objects": (lambda: static([np.array([[None] * 6])]), TypeError, "object"),
     "static: bools": (lambda: static([X > 0], FRESH), ValueError, "reads x, which is no real numb"),
-    "static: no rows": (lambda: static([X[:0]]), ValueError, "^edge x: .* has seen no values"),
-    "static: another width": (lambda: static([X, X[:, :4]]), ValueError, r"\[1\].*\(8, 4\)"),
+    "static: no rows": (lambda: static([X[:0]]), ValueError,
+                        r"^calibration\[0\] has no values; needed is a batch that is not empty"),
+    "static: no rows of a Tensor": (lambda: static([X, Tensor(X[:0])]), ValueError,
+                                    r"^calibration\[1\] has no values"),
+    "static: empty lists": (lambda: static([[[], []]]), ValueError, r"^calibration\[0\] has no"),
+    "calibrate: no rows": (lambda: flows.calibrate(PREPARED, [X[:0]]), ValueError,
+                           r"^batches\[0\] has no values"),
+    "static: another width": (lambda: static([X, X[:, :4]]), ValueError,
+                              r"^calibration\[1\]: x has shape \(8, 4\)"),
+    "static: another width at first": (lambda: static([X[:, :4]], FRESH), ValueError,
+                                       r"^calibration\[0\]: x has shape \(8, 4\)"),
+    "static: another width of a graph": (lambda: static([X[:, :4]], GRAPH), ValueError,
+                                         r"^calibration\[0\]: x has shape \(8, 4\)"),
+    "static: ragged": (lambda: static([[[1.0, 2.0], [3.0]]]), ValueError,
+                       r"^calibration\[0\] is ragged"),
+    "static: NaN at first": (lambda: static([NAN]), ValueError, r"^calibration\[0\] must be finit"),
+    "static: indices": (lambda: static([IDS, IDS + 4], Words()), IndexError,
+                        r"^calibration\[1\]: node table \(Gather\): indices reach from 4 to 8"),
+    "static: indices at first": (lambda: static([IDS + 4], Words()), IndexError,
+                                 r"^calibration\[0\]: indices reach from 4 to 8"),
+    "calibrate: another width": (lambda: flows.calibrate(PREPARED, [X, X[:, :4]]), ValueError,
+                                 r"^batches\[1\]: x has shape \(8, 4\)"),
+    "static: next to nothing": (lambda: static([X * np.float32(1e-38)]), ValueError,
+                                "a wider `clip` or a larger `floor` of the quantizer of `activat"),
     "static: another rank": (lambda: static([X, X[0]]), ValueError, r"\[1\].*\(6,\)"),
     "static: an overflow inside": (lambda: static([X, BIG]), ValueError,
-                                   r"batches\[1\]: edge relu: .*is inf"),
+                                   r"calibration\[1\]: edge relu: .*is inf"),
     "static: a generator that breaks": (lambda: static(breaks()), RuntimeError, "the disk is gone"),
     "calibrate: an array": (lambda: flows.calibrate(PREPARED, X), TypeError, "batches is one arra"),
     "calibrate: a graph": (lambda: flows.calibrate(GRAPH, [X]), TypeError, "^prepared is "),

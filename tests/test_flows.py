@@ -11,7 +11,15 @@ import numq as nq
 from numq import Requantization, flows
 from numq.autograd import Tensor, no_grad
 from numq.flows.recipe import PER_TENSOR_INT8, WEIGHTS_INT8
-from numq.nn import LSTM, Linear, Module, ReLU, Sequential
+from numq.nn import (
+    LSTM,
+    Linear,
+    Module,
+    MultiheadAttention,
+    ReLU,
+    Sequential,
+    causal_mask,
+)
 from numq.ops import (
     linear_dynamic,
     linear_static,
@@ -261,3 +269,37 @@ def test_a_batch_is_what_the_model_is_called_with():
         y = net(x, state).data
     assert nq.sqnr_db(y, network(x, *state)) > 25  # two steps of a cell, and eight rounded gates
     assert flows.static(net, [(x, None), x]).graph.inputs == ("x",)
+
+
+def test_batches_may_be_tensors():
+    wanted = flows.static(M, [X[:8], X[8:]])
+    got = flows.static(M, [Tensor(X[:8]), (Tensor(X[8:]),)])
+    assert got.graph.qparams == wanted.graph.qparams
+    prepared = flows.prepare(flows.fuse(nq.graph.trace(M, X)))
+    seen = flows.convert(flows.calibrate(prepared, [Tensor(X)]))
+    assert seen.graph.qparams == wanted.graph.qparams
+
+
+def test_a_mask_is_calibrated_as_numq_hands_it_out():
+    class Masked(Module):
+        def __init__(self):
+            self.attention = MultiheadAttention(4, 2, rng=np.random.default_rng(0))
+
+        def forward(self, x, mask):
+            return self.attention(x, mask=mask)
+
+    x, mask = np.random.default_rng(1).normal(size=(2, 5, 4)), causal_mask(5)
+    networks = [flows.static(Masked(), [(x, m)]) for m in (mask, mask.data)]
+    assert isinstance(mask, Tensor)
+    assert (networks[0](x, mask.data) == networks[1](x, mask.data)).all()
+
+
+def test_inputs_next_to_nothing_have_a_remedy():
+    """Their scale is so small that no bias fits its unit; a clip or a floor makes it larger."""
+    small = X * np.float32(1e-38)
+    with pytest.raises(ValueError, match="wider `clip` or a larger `floor` of the quantizer of"):
+        flows.static(M, [small])
+    for remedy in ({"clip": (-1.0, 1.0)}, {"floor": nq.ScaleFloor(1e-5, 1e-5, 1.0)}):
+        first = flows.Override(node="0", activations=nq.AffineQuantizer(**remedy))
+        network = flows.static(M, [small], overrides=(first,))
+        assert nq.sqnr_db(run(M, small), network(small)) > 25

@@ -21,13 +21,14 @@ def checked(batches: Batches, name: str, inputs: Sequence[str] | None = None) ->
     """Each batch as a tuple of what the model is called with.
 
     Args:
-        batches: any iterable of arrays, or of tuples of arrays, None, and tuples of them.
+        batches: any iterable of arrays, or of tuples of arrays, None, and tuples of them. Tensors
+            are their values.
         name: what it is called in messages.
         inputs: the names of the model's inputs, if they are known.
 
     Raises:
         TypeError: an array, a dict or text in place of batches; a batch that is one of the latter.
-        ValueError: no batches at all; a batch of another number of inputs.
+        ValueError: no batches at all; a batch of another number of inputs, or without values.
     """
     kind = type(batches).__name__
     if isinstance(batches, np.ndarray):
@@ -35,17 +36,33 @@ def checked(batches: Batches, name: str, inputs: Sequence[str] | None = None) ->
     if isinstance(batches, _NO_BATCHES) or not isinstance(batches, Iterable):
         raise TypeError(f"{name} is a {kind}; pass an iterable of batches, such as [array]")
     i = -1
-    for i, batch in enumerate(batches):
+    for i, came in enumerate(batches):
+        batch = as_values(came)
         given = batch if isinstance(batch, tuple) else (batch,)
         _check_batch(given, batch, f"{name}[{i}]")
         if inputs is not None and len(arrays(given)) != len(inputs):
             raise ValueError(f"{name}[{i}] is {count(given)}; {needs(len(inputs), inputs)}")
+        if all(map(_is_empty, arrays(given))):
+            raise ValueError(f"{name}[{i}] has no values; needed is a batch that is not empty")
         yield given
     if i < 0:
         raise ValueError(
             f"{name} is empty; at least one non-empty batch is needed (a generator gives its "
             "batches once)"
         )
+
+
+def as_values(given: Any) -> Any:
+    """The same with the values of Tensors in their places, inside of tuples too."""
+    if isinstance(given, tuple):
+        return tuple(map(as_values, given))
+    return given.data if isinstance(given, Tensor) else given
+
+
+def _is_empty(x: Any) -> bool:
+    if isinstance(x, list):
+        return all(map(_is_empty, x))
+    return isinstance(x, np.ndarray) and not x.size
 
 
 def arrays(given: Batch) -> list[Any]:
@@ -74,9 +91,12 @@ def _check_batch(given: Batch, batch: object, name: str) -> None:
         raise TypeError(f"{name} is a tuple without an array; a batch has one for each input")
 
 
-def told(error: TypeError | ValueError, where: str) -> TypeError | ValueError:
-    """The error with the place in front."""
-    kind = TypeError if isinstance(error, TypeError) else ValueError
+REFUSALS = (TypeError, ValueError, IndexError)  # what a model and its operators raise
+
+
+def told(error: Exception, where: str) -> Exception:
+    """The error, one of REFUSALS, with the place in front."""
+    kind = next(kind for kind in REFUSALS if isinstance(error, kind))
     return kind(f"{where}: {error}")
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from numq.arrays import Array, as_data, check_finite, check_type
+from numq.flows.batches import as_values
+from numq.flows.convert import trained_graph
 from numq.flows.network import Network
 from numq.flows.qat_network import QATNetwork
 from numq.flows.record import as_graph
@@ -56,14 +58,15 @@ def compare(model: Module | Graph, network: Network, *inputs: ArrayLike) -> list
         model: the float model that `network` was made from, unchanged since. Of a QATNetwork, the
             trained values before their quantization.
         network: weight-only, dynamic or static.
-        inputs: one array for each input.
+        inputs: one array or Tensor for each input.
 
     Raises:
         TypeError: `network` is not a Network.
         ValueError: NaN or infinity among the inputs; edges of other names or shapes: `network` was
-            made from another model.
+            made from another model; a QATNetwork that has trained on since.
     """
     check_type(network, Network, "network")
+    inputs = as_values(inputs)
     for i, x in enumerate(inputs):
         check_finite(as_data(x, f"inputs[{i}]"), f"inputs[{i}]")
     wanted: dict[str, Array] = {}
@@ -74,6 +77,8 @@ def compare(model: Module | Graph, network: Network, *inputs: ArrayLike) -> list
         raise ValueError(
             f"model has no edge {missing}; pass the model that `network` was made from"
         )
+    if isinstance(model, QATNetwork):
+        _check_current(trained_graph(model), network.graph)
     got = network.edges(*inputs)
     return [
         _row(node, wanted[edge], got[made], network.graph.qparams.get(made))
@@ -81,6 +86,25 @@ def compare(model: Module | Graph, network: Network, *inputs: ArrayLike) -> list
         for made in node.outputs
         if (edge := made.removesuffix(":codes")) in wanted and node.op != _DOOR
     ]
+
+
+def _check_current(now: Graph, then: Graph) -> None:
+    """Refuse what would compare a network with values that it was not made from."""
+    names = {**now.constants, **now.qparams}
+    before = {**then.constants, **then.qparams}
+    for name, value in names.items():
+        if name in before and not _same(value, before[name]):
+            raise ValueError(
+                f"model has trained on since `network` was made from it: {name} is another now; "
+                "convert it again"
+            )
+
+
+def _same(a: object, b: object) -> bool:
+    """Whether two constants, or the meanings of two edges, are equal."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return np.array_equal(a, b)
+    return type(a) is type(b) and bool(a == b)
 
 
 def _row(node: Node, wanted: Array, got: Array, qparams: QParams | None) -> LayerError:

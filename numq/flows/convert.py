@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from numq.arithmetic.requantize import Requantization
-from numq.arrays import as_float32
+from numq.arrays import as_data, as_float32
 from numq.flows.batches import Batches, checked
 from numq.flows.fuse import fuse
 from numq.flows.network import Network
 from numq.flows.plan import PASSING, TABLES, OnCodes, Plan
-from numq.flows.prepare import Prepared, calibrate, edge_qparams, prepare
+from numq.flows.prepare import Prepared, calibrated, edge_qparams, prepare
 from numq.flows.qat_network import QATNetwork
 from numq.flows.qat_weights import Estimator
 from numq.flows.recipe import PER_TENSOR_INT8, WEIGHTS_INT8, Override, Recipe
@@ -44,7 +42,8 @@ def static(
 
     Args:
         model: a module or a graph.
-        calibration: batches of real numbers that stand for what will come.
+        calibration: batches of real numbers that stand for what will come, arrays or Tensors; a
+            tuple for a model with several inputs.
         weights: per tensor or per channel of axis 0, 8 bits or fewer.
         activations: per tensor; of what a Conv or Gemm reads.
         others: per tensor; of all other edges, the outputs among them.
@@ -54,7 +53,8 @@ def static(
     Raises:
         TypeError: a model, batch or quantizer of another type.
         ValueError: no calibration data, another number of inputs than the model takes, or a weight
-            that no integer kernel can use.
+            that no integer kernel can use. What the model refuses of a batch is told under its
+            name, `calibration[i]`.
     """
     recipe = Recipe(weights, activations, others, how, overrides)
     inputs = model.inputs if isinstance(model, Graph) else None
@@ -62,18 +62,19 @@ def static(
     if isinstance(model, Module):
         for i, given in enumerate(batches):
             check_call(model, given, f"calibration[{i}]")
-    graph = fuse(as_graph(model, *(_example(x) for x in batches[0])))
-    return convert(calibrate(prepare(graph, recipe), batches))
+    first = "calibration[0]"
+    graph = fuse(as_graph(model, *(_example(x, first) for x in batches[0]), where=first))
+    return convert(calibrated(prepare(graph, recipe), batches, "calibration"))
 
 
-def _example(x: Any) -> Any:
+def _example(x: Any, name: str) -> Any:
     """What the network is recorded with: float32, integers, which may be indices, or bools."""
     if x is None:
         return None
     if isinstance(x, tuple):
-        return tuple(map(_example, x))
-    array = np.asarray(x)
-    return array if array.dtype.kind in "iub" else as_float32(array, "calibration")
+        return tuple(_example(part, name) for part in x)
+    array = as_data(x, name)
+    return array if array.dtype.kind in "iub" else as_float32(array, name)
 
 
 def convert(prepared: Prepared | QATNetwork) -> Network:
@@ -84,7 +85,7 @@ def convert(prepared: Prepared | QATNetwork) -> Network:
             binary activations, which have no integer kernel.
     """
     if isinstance(prepared, QATNetwork):
-        return _convert_trained(prepared)
+        return Network(trained_graph(prepared))
     if not isinstance(prepared, Prepared):
         raise TypeError(
             f"prepared is a {type(prepared).__name__}; allowed are what calibrate and prepare_qat "
@@ -92,20 +93,21 @@ def convert(prepared: Prepared | QATNetwork) -> Network:
         )
     weights = {n: c.weights for n, c in prepared.plan.nodes.items() if c.weights is not None}
     codes = quantized_weights(prepared.graph, weights)
-    return integer_network(prepared.graph, prepared.plan, edge_qparams(prepared), codes)
+    return Network(integer_graph(prepared.graph, prepared.plan, edge_qparams(prepared), codes))
 
 
-def _convert_trained(network: QATNetwork) -> Network:
+def trained_graph(network: QATNetwork) -> Graph:
+    """On codes, with the weights and ranges that the network has now."""
     if network.recipe.activation_estimator is Estimator.BINARY:
         raise ValueError("activation_estimator is BINARY; codes ±1 have no integer kernel here")
     ranges = {edge: network.edge_qparams(edge) for edge in network.edges}
     graph, codes = network.folded_graph()
-    return integer_network(graph, network.plan, network.plan.meanings(ranges), codes)
+    return integer_graph(graph, network.plan, network.plan.meanings(ranges), codes)
 
 
-def integer_network(
+def integer_graph(
     graph: Graph, plan: Plan, edges: Mapping[str, QParams], weights: Mapping[str, QTensor]
-) -> Network:
+) -> Graph:
     """The graph on codes: integer kernels where there are, doors where codes and floats meet.
 
     Args:
@@ -126,7 +128,7 @@ def integer_network(
         qparams=made.qparams,
         shapes={**graph.shapes, **made.shapes},
     )
-    return Network(integers.without_unused())
+    return integers.without_unused()
 
 
 @dataclass

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from numq.arrays import Array, check_type
-from numq.flows.batches import Batches, arrays, checked, told
+from numq.flows.batches import REFUSALS, Batches, arrays, checked, told
 from numq.flows.plan import Plan, plan
 from numq.flows.recipe import Recipe
 from numq.graph import Graph, Program, run
@@ -72,12 +72,20 @@ def calibrate(prepared: Prepared, batches: Batches) -> Prepared:
 
     Args:
         prepared: from `prepare`, or from an earlier `calibrate`.
-        batches: inputs that stand for what will come; a tuple for a graph with several inputs.
+        batches: inputs that stand for what will come, arrays or Tensors; a tuple for a graph with
+            several inputs.
 
     Raises:
         TypeError: one array in place of batches, or a batch that is neither array nor tuple.
-        ValueError: no batches; another number of inputs; NaN or infinity on an edge.
+        ValueError: no batches, or one without values; another number of inputs, or shapes that the
+            graph does not take; NaN or infinity on an edge.
+        IndexError: indices outside of what a node takes them from.
     """
+    return calibrated(prepared, batches, "batches")
+
+
+def calibrated(prepared: Prepared, batches: Batches, argument: str) -> Prepared:
+    """The same, for batches that the caller knows as `argument`."""
     check_type(prepared, Prepared, "prepared")
     program, seen = Program(prepared.graph), dict(prepared.seen)
     wanted = {e: q for e, q in prepared.edges.items() if e not in prepared.plan.fixed}
@@ -87,16 +95,16 @@ def calibrate(prepared: Prepared, batches: Batches) -> Prepared:
             return
         try:
             state = wanted[edge].observe(values)
-        except (ValueError, TypeError) as error:
+        except REFUSALS as error:
             raise told(error, f"edge {edge}") from error
         seen[edge] = wanted[edge].merge(seen[edge], state) if edge in seen else state
 
-    for i, given in enumerate(checked(batches, "batches", prepared.graph.inputs)):
+    for i, given in enumerate(checked(batches, argument, prepared.graph.inputs)):
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # told by the edge's observer
                 run(program, arrays(given), visit)
-        except (ValueError, TypeError) as error:
-            raise told(error, f"batches[{i}]") from error
+        except REFUSALS as error:
+            raise told(error, f"{argument}[{i}]") from error
     return replace(prepared, seen=seen)
 
 

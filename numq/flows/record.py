@@ -7,13 +7,15 @@ from inspect import Parameter, signature
 from numpy.typing import ArrayLike
 
 from numq.autograd import as_tensor
-from numq.flows.batches import Batch, count, needs
+from numq.flows.batches import REFUSALS, Batch, count, needs, told
 from numq.graph import Graph, trace
 from numq.nn import Module
 from numq.nn.call import Call
 
 
-def as_graph(model: object, *examples: ArrayLike, training: bool = False) -> Graph:
+def as_graph(
+    model: object, *examples: ArrayLike, training: bool = False, where: str | None = None
+) -> Graph:
     """The model's graph; a module is recorded with the examples, or as it was called last.
 
     A module that was called with None, tuples or keywords is recorded so again: the examples take
@@ -23,6 +25,7 @@ def as_graph(model: object, *examples: ArrayLike, training: bool = False) -> Gra
         model: a graph, or a module.
         examples: one for each input; none for a graph, or a module that has been called before.
         training: keep the Dropout of a module in it, which does nothing when the graph is run.
+        where: what the examples are called, for the errors of the model on them.
 
     Raises:
         TypeError: `model` is neither.
@@ -44,11 +47,16 @@ def as_graph(model: object, *examples: ArrayLike, training: bool = False) -> Gra
             f"model is a {kind.__module__}.{kind.__qualname__}; allowed are numq.nn.Module and "
             "numq.graph.Graph"
         )
-    if call := _as_called(model, examples):
+    call = _as_called(model, examples)
+    if call is None and examples:
+        check_call(model, examples, where or "examples")
+    call = call or Call(examples)
+    try:
         return trace(model, *call.args, dropout=training, **call.kwargs)
-    if examples:
-        check_call(model, examples, "examples")
-    return trace(model, *examples, dropout=training)
+    except REFUSALS as error:
+        if where is None:
+            raise
+        raise told(error, where) from error
 
 
 def _as_called(model: Module, given: Batch) -> Call | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from inspect import Parameter, signature
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -45,18 +47,29 @@ class Call:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+    def of(
+        cls,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        function: Callable[..., Any] | None = None,
+    ) -> Call:
         """The arguments of a module, arrays as Tensors.
+
+        Args:
+            args: by position.
+            kwargs: by keyword.
+            function: what they are given to, which has names for those by position; self is none.
 
         Raises:
             TypeError: an argument by position that is neither a Tensor nor an array (nor None, nor
                 a tuple).
         """
-        for i, x in enumerate(args):
+        names = _names(function, len(args))
+        for name, x in zip(names, args, strict=True):
             if not (x is None or isinstance(x, _POSITIONAL)):
-                raise TypeError(f"{_place(i)} is {shown(x)}; allowed are Tensors and arrays")
+                raise TypeError(f"{name} is {shown(x)}; allowed are Tensors and arrays")
         return cls(
-            tuple([_as_tensors(x, _place(i)) for i, x in enumerate(args)]),
+            tuple([_as_tensors(x, name) for name, x in zip(names, args, strict=True)]),
             {name: _as_tensors(x, name) for name, x in kwargs.items()},
         )
 
@@ -101,8 +114,18 @@ class Call:
 _POSITIONAL = (Tensor, np.ndarray, tuple)
 
 
-def _place(i: int) -> str:
-    return f"argument {i}" if i else "x"
+@lru_cache
+def _names(function: Callable[..., Any] | None, count: int) -> tuple[str, ...]:
+    """Of `count` arguments by position: x and on, where nothing says how they are called."""
+    if function is None:
+        return ("x", *(f"argument {i}" for i in range(1, count)))[:count]
+    names: list[str] = []
+    for parameter in list(signature(function).parameters.values())[1:]:
+        if parameter.kind is Parameter.VAR_POSITIONAL:
+            names += [f"{parameter.name}[{i}]" for i in range(count - len(names))]
+        elif parameter.kind is not Parameter.KEYWORD_ONLY:
+            names.append(parameter.name)
+    return (*names, *(f"argument {i}" for i in range(len(names), count)))[:count]
 
 
 def _as_tensors(value: Any, name: str) -> Any:

@@ -51,7 +51,7 @@ class Module(ABC):
         """
         if not options and self.seen and self.seen.repeated_by(inputs):
             return self.forward(*inputs)
-        call = Call.of(inputs, options)
+        call = Call.of(inputs, options, type(self).forward)
         self.seen = call.mapped(lambda t: Seen(t.data.shape, t.dtype))
         return self.forward(*call.args, **call.kwargs)
 

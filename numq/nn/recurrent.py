@@ -60,6 +60,8 @@ class Recurrent(Module):
 
     def _state(self, given: Operand, name: str, x: Tensor) -> Tensor:
         """A state that was given, (N, hidden) floats; anything else raises."""
+        if isinstance(given, tuple | str) or given is None:
+            raise TypeError(f"{name} is {shown(given)}; allowed is a Tensor (N, hidden)")
         state, needed = as_tensor(given, name=name), (x.shape[0], self.hidden)
         if state.shape != needed or state.dtype.kind != "f":
             raise ValueError(
@@ -140,10 +142,13 @@ class GRU(Recurrent):
             state: h before the first step, (N, hidden); zeros if None.
 
         Raises:
+            TypeError: a state that is no Tensor or array, such as the pair of an LSTM.
             ValueError: x or a state of another shape.
         """
         x = as_tensor(x, name="x")
         products = self._products(x)  # (N, T, 3·hidden)
+        if isinstance(state, tuple | list | str):
+            raise TypeError(f"state is {shown(state)}; allowed are None and a Tensor (N, hidden)")
         h = None if state is None else self._state(state, "state", x)
         states = []
         for t in range(x.shape[1]):

@@ -97,7 +97,7 @@ def quantize_bias(bias: ArrayLike, x_scale: ArrayLike, w_scale: ArrayLike) -> In
 
     Raises:
         ValueError: shapes that do not fit, or a bias beyond int32; the latter names the channels.
-            The remedy is a larger weight scale for them.
+            The remedy is a larger scale, of the input or of their weights.
     """
     real = as_float(bias, "bias").astype(np.float64)
     check_finite(real, "bias")
@@ -114,7 +114,8 @@ def quantize_bias(bias: ArrayLike, x_scale: ArrayLike, w_scale: ArrayLike) -> In
         raise ValueError(
             f"bias of channel(s) {at_risk[:8].tolist()} is {real[at_risk[0]]:g}, which is "
             f"{steps[at_risk[0]]:.3g} steps of x_scale · w_scale, more than int32 holds: "
-            "raise the weight scale of these channels"
+            "raise the scale of the input or of these weights, in a flow by a wider `clip` or a "
+            "larger `floor` of the quantizer of `activations` or of `weights`"
         )
     return steps.astype(np.int32)
 
@@ -139,5 +140,5 @@ def check_sums(x: QParams, w: QTensor, bias: IntArray) -> None:
         raise ValueError(
             f"the accumulator of channel(s) {at_risk[:8].tolist()} could reach "
             f"{worst[at_risk[0]]}, bias included, more than int32 holds; split the layer along its "
-            "inputs, or raise the weight scale"
+            "inputs, or raise the weight scale, in a flow by a wider `clip` of `weights`"
         )

@@ -262,6 +262,15 @@ def test_truncated_files(tmp_path):
         load_arrays(tmp_path / "none")
 
 
+class Rest(nn.Module):
+    def forward(self, x, *others, scale=1):
+        return x
+
+
+ROW = np.ones((1, 1, 2), np.float32)
+GRU_STATE = r"^state is a tuple; allowed are None and a Tensor \(N, hidden\)"
+
+
 @pytest.mark.parametrize(
     ("action", "error", "message"),
     [
@@ -277,6 +286,13 @@ def test_truncated_files(tmp_path):
             r"x has shape \(1, 0, 2",
         ),
         (lambda: nn.Sequential(nn.ReLU(), 5), TypeError, r"layers\[1\] is 5"),
+        (lambda: nn.Embedding(5, 4, rng=rng())([1, 2]), TypeError, r"^ids is \[1, 2\]; allowed"),
+        (lambda: nn.LSTM(2, 3, rng=rng())(ROW, "h"), TypeError, "^state is 'h'; allowed are"),
+        (lambda: nn.LSTM(2, 3, rng=rng())(ROW, (None, None)), TypeError, r"^state\[0\] is None"),
+        (lambda: nn.GRU(2, 3, rng=rng())(ROW, (ROW[0], ROW[0])), TypeError, GRU_STATE),
+        (lambda: nn.GRU(2, 3, rng=rng())(ROW, state=[ROW[0]]), TypeError, "^state is .*; allowed"),
+        (lambda: Rest()(ROW, ROW, 3), TypeError, r"^others\[1\] is 3; allowed are Tensors and"),
+        (lambda: nn.ReLU()(ROW, 3), TypeError, "^argument 1 is 3; allowed are Tensors and arrays"),
     ],
 )
 def test_errors(action, error, message):
