@@ -8,6 +8,7 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # is read when NumPy is imported
 
+import pytest
 from hypothesis import HealthCheck, settings
 from peers import FOUND
 
@@ -20,6 +21,17 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_sessionfinish(session):
+    """A process of several tells the first one what its tests found."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["found"] = dict(FOUND)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    FOUND.update(getattr(node, "workeroutput", {}).get("found", {}))
 
 
 def pytest_terminal_summary(terminalreporter):

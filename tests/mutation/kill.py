@@ -111,6 +111,7 @@ def _run_tests(path: str, source: str) -> None:
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         tests = [str(ROOT / "tests" / name) for name in TESTS[path]]
         settings = ["-x", "-q", "-p", "no:cacheprovider", f"--rootdir={ROOT}",
+                    "-o", "addopts=", "-m", "not slow",
                     "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # fmt: skip
         code = int(pytest.main([*settings, *tests]))
     finally:
