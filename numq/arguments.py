@@ -57,7 +57,9 @@ def integers(
     unordered = isinstance(values, str | bytes | dict | set | frozenset)
     single = isinstance(values, np.ndarray) and values.ndim == 0
     if unordered or single or not isinstance(values, Iterable):
-        raise TypeError(f"{name} is {shown(values)}; allowed are {some}{_integers(least, None)}")
+        raise TypeError(
+            f"{name} is {shown(values)}; allowed is a tuple of {some}{_integers(least, None)}"
+        )
     made = tuple(integer(v, f"{name}[{i}]", least) for i, v in enumerate(values))
     if count is not None and len(made) != count:
         raise ValueError(f"{name} is {made}; allowed are {some}{_integers(least, None)}")

@@ -31,7 +31,11 @@ def test_what_passes():
         (lambda: integer(np.ones(2, int), "n"), TypeError, r"n is an array of shape \(2,\), int64"),
         (lambda: integer(0, "n", 1), ValueError, "n is 0; allowed are integers from 1 on"),
         (lambda: integer(5, "n", 1, 4), ValueError, "n is 5"),
-        (lambda: integers(3, "n", 0), TypeError, "n is 3; allowed are integers from 0 on"),
+        (
+            lambda: integers(3, "n", 0),
+            TypeError,
+            "n is 3; allowed is a tuple of integers from 0 on",
+        ),
         (lambda: integers({1, 2}, "n"), TypeError, "n is a set"),
         (lambda: integers(np.array(1), "n"), TypeError, r"n is an array of shape \(\)"),
         (lambda: integers([1, 2.0], "n"), TypeError, r"n\[1\] is 2.0"),

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numq import INT4, AffineQuantizer, flows, nn
+from numq import INT4, AffineQuantizer, flows, nn, sqnr_db
 from numq.autograd import Tensor
+from numq.graph import Graph, Node, Program, run, trace
 
 X = np.random.default_rng(1).normal(size=(64, 6)).astype(np.float32)
 
@@ -98,6 +99,69 @@ def test_what_is_refused() -> None:
         flows.compare(wider, flows.static(net, [X]), X)
     with pytest.raises(ValueError, match="model has no edge"):
         flows.compare(nn.Linear(6, 3, rng=np.random.default_rng(0)), flows.static(net, [X]), X)
+
+
+def masked(size: int = 5) -> tuple[nn.Module, np.ndarray, np.ndarray]:
+    attention = nn.MultiheadAttention(8, 2, rng=np.random.default_rng(0))
+    x = np.random.default_rng(1).normal(size=(2, size, 8)).astype(np.float32)
+    return attention, x, np.tril(np.ones((size, size), np.bool_))
+
+
+def test_a_mask_is_no_signal() -> None:
+    attention, x, mask = masked()
+    for network in (
+        flows.weight_only(attention, x, None, mask),
+        flows.static(attention, [(x, None, mask)]),
+    ):
+        edges = network.edges(x, mask)
+        hidden = [e for e, v in edges.items() if v.dtype.kind == "f" and np.isneginf(v).any()]
+        assert len(hidden) > 0
+        rows = {r.layer: r for r in flows.compare(attention, network, x, mask)}
+        assert all(r.sqnr_db > 20 for r in rows.values())
+    node = next(n for n in network.graph if n.output == hidden[0])
+    seen = np.broadcast_to(mask, edges[hidden[0]].shape)
+    kept: dict[str, np.ndarray] = {}
+    run(Program(trace(attention, x, None, mask)), (x, mask), kept.__setitem__)
+    wanted, got = kept[hidden[0]][seen], edges[hidden[0]][seen]
+    assert rows[node.name].sqnr_db == sqnr_db(wanted, got)  # of the places that attention sees
+
+
+def test_infinity_in_one_of_both_is_named() -> None:
+    w, v = np.eye(2, dtype=np.float32), np.float32([[3e38, 0], [0, 1]])
+    nodes = Node("Gemm", "a", ("x", "w"), ("h",)), Node("Exp", "e", ("h",), ("y",))
+    graphs = [Graph(("x",), ("y",), nodes, {"w": c}) for c in (w, v)]
+    network = flows.weight_only(graphs[0])
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(ValueError, match=r"^edge y .*\[0, 0\] is inf in model, 2.7.* in network"),
+    ):
+        flows.compare(graphs[1], network, np.ones((1, 2), np.float32))
+
+
+def test_an_empty_batch_says_nothing() -> None:
+    net = model()
+    for network in (flows.static(net, [X]), flows.weight_only(net)):
+        with pytest.raises(ValueError, match=r"^inputs\[0\] has shape \(0, 6\); nothing to comp"):
+            flows.compare(net, network, X[:0])
+
+
+def test_truth_values_are_compared() -> None:
+    w = np.eye(6, dtype=np.float32)
+    nodes = (
+        Node("Gemm", "a", ("x", "w"), ("h",)), Node("Greater", "g", ("h", "zero"), ("y",)),
+    )  # fmt: skip
+    graph = Graph(("x",), ("y",), nodes, {"w": w, "zero": np.zeros((), np.float32)})
+    assert flows.compare(graph, flows.weight_only(graph), X)[-1].sqnr_db == np.inf
+
+
+def test_long_names_have_room() -> None:
+    name = "encoder.layers.0.attention.query"
+    nodes = Node("Gemm", name, ("x", "w"), ("h",)), Node("Gemm", "b", ("h", "w"), ("y",))
+    graph = Graph(("x",), ("y",), nodes, {"w": np.eye(6, dtype=np.float32)})
+    lines = [repr(r) for r in flows.compare(graph, flows.weight_only(graph), X)]
+    assert [line.split()[:2] for line in lines] == [[name, "Gemm"], ["b", "Gemm"]]
+    assert len({line.index(" Gemm ") for line in lines}) == 1
+    assert repr(flows.LayerError(name, 25 * "O", 1.0, np.nan, np.nan)).split()[0] == name
 
 
 def test_a_row_reads() -> None:

@@ -111,3 +111,5 @@ def test_empty_groups_and_blocks_are_refused():
         PerGroup(0, 0)
     with pytest.raises(ValueError, match=r"shape\[1\] is 0"):
         PerBlock((2, 0))
+    with pytest.raises(TypeError, match="shape is 2; allowed is a tuple of integers from 1 on"):
+        PerBlock(2)

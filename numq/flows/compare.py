@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +20,7 @@ from numq.qparams import QParams
 from numq.qtensor import QTensor
 
 _DOOR = "DequantizeLinear"  # says again what the codes before it said
+_LEAST = (17, 21)  # characters of the columns of names
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class LayerError:
     Attributes:
         layer: the node that makes the edge.
         operator: what the node does, by its ONNX name.
-        sqnr_db: signal-to-quantization-noise ratio, dB; inf where nothing differs.
+        sqnr_db: signal-to-quantization-noise ratio, dB, of the finite values (a mask's −inf is no
+            signal); inf where nothing differs.
         worst_steps: the largest error in steps of the edge's scale (LSB); NaN for float edges.
         saturated: share of the float values beyond the last code by more than half a step; NaN for
             float edges.
@@ -42,10 +44,12 @@ class LayerError:
     sqnr_db: float
     worst_steps: float
     saturated: float
+    _widths: tuple[int, int] = field(default=_LEAST, compare=False)
 
     def __repr__(self) -> str:
-        """One line with units."""
-        line = f"{self.layer:<18}{self.operator:<22}{self.sqnr_db:6.1f} dB"
+        """One line with units, its columns as wide as the rows beside it need."""
+        layer, operator = map(max, self._widths, (len(self.layer), len(self.operator)))
+        line = f"{self.layer:<{layer}} {self.operator:<{operator}} {self.sqnr_db:6.1f} dB"
         if np.isnan(self.worst_steps):
             return line
         return f"{line}   worst {self.worst_steps:5.1f} steps   saturated {self.saturated:6.2%}"
@@ -62,13 +66,20 @@ def compare(model: Module | Graph, network: Network, *inputs: ArrayLike) -> list
 
     Raises:
         TypeError: `network` is not a Network.
-        ValueError: NaN or infinity among the inputs; edges of other names or shapes: `network` was
-            made from another model; a QATNetwork that has trained on since.
+        ValueError: NaN or infinity among the inputs, or an empty one; edges of other names or
+            shapes: `network` was made from another model; a QATNetwork that has trained on since;
+            NaN or infinity on an edge of one of the two alone.
     """
     check_type(network, Network, "network")
     inputs = as_values(inputs)
     for i, x in enumerate(inputs):
-        check_finite(as_data(x, f"inputs[{i}]"), f"inputs[{i}]")
+        data = as_data(x, f"inputs[{i}]")
+        check_finite(data, f"inputs[{i}]")
+        if not data.size:
+            raise ValueError(
+                f"inputs[{i}] has shape {data.shape}; nothing to compare, needed is at least one "
+                "value"
+            )
     wanted: dict[str, Array] = {}
     graph = model.folded_graph()[0] if isinstance(model, QATNetwork) else as_graph(model, *inputs)
     run(Program(graph), inputs, wanted.__setitem__)
@@ -80,12 +91,15 @@ def compare(model: Module | Graph, network: Network, *inputs: ArrayLike) -> list
     if isinstance(model, QATNetwork):
         _check_current(trained_graph(model), network.graph)
     got = network.edges(*inputs)
-    return [
+    rows = [
         _row(node, wanted[edge], got[made], network.graph.qparams.get(made))
         for node in network.graph
         for made in node.outputs
         if (edge := made.removesuffix(":codes")) in wanted and node.op != _DOOR
     ]
+    names = [(len(row.layer), len(row.operator)) for row in rows]
+    layer, operator = map(max, zip(*names, _LEAST, strict=True))
+    return [replace(row, _widths=(layer, operator)) for row in rows]
 
 
 def _check_current(now: Graph, then: Graph) -> None:
@@ -113,8 +127,26 @@ def _row(node: Node, wanted: Array, got: Array, qparams: QParams | None) -> Laye
             f"model makes {wanted.shape} at {node.name}, network {got.shape}; pass the model that "
             "`network` was made from"
         )
+    if wanted.dtype == np.bool_:
+        wanted, got = wanted.astype(np.int8), got.astype(np.int8)
+    wanted, got = _finite(node, wanted, got)
     if qparams is None:
         return LayerError(node.name, node.op, sqnr_db(wanted, got), np.nan, np.nan)
     found = error_report(wanted, QTensor(got, qparams))
     steps = found.max_abs / float(np.abs(qparams.scale))
     return LayerError(node.name, node.op, found.sqnr_db, steps, found.saturated)
+
+
+def _finite(node: Node, wanted: Array, got: Array) -> tuple[Array, Array]:
+    """The finite values of both, if what else there is agrees."""
+    finite = np.isfinite(wanted)
+    if finite.all() and np.isfinite(got).all():
+        return wanted, got
+    agree = np.where(finite, np.isfinite(got), (wanted == got) | (np.isnan(wanted) & np.isnan(got)))
+    if not agree.all():
+        at = tuple(int(i) for i in np.unravel_index(int(np.argmin(agree)), agree.shape))
+        raise ValueError(
+            f"edge {node.output} differs without measure: [{', '.join(map(str, at))}] is "
+            f"{wanted[at]} in model, {got[at]} in network; both must be finite, or the same"
+        )
+    return wanted[finite], got[finite]
