@@ -136,9 +136,11 @@ def run_on_integers(monkeypatch, network, x):
             given = [values[name] for name in graph.activations(node)]
             sys.settrace(no_floats_in_variables)
             try:
-                values[node.output] = watched(step(*given))
+                made = watched(step(*given))
             finally:
                 sys.settrace(before)
+            made = made if isinstance(made, tuple) else (made,)
+            values.update(zip(node.outputs, made, strict=True))
     return values
 
 
