@@ -152,7 +152,6 @@ CALLS = {
                                    r"\[0\] is a tuple without an array"),
     "static: NaN": (lambda: static([X, NAN]), ValueError, r"\[1\].*x.*\[2, 3\] is nan"),
     "static: objects": (lambda: static([np.array([[None] * 6])]), TypeError, "object"),
-    "static: bools": (lambda: static([X > 0], FRESH), ValueError, "reads x, which is no real numb"),
     "static: no rows": (lambda: static([X[:0]]), ValueError,
                         r"^calibration\[0\] has no values; needed is a batch that is not empty"),
     "static: no rows of a Tensor": (lambda: static([X, Tensor(X[:0])]), ValueError,

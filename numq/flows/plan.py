@@ -144,9 +144,15 @@ def real_edges(graph: Graph) -> frozenset[str]:
     for node in graph:
         counted = [name for name in node.inputs if name in given]
         copies = node.op in PASSING or node.op in _COPYING
-        if node.op in _WHOLE or (copies and counted and all(n in whole for n in counted)):
+        if _counts(node) or (copies and counted and all(n in whole for n in counted)):
             whole.update(node.outputs)
     return given - whole
+
+
+def _counts(node: Node) -> bool:
+    """Whether it makes indices or truth values."""
+    cast = node.op == "Cast" and not node.attributes["to"].startswith("float")
+    return node.op in _WHOLE or cast
 
 
 def _has_kernel(node: Node, graph: Graph, fixed: frozenset[str], real: frozenset[str]) -> bool:

@@ -6,7 +6,7 @@ one name have one length in a run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -75,9 +75,14 @@ _KEEPING: Mapping[str, slice] = {
 _INDICES = ("Gather", "GatherND", "SoftmaxCrossEntropyLoss")
 
 
-def used_as(nodes: Sequence[Node]) -> dict[str, Numbers]:
-    """For each edge what the operators want of it, where that is not real numbers."""
-    wanted: dict[str, Numbers] = {}
+def used_as(nodes: Sequence[Node], whole: Collection[str] = ()) -> dict[str, Numbers]:
+    """For each edge what the operators want of it, where that is not real numbers.
+
+    Args:
+        nodes: of a graph.
+        whole: outputs of the graph that are integers.
+    """
+    wanted = dict.fromkeys(whole, Numbers.INTEGER)
     for node in reversed(nodes):
         if node.op in _INDICES:
             wanted[node.inputs[1]] = Numbers.INTEGER
@@ -85,9 +90,9 @@ def used_as(nodes: Sequence[Node]) -> dict[str, Numbers]:
             wanted |= dict.fromkeys(node.inputs, Numbers.INTEGER)
         if node.op == "Where":
             wanted[node.inputs[0]] = Numbers.BOOL
-        whole = [wanted[edge] for edge in node.outputs if edge in wanted]
-        if node.op in _KEEPING and whole:
-            wanted |= dict.fromkeys(node.inputs[_KEEPING[node.op]], whole[0])
+        kinds = [wanted[edge] for edge in node.outputs if edge in wanted]
+        if node.op in _KEEPING and kinds:
+            wanted |= dict.fromkeys(node.inputs[_KEEPING[node.op]], kinds[0])
     return wanted
 
 

@@ -15,6 +15,7 @@ from numq import autograd as ag
 from numq.autograd import Tensor, record
 from numq.autograd.indexing import gather_nd, slice_axes
 from numq.graph.graph import Node
+from numq.graph.integers import counted
 from numq.graph.products import (
     Attributes,
     Operator,
@@ -129,7 +130,9 @@ def _clip(i: Sequence[Tensor], a: Attributes) -> Tensor:
 def _power(i: Sequence[Tensor], _: Attributes) -> Tensor:
     if i[1].ndim:
         raise ValueError(f"the exponent has shape {i[1].shape}; allowed is one number, of shape ()")
-    return ag.power(i[0], float(i[1]))
+    k = i[1].data.item()
+    whole = i[0].dtype.kind != "f" and float(k).is_integer()
+    return ag.power(i[0], int(k) if whole else float(k))
 
 
 def _cast(i: Sequence[Tensor], a: Attributes) -> Tensor:
@@ -244,7 +247,7 @@ def applied(node: Node, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """
     if node.op in SEVERAL:
         return SEVERAL[node.op](inputs, node.attributes, len(node.outputs))
-    return (apply(node.op, inputs, node.attributes),)
+    return (counted(node.op, inputs, lambda i: apply(node.op, i, node.attributes)),)
 
 
 def apply(op: str, inputs: Sequence[Tensor], attributes: Attributes) -> Tensor:

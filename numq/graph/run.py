@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from numq.arguments import shown
@@ -43,7 +44,7 @@ def run_tensors(
     sizes = check_inputs(graph, inputs)
     if coded := [node for node in graph if node.op not in (*OPERATORS, *SEVERAL)]:
         raise ValueError(f"{coded[0].label} works on codes; a Program runs it, on arrays")
-    values = dict(zip(graph.inputs, inputs, strict=True))
+    values = {n: _real(graph, n, x) for n, x in zip(graph.inputs, inputs, strict=True)}
     given = constants or {}
     for name, constant in graph.constants.items():
         values[name] = given[name] if name in given else Tensor.of(_reals(constant))
@@ -63,6 +64,12 @@ def _check_tensor(name: str, numbers: Numbers, x: object) -> None:
     allowed = {Numbers.REAL: "fiu", Numbers.INTEGER: "iu", Numbers.BOOL: "b"}[numbers]
     if x.dtype.kind not in allowed:
         raise TypeError(f"{name} has dtype {x.dtype}; the graph takes {numbers.value} there")
+
+
+def _real(graph: Graph, name: str, x: Tensor) -> Tensor:
+    """Integers become float32 where real numbers are wanted, as in `run`."""
+    counts = graph.declared[name].numbers is Numbers.REAL and x.dtype.kind != "f"
+    return Tensor.of(x.data.astype(np.float32)) if counts else x
 
 
 def run(program: Program, inputs: Sequence[ArrayLike], visit: Visit | None = None) -> list[Array]:

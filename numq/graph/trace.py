@@ -23,6 +23,7 @@ from numq.autograd.tape import Node as TapeNode
 from numq.autograd.tape import topological, tracing
 from numq.autograd.tensor import Tensor, as_tensor
 from numq.autograd.watching import watching
+from numq.graph.dtypes import typed
 from numq.graph.graph import Graph, Node
 from numq.graph.inputs import Input, Numbers, Shape, used_as
 from numq.graph.lengths import Watched, with_free_lengths
@@ -226,14 +227,18 @@ class _Naming:
         made = tuple(self.edges[id(t)] for t in outputs)
         if not any(name in node.inputs for node in self.nodes for name in self.inputs):
             raise ValueError("the result does not depend on the input; nothing was recorded")
+        declared = self._declared(outputs)
+        found = typed(self.nodes, self.constants, declared, self._unique)
+        shapes = self.shapes | {cast: self.shapes[edge] for cast, edge in found.casts.items()}
         return Graph(
-            self.inputs, made, tuple(self.nodes), self.constants, frozenset(self.parameters), {},
-            self.shapes, self._declared(),
+            self.inputs, made, found.nodes, found.constants, frozenset(self.parameters), {}, shapes,
+            declared,
         ).without_unused()  # fmt: skip
 
-    def _declared(self) -> dict[str, Input]:
+    def _declared(self, outputs: Sequence[Tensor]) -> dict[str, Input]:
         """Bools are bools; integers are integers where they are used as such, else numbers."""
-        wanted = used_as(self.nodes)
+        whole = {self.edges[id(t)] for t in outputs if t.dtype.kind in "iu"}
+        wanted = used_as(self.nodes, whole)
         kinds = [
             Numbers.BOOL if tensor.dtype == np.bool_ else wanted.get(name, Numbers.REAL)
             for name, tensor in zip(self.inputs, self.tensors, strict=True)
