@@ -58,11 +58,11 @@ def test_every_form_equals_the_oracle(case):
 @given(matrices(), st.data())
 def test_naive_and_folded_zero_points_agree_with_the_oracle(case, data):
     x, w = case
-    each = st.integers(-(2**15), 2**16 - 1)
-    z_x = data.draw(each | st.lists(each, min_size=len(x), max_size=len(x)).map(as_int32))
+    of_x, of_w = (st.integers(int(np.iinfo(a.dtype).min), int(np.iinfo(a.dtype).max)) for a in case)
+    z_x = data.draw(of_x | st.lists(of_x, min_size=len(x), max_size=len(x)).map(as_int32))
     columns = w.shape[1]
-    z_w = data.draw(st.integers(-300, 300) | st.lists(
-        st.integers(-300, 300), min_size=columns, max_size=columns).map(as_int32))  # fmt: skip
+    z_w = data.draw(of_w | st.lists(
+        of_w, min_size=columns, max_size=columns).map(as_int32))  # fmt: skip
     left = x.astype(object) - np.reshape(z_x, (-1, 1))
     right = w.astype(object) - np.reshape(z_w, (1, -1))
     exact = expected(left, right)
@@ -158,8 +158,13 @@ def test_a_packed_weight_stands_for_its_matrix():
 def test_bad_zero_points_are_named():
     with pytest.raises(ValueError, match=r"z_x has shape \(3,\); allowed are \(\) and \(2,\)"):
         accumulate(A, [1, 2, 3], A.T, 0)
-    with pytest.raises(ValueError, match="z_w is 65536"):
-        accumulate(A, 0, A.T, 65536)
+    for bad in (128, -129, 65536):
+        with pytest.raises(ValueError, match=f"z_w is {bad}.* int8 codes are -128 to 127"):
+            accumulate(A, 0, A.T, bad)
+        with pytest.raises(ValueError, match=f"z_x is .* reaching from 0 to .*{bad}|from {bad} to"):
+            accumulate(A, [0, bad], A.T, 0)
+    with pytest.raises(ValueError, match=r"z_x is 300.* uint8 codes are 0 to 255"):
+        accumulate(A.view(np.uint8), 300, A.T, 0)
     with pytest.raises(TypeError, match="z_x has dtype float64"):
         accumulate(A, 0.5, A.T, 0)
 

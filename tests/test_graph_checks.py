@@ -13,6 +13,7 @@ import numq as nq
 from numq.arithmetic.requantize import Requantization
 from numq.autograd import Tensor
 from numq.graph import Graph, Input, Node, Numbers, Program, Size, run, run_tensors
+from numq.graph.operators import applied
 
 ONES = np.ones((2, 3), np.float32)
 W = np.ones((4, 3), np.float32)
@@ -62,6 +63,8 @@ MADE = {
     # Nodes
     "an unknown operator": (lambda: node("Rleu"), "op is 'Rleu', .*near it is Relu"),
     "an operator that is no text": (lambda: node(5), "op is 5"),
+    "all dropped": (lambda: node("Dropout", ratio=1.0), "ratio is 1.0; .* from 0 on, below 1"),
+    "more than all dropped": (lambda: node("Dropout", ratio=1.5), "ratio is 1.5"),
     "no name": (lambda: node(name=""), "name is empty"),
     "a name that is no text": (lambda: node(name=None), "name is None"),
     "inputs as a text": (lambda: node(inputs="x"), r"node n \(Relu\): inputs is 'x'"),
@@ -285,6 +288,26 @@ RUN = {
                               z=np.full((), 1.5)), ONES.astype(np.uint8)),
         r"n \(MatMulInteger\): a zero point has dtype float",
     ),
+    "a zero point that is no code": (
+        lambda: ran(constants(node("MatMulInteger", tuple("xwz")), w=np.ones((3, 2), np.int8),
+                              z=np.array(300)), ONES.astype(np.uint8)),
+        r"n \(MatMulInteger\): z_x is 300, .* uint8 codes are 0 to 255",
+    ),
+    "a zero point of a filter that is no code": (
+        lambda: ran(constants(node("ConvInteger", tuple("xwzv")), w=np.ones((1, 1, 1, 1), np.int8),
+                              z=np.array(0), v=np.array(200)), np.ones((1, 1, 2, 2), np.uint8)),
+        r"n \(ConvInteger\): w_zero_point is 200, .* int8 codes are -128 to 127",
+    ),
+    "a filter of rows": (
+        lambda: ran(graph(node("Conv", ("x", "w")), inputs=("x", "w")), np.ones((1, 3, 5, 5)),
+                    np.ones((4, 3, 3))),
+        r"n \(Conv\): w has shape \(4, 3, 3\); allowed are filters \(F, C/group, kh, kw\)",
+    ),
+    "another kernel than the filter's": (
+        lambda: ran(graph(node("Conv", ("x", "w"), kernel_shape=(2, 2)), inputs=("x", "w")),
+                    np.ones((1, 3, 5, 5)), np.ones((4, 3, 3, 3))),
+        r"n \(Conv\): kernel_shape is \(2, 2\); w has .* allows \(3, 3\), and None",
+    ),
     "no picture": (lambda: ran(conv(), ONES), r"n \(Conv\): x has shape \(2, 3\)"),
     "a filter of other channels": (
         lambda: ran(conv(), np.ones((1, 2, 5, 5))), r"n \(Conv\): x has 2 channels"
@@ -332,6 +355,40 @@ RUN = {
     "a graph for a program": (lambda: run(graph(), [ONES]), "program is"),
     "a module for a graph": (lambda: Program(nq.nn.ReLU()), "graph is"),
 }  # fmt: skip
+
+
+def cast(values, to):
+    return applied(node("Cast", to=to), [Tensor(np.asarray(values))])[0].data
+
+
+@pytest.mark.parametrize(
+    ("values", "to", "words"),
+    [
+        ([1.0, np.inf], "int8", "it holds inf; int8 holds none such"),
+        ([-np.inf, 3.0], "int64", "it holds -inf"),
+        ([np.nan, 3.0], "uint8", "it holds nan"),
+        ([300.0], "uint8", "300.0 to 300.0; allowed in uint8 is 0 to 255"),
+        ([300], "int8", "reaches from 300"),
+        ([-1.0], "uint8", "reaches from -1"),
+        ([128.0], "int8", "-128 to 127"),
+        (np.float32([2.0**63]), "int64", "reaches from 9.22"),
+        (np.uint64([2**63]), "int64", "reaches from 9223372036854775808"),
+    ],
+)
+def test_integers_are_not_cast_from_what_they_cannot_hold(values, to, words):
+    with pytest.raises(ValueError, match=words):
+        cast(values, to)
+
+
+def test_a_cast_holds_its_ends():
+    assert cast([127.9, -128.9, -0.5], "int8").tolist() == [127, -128, 0]
+    assert cast([255.5, -0.9], "uint8").tolist() == [255, 0]
+    assert cast(np.float32([-(2.0**63)]), "int64").tolist() == [-(2**63)]
+    assert cast([70000.0, -70000.0, np.nan], "float16").tolist()[:2] == [np.inf, -np.inf]
+    assert cast([True, False], "int8").tolist() == [1, 0]
+    assert cast(np.zeros(0), "int8").shape == (0,)
+    with pytest.raises(ValueError, match=r"node n \(Cast\): it reaches from 1.0 to 300.0"):
+        ran(graph(node("Cast", to="int8")), [1.0, 300.0])
 
 
 @pytest.mark.parametrize("name", MADE)

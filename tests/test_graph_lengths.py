@@ -473,3 +473,45 @@ def test_a_graph_and_a_program_are_pickled_and_stored(tmp_path):
         assert (again(values(9, 3)) == Program(g)(values(9, 3))).all()
     network = flows.dynamic(nn.Linear(3, 2, rng=np.random.default_rng(0)), values(4, 3))
     assert (pickle.loads(pickle.dumps(network))(values(9, 3)) == network(values(9, 3))).all()
+
+
+def test_a_network_is_called_like_its_model():
+    cell = nn.LSTM(3, 4, rng=np.random.default_rng(0))
+    x, h, c = values(6, 2, 3), values(6, 4), -values(6, 4)
+    network = flows.dynamic(cell, x, (h, c))
+    want = network(x, h, c)[0]
+    for call in (
+        network(x, (h, c)), network(Tensor(x), (Tensor(h), c)), network.program(x, (h, c)),
+        network(x, h, x2=c),
+    ):  # fmt: skip
+        assert (call[0] == want).all()
+    assert list(network.edges(x, (h, c))) == list(network.edges(x, h, c))
+    with pytest.raises(ValueError, match="2 inputs came; the graph takes x0, x1, x2"):
+        network(x, (h,))
+    model, x = attention(), values(2, 5, 8)
+    masked = flows.dynamic(model, x, None, nn.causal_mask(5))
+    want = masked(x, mask(5))
+    assert (masked(x, None, nn.causal_mask(5)) == want).all()
+    assert (masked(values(2, 7, 8), None, nn.causal_mask(7))).shape == (2, 7, 8)
+    model(x, mask=nn.causal_mask(5))
+    by_name = flows.dynamic(model)
+    for named in ({"x": x, "mask": mask(5)}, {"x": x, "memory": None, "mask": nn.causal_mask(5)}):
+        call = by_name(**named)
+        assert (call == want).all()
+    with pytest.raises(TypeError, match="mesk is no input of the graph, which takes x, mask"):
+        by_name(x, mesk=mask(5))
+    assert Program(trace(lambda x: x * 2.0, [1.0, 2.0]))((3.0, 4.0)).tolist() == [6, 8]
+
+
+def test_a_blockwise_network_refuses_other_batches():
+    class Blocks(nn.Module):
+        def __init__(self):
+            self.out = nn.Linear(3, 2, rng=np.random.default_rng(0))
+
+        def forward(self, x):
+            return ag.concat([self.out(x[i : i + 16]) for i in range(0, x.shape[0], 16)], axis=0)
+
+    for network in (flows.dynamic(Blocks(), values(4, 3)), flows.static(Blocks(), [values(4, 3)])):
+        assert network(values(4, 3)).shape == (4, 2)
+        with pytest.raises(ValueError, match=r"\(20, 3\).*recorded with 4 along axis 0"):
+            network(values(20, 3))

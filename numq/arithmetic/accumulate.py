@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arguments import integer
+from numq.arguments import integer, shown
 from numq.arrays import Array, IntArray, as_int
 from numq.kernels import Isa, PackedWeight, matmul
 
@@ -108,8 +108,8 @@ def accumulate(
 
     Raises:
         TypeError: dtypes other than 8-bit codes and integer zero points.
-        ValueError: shapes that do not fit, zero points beyond 16 bits, or a K at which the sum
-            could leave int32.
+        ValueError: shapes that do not fit, zero points that are no codes of the dtype, or a K at
+            which the sum could leave int32.
     """
     codes_x, codes_w = _eight_bit_matrix(x, "x"), _weight(w)
     zero_x, zero_w = check_operands(codes_x, z_x, codes_w, z_w)
@@ -135,8 +135,8 @@ def check_operands(
     """The zero points as (M or 1, 1) and (1, N or 1), once shapes and K are known to be good."""
     if codes_x.shape[1] != codes_w.shape[0]:
         raise ValueError(f"x has shape {codes_x.shape}, w {codes_w.shape}; K must agree")
-    zero_x = zero_points(z_x, codes_x.shape[0], "z_x").reshape(-1, 1)
-    zero_w = zero_points(z_w, codes_w.shape[1], "z_w").reshape(1, -1)
+    zero_x = zero_points(z_x, codes_x.shape[0], "z_x", codes_x.dtype).reshape(-1, 1)
+    zero_w = zero_points(z_w, codes_w.shape[1], "z_w", codes_w.dtype).reshape(1, -1)
     check_depth(codes_x.shape[1], ends(codes_x.dtype, zero_x), ends(codes_w.dtype, zero_w))
     return zero_x, zero_w
 
@@ -160,13 +160,17 @@ def _eight_bit_matrix(x: ArrayLike, name: str) -> IntArray:
     return array
 
 
-def zero_points(z: ArrayLike, count: int, name: str) -> IntArray:
-    """`z` as int32, () or (count,), of at most 16 bits."""
+def zero_points(z: ArrayLike, count: int, name: str, codes: np.dtype[Any]) -> IntArray:
+    """`z` as int32, () or (count,), each one of the codes' dtype, as in ONNX."""
     array = as_int(z, name)
     if array.shape not in ((), (count,)):
         raise ValueError(f"{name} has shape {array.shape}; allowed are () and ({count},)")
-    if array.size and (array.min() < -(2**15) or array.max() >= 2**16):
-        raise ValueError(f"{name} is {array}; a zero point has at most 16 bits")
+    info = np.iinfo(codes)
+    if array.size and (array.min() < info.min or array.max() > info.max):
+        raise ValueError(
+            f"{name} is {shown(array) if array.ndim else array}, reaching from {array.min()} to "
+            f"{array.max()}; allowed for {codes} codes are {info.min} to {info.max}"
+        )
     return array.astype(np.int32)
 
 

@@ -64,7 +64,8 @@ def conv2d_int8(
     """
     image = eight_bit(x, "x")
     values = w.values if isinstance(w, PackedConvWeight) else eight_bit(w, "w")
-    zeros = zero_points(w_zero_point, values.shape[0] if values.ndim else 1, "w_zero_point")
+    count = values.shape[0] if values.ndim else 1
+    zeros = zero_points(w_zero_point, count, "w_zero_point", values.dtype)
     info = np.iinfo(image.dtype)
     zero = integer(x_zero_point, "x_zero_point", int(info.min), int(info.max))
     x_ends = ends(image.dtype, np.asarray(zero))

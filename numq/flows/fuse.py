@@ -26,6 +26,7 @@ from numq.flows.constants import (
     without_dropout,
 )
 from numq.graph import Graph, Node
+from numq.graph.products import is_plain
 from numq.qtensor import QTensor
 
 _WITH_ACTIVATION = ("Conv", "Gemm", "Add", "NormalizedConv", "NormalizedGemm")
@@ -100,7 +101,7 @@ def products(graph: Graph) -> Graph:
         outputs = None if shape is None else shape[:1]
         if (
             len(node.inputs) == 2
-            and is_plain(node)
+            and is_plain(node.attributes)
             and isinstance(bias, np.ndarray)
             and bias.shape == outputs
         ):
@@ -188,15 +189,11 @@ def _normalized(graph: Graph) -> Iterator[tuple[Node, Node]]:
     fixed = fixed_edges(graph)
     for node, norm in _pairs(graph, ("Conv", "Gemm"), "BatchNormalization"):
         constant = fixed.issuperset((*node.inputs[1:], *norm.inputs[1:]))
-        same_axis = node.op == "Conv" or (is_plain(node) and rank(graph, node.output) == 2)
+        same_axis = node.op == "Conv" or (
+            is_plain(node.attributes) and rank(graph, node.output) == 2
+        )
         if constant and same_axis and norm.inputs[3] in graph.constants:
             yield node, norm
-
-
-def is_plain(node: Node) -> bool:
-    """Whether a Gemm is x·wᵀ + b and nothing else."""
-    a = node.attributes
-    return (a["alpha"], a["beta"], a["transA"], a["transB"]) == (1, 1, 0, 1)
 
 
 def rank(graph: Graph, edge: str) -> int | None:

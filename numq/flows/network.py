@@ -5,10 +5,9 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
-from numpy.typing import ArrayLike
-
 from numq.arrays import Array
 from numq.graph import Graph, Node, Program, load_graph, run, save_graph
+from numq.graph.inputs import arranged
 
 
 class Network:
@@ -27,14 +26,20 @@ class Network:
         """
         self.graph, self.program = graph, Program(graph)
 
-    def __call__(self, *inputs: ArrayLike) -> Any:
-        """Real numbers in, float32 out; several outputs come as a list."""
-        return self.program(*inputs)
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """Real numbers in, float32 out; several outputs come as a list.
 
-    def edges(self, *inputs: ArrayLike) -> dict[str, Array]:
+        Args:
+            inputs: as the model was called when it was recorded: arrays and Tensors, None, tuples
+                of them; or one array for each input of the graph.
+            named: the same by keyword.
+        """
+        return self.program(*inputs, **named)
+
+    def edges(self, *inputs: Any, **named: Any) -> dict[str, Array]:
         """What every edge carries for these inputs, codes as codes."""
         seen: dict[str, Array] = {}
-        run(self.program, inputs, seen.__setitem__)
+        run(self.program, arranged(self.graph, inputs, named), seen.__setitem__)
         return seen
 
     @property

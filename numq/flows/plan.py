@@ -13,11 +13,12 @@ import numpy as np
 
 from numq.arithmetic.requantize import Requantization
 from numq.flows.constants import fixed_edges, reached
-from numq.flows.fuse import is_plain, shape_of
+from numq.flows.fuse import shape_of
 from numq.flows.recipe import Override, Recipe
 from numq.granularity import PerChannel, PerTensor
 from numq.graph import Graph, Node
 from numq.graph.inputs import Numbers, used_as
+from numq.graph.products import is_plain
 from numq.ops import sigmoid_qparams, softmax_qparams, tanh_qparams
 from numq.qparams import QParams
 from numq.quantizers import Quantizer
@@ -175,7 +176,7 @@ def _is_product(node: Node, graph: Graph) -> bool:
     if not floats or shape is None or len(shape) != (4 if conv else 2):
         return False
     bias = shape[:1] if len(node.inputs) < 3 else shape_of(graph, node.inputs[2])
-    return bias == shape[:1] and (conv or is_plain(node))
+    return bias == shape[:1] and (conv or is_plain(node.attributes))
 
 
 def _why(graph: Graph, able: Iterable[Node], real: frozenset[str]) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from numq.arguments import shown
 from numq.arrays import Array, as_data, as_float32, as_int, check_type
+from numq.autograd import Tensor
 from numq.graph.schema import Size
 
 if TYPE_CHECKING:
@@ -96,13 +97,15 @@ def used_as(nodes: Sequence[Node], whole: Collection[str] = ()) -> dict[str, Num
     return wanted
 
 
-def as_given(name: str, declared: Input, x: ArrayLike) -> Array:
+def as_given(name: str, declared: Input, x: ArrayLike | Tensor) -> Array:
     """An input of a graph as an array of its kind.
 
     Raises:
         TypeError: numbers of another kind.
         ValueError: NaN or infinity among real numbers.
     """
+    if isinstance(x, Tensor):
+        x = x.data
     if declared.numbers is Numbers.REAL:
         return as_float32(x, name)
     if declared.numbers is Numbers.INTEGER:
@@ -111,6 +114,62 @@ def as_given(name: str, declared: Input, x: ArrayLike) -> Array:
     if array.dtype != np.bool_:
         raise TypeError(f"{name} has dtype {array.dtype}; the graph takes bools there")
     return array
+
+
+def arranged(graph: Graph, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+    """One input for each of the graph's, of a call like the model's.
+
+    Args:
+        graph: what is called.
+        args: arrays and Tensors by position, in tuples too; None is passed over.
+        named: the same by keyword.
+
+    Raises:
+        TypeError: a keyword that is no input of the graph.
+        ValueError: another number of inputs than the graph has.
+    """
+    found: dict[str, Any] = {}
+    unknown: list[str] = []
+    for keyword, value in named.items():
+        if keyword in graph.inputs:
+            found[keyword] = value
+            continue
+        parts = flattened(value if isinstance(value, list | tuple) else (value,))
+        found |= {f"{keyword}{i}": part for i, part in enumerate(parts)}
+        if any(f"{keyword}{i}" not in graph.inputs for i in range(len(parts))):
+            unknown.append(keyword)
+    if unknown:
+        raise TypeError(
+            f"{unknown[0]} is no input of the graph, which takes {', '.join(graph.inputs)}; other "
+            "arguments of the model are as they were when it was recorded"
+        )
+    given = flattened(args)
+    check_count(graph, [*given, *found])
+    places = iter(given)
+    return [found[name] if name in found else next(places) for name in graph.inputs]
+
+
+def flattened(given: Sequence[Any]) -> list[Any]:
+    """What a graph takes of a call: tensors, those in tuples too, without None.
+
+    A tuple of numbers is one array-like.
+    """
+    found: list[Any] = []
+    for part in given:
+        if isinstance(part, tuple) and _holds_tensors(part):
+            found += flattened(part)
+        elif part is not None:
+            found.append(part)
+    return found
+
+
+def _holds_tensors(part: tuple[Any, ...]) -> bool:
+    return any(
+        p is None
+        or isinstance(p, Tensor | np.ndarray)
+        or (isinstance(p, tuple) and _holds_tensors(p))
+        for p in part
+    )
 
 
 def check_count(graph: Graph, inputs: Sequence[Any]) -> None:

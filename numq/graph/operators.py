@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
 from numq import autograd as ag
+from numq.arrays import Array
 from numq.autograd import Tensor, record
 from numq.autograd.indexing import gather_nd, slice_axes
 from numq.graph.graph import Node
@@ -136,10 +138,33 @@ def _power(i: Sequence[Tensor], _: Attributes) -> Tensor:
 
 
 def _cast(i: Sequence[Tensor], a: Attributes) -> Tensor:
-    """Straight through for gradients; fractions are cut off, as C does."""
-    data = i[0].data.astype(a["to"])
+    """Straight through for gradients; to integers, fractions are cut off, as C does.
+
+    Floats become infinite beyond another float's range; integers hold all that comes, or it is
+    refused, as backends differ there.
+    """
+    to = np.dtype(a["to"])
+    if to.kind in "iu":
+        _check_holds(i[0].data, to)
+    with np.errstate(over="ignore", under="ignore"):
+        data = i[0].data.astype(to)
     floats = data.dtype.kind == "f"
     return record("Cast", i, data, (lambda g: (g,)) if floats else None, to=a["to"])
+
+
+def _check_holds(x: Array, to: np.dtype[Any]) -> None:
+    """Raise ValueError unless the integers of a dtype hold all numbers, without their fractions."""
+    if not x.size or x.dtype.kind == "b":
+        return
+    whole = x if x.dtype.kind in "iu" else np.trunc(x)
+    low, high = whole.min(), whole.max()  # NaN, if there is one
+    ends = np.iinfo(to)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError(f"it holds {low if not np.isfinite(low) else high}; {to} holds none such")
+    if not int(ends.min) <= int(low) <= int(high) <= int(ends.max):
+        raise ValueError(
+            f"it reaches from {low} to {high}; allowed in {to} is {ends.min} to {ends.max}"
+        )
 
 
 def _round(i: Sequence[Tensor], _: Attributes) -> Tensor:

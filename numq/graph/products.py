@@ -48,6 +48,11 @@ def gemm(i: Sequence[Tensor], a: Attributes) -> Tensor:
     return made
 
 
+def is_plain(a: Attributes) -> bool:
+    """Whether a Gemm is x·wᵀ + b and nothing else, by its attributes."""
+    return (a["alpha"], a["beta"], a["transA"], a["transB"]) == (1, 1, 0, 1)
+
+
 def border(x: Tensor, w: Sequence[int], a: Attributes) -> Padding:
     """The border of a picture."""
     if x.ndim != 4:
@@ -58,8 +63,15 @@ def border(x: Tensor, w: Sequence[int], a: Attributes) -> Padding:
 def conv(inputs: Sequence[Tensor], a: Attributes) -> Tensor:
     """A convolution of pictures; the kernel's shape, if given, is that of the filter."""
     kernel = inputs[1].shape[2:]
-    if inputs[1].ndim != 4 or a["kernel_shape"] not in (None, kernel):
-        raise ValueError(f"w has shape {inputs[1].shape}, kernel_shape is {a['kernel_shape']}")
+    if inputs[1].ndim != 4:
+        raise ValueError(
+            f"w has shape {inputs[1].shape}; allowed are filters (F, C/group, kh, kw) of pictures"
+        )
+    if a["kernel_shape"] not in (None, kernel):
+        raise ValueError(
+            f"kernel_shape is {a['kernel_shape']}; w has shape {inputs[1].shape}, which allows "
+            f"{kernel}, and None"
+        )
     return ag.conv2d(
         *inputs,
         stride=a["strides"],

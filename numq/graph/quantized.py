@@ -21,6 +21,7 @@ from numq.granularity import PerTensor
 from numq.graph.geometry import Padding, padding_of
 from numq.graph.graph import Graph, Node
 from numq.graph.operators import apply
+from numq.graph.products import is_plain
 from numq.kernels import pack_conv_weight
 from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
@@ -80,8 +81,8 @@ def _rows(function: Callable[[Array], Array]) -> Step:
 
 def gemm(node: Node, graph: Graph) -> Step | None:
     """Gemm with an integer weight as (out, in): weight-only."""
-    w, a = graph.constants.get(node.inputs[1]), node.attributes
-    plain = (a["alpha"], a["beta"], a["transA"], a["transB"]) == (1, 1, 0, 1)
+    w = graph.constants.get(node.inputs[1])
+    plain = is_plain(node.attributes)
     if not isinstance(w, QTensor) or not plain or len(graph.activations(node)) > 1:
         return None
     if node.inputs[0] in graph.constants or len(w.shape) != 2:

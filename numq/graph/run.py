@@ -12,7 +12,7 @@ from numq.arguments import shown
 from numq.arrays import Array, check_type
 from numq.autograd import Tensor, no_grad
 from numq.graph.graph import Constant, Graph, Node
-from numq.graph.inputs import Numbers, as_given, check_count, check_inputs, resolved
+from numq.graph.inputs import Numbers, arranged, as_given, check_count, check_inputs, resolved
 from numq.graph.operators import OPERATORS, SEVERAL, applied
 from numq.graph.quantized import QUANTIZED
 from numq.graph.schema import Carries, Size
@@ -149,9 +149,15 @@ class Program:
         """Laid out anew where it is loaded."""
         return Program, (self.graph,)
 
-    def __call__(self, *inputs: ArrayLike) -> Any:
-        """One output as an array, several as a list of them."""
-        outputs = run(self, inputs)
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """One output as an array, several as a list of them.
+
+        Args:
+            inputs: what the model is called with: arrays and Tensors, None, tuples of them; or one
+                for each input of the graph.
+            named: the same by keyword.
+        """
+        outputs = run(self, arranged(self.graph, inputs, named))
         return outputs[0] if len(outputs) == 1 else outputs
 
 

@@ -92,6 +92,7 @@ class Attribute:
         default: what leaving it out means; None where that is a meaning of its own; REQUIRED.
         choices: if any, nothing else is allowed; of INTS, for each entry.
         low: smallest value allowed, of INTS for each entry.
+        below: what a value must stay under.
         length: how many INTS there are; None for any number.
         distinct: whether INTS are all different.
         type: of a VALUE.
@@ -104,6 +105,7 @@ class Attribute:
     default: Any = REQUIRED
     choices: tuple[Any, ...] = ()
     low: float | None = None
+    below: float | None = None
     length: int | None = None
     distinct: bool = False
     type: type | None = None
@@ -120,6 +122,7 @@ class Attribute:
             return f"a {self.type.__name__}"
         text = f"{self.length} integers" if self.length is not None else self.kind.value
         text += "" if self.low is None else f" from {self.low:g} on"
+        text += "" if self.below is None else f", below {self.below:g}"
         text += ", all different" if self.distinct else ""
         return f"{text}, or None" if self.default is None else text
 
@@ -138,6 +141,8 @@ class Attribute:
             if self.choices and entry not in self.choices:
                 raise ValueError
             if self.low is not None and entry < self.low:
+                raise ValueError
+            if self.below is not None and entry >= self.below:
                 raise ValueError
         if self.length is not None and len(made) != self.length:
             raise ValueError

@@ -237,7 +237,8 @@ _ROWS: tuple[Schema, ...] = (
     _onnx("Gather", 11, (EITHER, REAL), attributes={"axis": Attribute(Kind.INT, 0)}, **_MOVES),
     _onnx("GatherND", 11, (EITHER, REAL), attributes={"batch_dims": _only(0)}, **_MOVES),
     _onnx("Dropout", 12, (EITHER,), attributes={
-        "ratio": Attribute(Kind.FLOAT, 0.5, low=0, place=1), "seed": Attribute(Kind.INT, None),
+        "ratio": Attribute(Kind.FLOAT, 0.5, low=0, below=1, place=1),
+        "seed": Attribute(Kind.INT, None),
     }, **_MOVES),
     _onnx("Concat", 11, (REAL,), variadic=True, attributes={"axis": Attribute(Kind.INT)}),
     _onnx("Split", 18, (EITHER,), attributes=_SPLIT, agree=_split, spread=True, **_MOVES),
