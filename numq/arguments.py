@@ -11,7 +11,7 @@ import operator
 from collections.abc import Iterable
 from dataclasses import is_dataclass
 from enum import Enum
-from typing import SupportsFloat
+from typing import SupportsFloat, TypeGuard
 
 import numpy as np
 
@@ -82,7 +82,6 @@ def number(
     """
     if not is_number(value):
         raise TypeError(f"{name} is {shown(value)}; {_numbers(above, least, below, most)}")
-    assert isinstance(value, SupportsFloat)
     try:
         made = float(value)
     except OverflowError:  # of an int beyond float64
@@ -94,7 +93,7 @@ def number(
     return made
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[SupportsFloat]:
     """Whether it is a real number, of Python or NumPy; bools and arrays are none."""
     return isinstance(value, _NUMBERS) and not isinstance(value, bool)
 
@@ -126,6 +125,15 @@ def shown(value: object) -> str:
     text = repr(value) if _readable(value) else ""
     kind = type(value).__name__
     return text if 0 < len(text) <= 80 else f"{'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind}"
+
+
+def shown_dtype(dtype: object) -> str:
+    """The same for what was to be a dtype: a class by its name.
+
+    >>> shown_dtype(np.int32), shown_dtype(3)
+    ('int32', '3')
+    """
+    return dtype.__name__ if isinstance(dtype, type) else shown(dtype)
 
 
 def _readable(value: object) -> bool:

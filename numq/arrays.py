@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from numq.arguments import shown
+from numq.arguments import shown, shown_dtype
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 IntArray: TypeAlias = NDArray[np.integer[Any]]
@@ -183,7 +183,7 @@ def check_dtype(dtype: DTypeLike, allowed: Sequence[DTypeLike], name: str) -> No
         came = None
     if came is None or came not in allowed:
         names = " and ".join(np.dtype(kind).name for kind in allowed)
-        what = shown(dtype) if came is None else came
+        what = shown_dtype(dtype) if came is None else came
         raise TypeError(f"{name} is {what}; allowed are {names}")
 
 

@@ -37,8 +37,14 @@ def saturating_rounding_doubling_high_mul(a: ArrayLike, b: ArrayLike) -> IntArra
     >>> [int(saturating_rounding_doubling_high_mul(a, 2**30)) for a in (-3, -1, 1, 3)]
     [-1, 0, 1, 2]
     """
-    product = as_int32(a, "a") * as_int32(b, "b")
-    return np.minimum((product + 2**30) >> 31, INT32_MAX).astype(np.int32)
+    a, b = as_int32(a, "a"), as_int32(b, "b")
+    _check_shapes(a=a, b=b)
+    return _high_mul(a, b).astype(np.int32)
+
+
+def _high_mul(a: IntArray, b: IntArray) -> IntArray:
+    """The same of int64, not checked again."""
+    return np.minimum((a * b + 2**30) >> 31, INT32_MAX)
 
 
 def rounding_divide_by_pot(x: ArrayLike, exponent: ArrayLike) -> IntArray:
@@ -47,10 +53,13 @@ def rounding_divide_by_pot(x: ArrayLike, exponent: ArrayLike) -> IntArray:
     >>> rounding_divide_by_pot([-3, -1, 1, 3], 1).tolist()
     [-2, -1, 1, 2]
     """
-    value, power = as_int32(x, "x"), _exponent(exponent)
+    return _divided(*_shifted(x, exponent)).astype(np.int32)
+
+
+def _divided(value: IntArray, power: IntArray) -> IntArray:
     mask = (1 << power) - 1
     threshold = (mask >> 1) + (value < 0)
-    return ((value >> power) + ((value & mask) > threshold)).astype(np.int32)
+    return (value >> power) + ((value & mask) > threshold)
 
 
 def rounding_shift_right(x: ArrayLike, exponent: ArrayLike) -> IntArray:
@@ -59,8 +68,11 @@ def rounding_shift_right(x: ArrayLike, exponent: ArrayLike) -> IntArray:
     >>> rounding_shift_right([-3, -1, 1, 3], 1).tolist()
     [-1, 0, 1, 2]
     """
-    value, power = as_int32(x, "x"), _exponent(exponent)
-    return ((value + ((1 << power) >> 1)) >> power).astype(np.int32)
+    return _right(*_shifted(x, exponent)).astype(np.int32)
+
+
+def _right(value: IntArray, power: IntArray) -> IntArray:
+    return (value + ((1 << power) >> 1)) >> power
 
 
 def quantize_multiplier(real_multiplier: ArrayLike) -> tuple[IntArray, IntArray]:
@@ -116,19 +128,17 @@ def multiply_by_quantized_multiplier(
     """
     check_type(rounding, MultiplierRounding, "rounding")
     value, m, s = as_int32(x, "x"), as_int32(multiplier, "multiplier"), as_int32(shift, "shift")
+    _check_shapes(x=value, multiplier=m, shift=s)
     if m.size and m.min() < 0:
         raise ValueError(f"multiplier is {m.min()}; allowed are integers from 0 on")
     if s.size and (s.min() < -31 or s.max() > 30):
         raise ValueError(f"shift reaches from {s.min()} to {s.max()}; allowed is -31 to 30")
     if rounding is MultiplierRounding.SINGLE:
         right = 31 - s
-        return _fits((value * m + (1 << (right - 1))) >> right, "the result")
-    left = np.maximum(s, 0)
-    high = saturating_rounding_doubling_high_mul(_fits(value << left, "x · 2^shift"), m)
-    divide = (
-        rounding_divide_by_pot if rounding is MultiplierRounding.DOUBLE else rounding_shift_right
-    )
-    return divide(high, np.maximum(-s, 0))
+        return _fits((value * m + (1 << (right - 1))) >> right, "the result").astype(np.int32)
+    high = _high_mul(_fits(value << np.maximum(s, 0), "x · 2^shift"), m)
+    divide = _divided if rounding is MultiplierRounding.DOUBLE else _right
+    return divide(high, np.maximum(-s, 0)).astype(np.int32)
 
 
 def as_int32(x: ArrayLike, name: str) -> IntArray:
@@ -139,7 +149,26 @@ def as_int32(x: ArrayLike, name: str) -> IntArray:
 def _fits(x: IntArray, name: str) -> IntArray:
     if x.size and (x.min() < INT32_MIN or x.max() > INT32_MAX):
         raise OverflowError(f"{name} reaches from {x.min()} to {x.max()}, outside int32")
-    return x.astype(np.int32)
+    return x
+
+
+def _check_shapes(**arrays: IntArray) -> None:
+    """Raise ValueError that names the arguments, unless their shapes broadcast."""
+    shapes = {x.shape for x in arrays.values()} - {()}
+    if len(shapes) <= 1:
+        return
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        came = ", ".join(f"{name} has shape {x.shape}" for name, x in arrays.items())
+        raise ValueError(f"{came}; allowed are shapes that broadcast") from None
+
+
+def _shifted(x: ArrayLike, exponent: ArrayLike) -> tuple[IntArray, IntArray]:
+    """What is to be shifted and how far."""
+    value, power = as_int32(x, "x"), _exponent(exponent)
+    _check_shapes(x=value, exponent=power)
+    return value, power
 
 
 def _exponent(exponent: ArrayLike) -> IntArray:

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arguments import integer, is_number, number, shown
+from numq.arguments import integer, is_number, number, shown, shown_dtype
 from numq.arrays import FloatArray, as_float, check_type
 from numq.autograd import Operand, Tensor, record
 from numq.autograd.operands import floating
@@ -42,7 +42,7 @@ def cast(x: Operand, dtype: Float) -> Tensor:
     x = floating(x, "x")
     allowed = (np.float16, np.float32, np.float64)
     if not isinstance(dtype, type | np.dtype) or dtype not in allowed:
-        raise TypeError(f"dtype is {shown(dtype)}; allowed are float16, float32 and float64")
+        raise TypeError(f"dtype is {shown_dtype(dtype)}; allowed are float16, float32 and float64")
     with np.errstate(over="ignore", under="ignore"):
         data = x.data.astype(dtype)
     return record("Cast", (x,), data, lambda g: (g,), to=np.dtype(dtype).name)

@@ -124,6 +124,26 @@ def test_leaving_int32_is_an_error(rounding):
         (lambda: rounding_divide_by_pot(1.0, 1), TypeError, "x has dtype float64"),
         (lambda: multiply_by_quantized_multiplier(1, 1, 31), ValueError, "allowed is -31 to 30"),
         (lambda: multiply_by_quantized_multiplier(1, -1, 0), ValueError, "multiplier is -1"),
+        (
+            lambda: multiply_by_quantized_multiplier([1, 2], [2**30] * 3, 0),
+            ValueError,
+            r"^x has shape \(2,\), multiplier has shape \(3,\), shift has shape \(\); allowed",
+        ),
+        (
+            lambda: saturating_rounding_doubling_high_mul([1, 2], [1] * 3),
+            ValueError,
+            r"^a has shape \(2,\), b has shape \(3,\); allowed are shapes that broadcast",
+        ),
+        (
+            lambda: rounding_divide_by_pot([1, 2], [1] * 3),
+            ValueError,
+            r"^x has shape \(2,\), exponent has shape \(3,\); allowed are shapes",
+        ),
+        (
+            lambda: rounding_shift_right([[1], [2]], [[1] * 2] * 3),
+            ValueError,
+            r"^x has shape \(2, 1\), exponent has shape \(3, 2\); allowed are shapes",
+        ),
         (lambda: quantize_multiplier([0.5, -1.0]), ValueError, "real_multiplier is -1.0"),
         (lambda: quantize_multiplier(2.0**30), ValueError, "allowed is"),
         (lambda: quantize_multiplier(np.nan), ValueError, "real_multiplier must be finite"),

@@ -17,7 +17,7 @@ import numpy as np
 from numba import from_dtype, types
 from numpy.typing import NDArray
 
-from numq.arguments import flag, integer, is_number, shown
+from numq.arguments import flag, integer, is_number, shown, shown_dtype
 from numq.kernels.cpu import uses_kernels
 from numq.kernels.jit import compiled, njit
 
@@ -189,7 +189,7 @@ def limits_of(dtype: Any, allowed: Limits) -> tuple[int, int]:
         return allowed[dtype]
     except (KeyError, TypeError):
         names = tuple(key for key in allowed if isinstance(key, np.dtype))
-        raise TypeError(f"dtype is {shown(dtype)}; allowed are {_listed(names)}") from None
+        raise TypeError(f"dtype is {shown_dtype(dtype)}; allowed are {_listed(names)}") from None
 
 
 def checked_axis(axis: Any, ndim: int) -> int:

@@ -73,16 +73,13 @@ class Call:
             {name: _as_tensors(x, name) for name, x in kwargs.items()},
         )
 
-    def repeated_by(self, args: tuple[Any, ...]) -> bool:
-        """Whether these arguments are Tensors like those of this call, which had no others."""
-        if self.kwargs or len(args) != len(self.args):
-            return False
-        for x, seen in zip(args, self.args, strict=True):
-            if type(x) is not Tensor or type(seen) is not Seen:
-                return False
-            if x.data.shape != seen.shape or x.data.dtype is not seen.dtype:
-                return False
-        return True
+    @staticmethod
+    def plain(args: tuple[Any, ...]) -> Call | None:
+        """What is remembered of a call with Tensors by position; None if there is anything else."""
+        for x in args:
+            if type(x) is not Tensor:
+                return None
+        return _remembered(tuple([(x.data.shape, x.data.dtype) for x in args]))
 
     def mapped(self, function: Callable[[Any], Any]) -> Call:
         """The same call with a function of each tensor in its place."""
@@ -109,6 +106,11 @@ class Call:
         """(keyword or "", tensor) of all tensors in order, those by position first."""
         found = [("", t) for x in self.args for t in _tensors(x)]
         return found + [(k, t) for k, v in self.kwargs.items() for t in _tensors(v)]
+
+
+@lru_cache(maxsize=1024)
+def _remembered(kinds: tuple[tuple[Shape, np.dtype[Any]], ...]) -> Call:
+    return Call(tuple([Seen(*kind) for kind in kinds]))
 
 
 _POSITIONAL = (Tensor, np.ndarray, tuple)

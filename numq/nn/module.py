@@ -49,7 +49,8 @@ class Module(ABC):
             TypeError: an input by position that is neither a Tensor nor an array (nor None, nor a
                 tuple).
         """
-        if not options and self.seen and self.seen.repeated_by(inputs):
+        if not options and (plain := Call.plain(inputs)):
+            self.seen = plain
             return self.forward(*inputs)
         call = Call.of(inputs, options, type(self).forward)
         self.seen = call.mapped(lambda t: Seen(t.data.shape, t.dtype))

@@ -420,6 +420,8 @@ def test_what_is_said_of_shapes_and_of_one_number_among_many() -> None:
         matmul_requantized(A, B, multiplier=scale)
     with pytest.raises(ValueError, match=r"a has shape \(2, 3\), b \(2, 3\); allowed are \(M, K\)"):
         matmul(A, A)
+    with pytest.raises(TypeError, match=r"dtype is int32; allowed are int8 and uint8"):
+        matmul_requantized(A, B, multiplier=1.0, dtype=np.int32)
     with pytest.raises(ValueError, match=r"x has a height of 5 with padding; allowed are at least"):
         conv2d_integers(X, W, dilation=(3, 1))
     with pytest.raises(ValueError, match=r"zero_point\[2\] is 1048577; allowed are integers"):
