@@ -10,8 +10,9 @@ from numq.arithmetic.requantize import Requantization
 from numq.arrays import as_data, as_float32
 from numq.flows.batches import Batches, checked
 from numq.flows.fuse import fuse
+from numq.flows.integers import integer_node
 from numq.flows.network import Network
-from numq.flows.plan import PASSING, TABLES, OnCodes, Plan
+from numq.flows.plan import Plan
 from numq.flows.prepare import Prepared, calibrated, edge_qparams, prepare
 from numq.flows.qat_network import QATNetwork
 from numq.flows.qat_weights import Estimator
@@ -23,7 +24,6 @@ from numq.nn import Module
 from numq.qparams import QParams
 from numq.qtensor import QTensor
 from numq.quantizers import Quantizer
-from numq.rules import QuantizeRule
 
 
 def static(
@@ -154,7 +154,7 @@ class _Conversion:
                 name if name in self.graph.constants else self.as_codes(name)
                 for name in node.inputs
             )
-            made = _integer(node, treatment, self.plan.rule(node.output))
+            made = integer_node(node, treatment, self.plan.rule(node.output))
             outputs = (self._codes(node.output),)
             self.nodes.append(replace(made, inputs=inputs, outputs=outputs))
         else:
@@ -184,21 +184,3 @@ class _Conversion:
             self.nodes.append(Node("DequantizeLinear", f"{edge}:dequantize", (codes,), (edge,)))
             self.floats.add(edge)
         return edge
-
-
-_INTEGER_NAMES = {
-    "Gemm": "QGemm",
-    "Conv": "QLinearConv",
-    "Add": "QLinearAdd",
-    "Concat": "QLinearConcat",
-    "AveragePool": "QLinearAveragePool",
-    "GlobalAveragePool": "QLinearGlobalAveragePool",
-}
-
-
-def _integer(node: Node, treatment: OnCodes, rule: QuantizeRule) -> Node:
-    if node.op in PASSING:
-        return node
-    if node.op in TABLES:
-        return node.turned("Table", function=node.op, rule=rule)
-    return node.turned(_INTEGER_NAMES[node.op], requantization=treatment.how)

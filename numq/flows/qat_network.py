@@ -25,6 +25,7 @@ from numq.flows.constants import (
     without_dropout,
 )
 from numq.flows.fuse import check_float, folded, fuse_for_training
+from numq.flows.integers import REQUANTIZING, integer_node, requantized
 from numq.flows.plan import WEIGHTED, plan
 from numq.flows.qat_norm import batch_normalized, is_live, normalized_product
 from numq.flows.qat_weights import Estimator, QATRecipe, fake_quantized, weight_codes
@@ -56,7 +57,8 @@ def prepare_qat(
     on ties and within a few units of float32 beside them. GEMMLOWP_DOUBLE and RUY_DOUBLE_UP round a
     product's accumulator twice, and that is not simulated: within s_x·s_w/s_y steps of a tie they
     may go the other way (about 0.2 % of the codes behind an 8-bit convolution, 3 % behind one of 4
-    bits, which are one step off).
+    bits, which are one step off). In evaluation sums, joins and means are those of the integers by
+    every rule, ties among them.
 
     Args:
         model: a module that has been called before, or a graph, which knows the momentum and the
@@ -163,23 +165,43 @@ class QATNetwork(Module):
         inputs = tuple(as_tensor(x, name=f"inputs[{i}]") for i, x in enumerate(inputs))
         sizes = check_inputs(self.graph, inputs)
         self._steps += self.training
-        values = dict(zip(self.graph.inputs, inputs, strict=True))
-        for name in self.graph.inputs:
-            values[name] = self._edge(name, values[name])
-        values |= self.constants
+        floats = dict(zip(self.graph.inputs, inputs, strict=True)) | self.constants
+        codes = {name: self._edge(name, floats[name]) for name in self.graph.inputs}
         for node in (resolved(node, sizes) for node in self.graph):
-            given = [values[name] for name in node.inputs]
-            several = len(node.outputs) > 1
-            made = applied(node, given) if several else (self._computed(node, given),)
-            for edge, y in zip(node.outputs, made, strict=True):
-                values[edge] = self._edge(edge, y)
-        outputs = [values[name] for name in self.graph.outputs]
+            self._run(node, floats, codes)
+        outputs = [floats[name] for name in self.graph.outputs]
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def _run(self, node: Node, floats: dict[str, Tensor], codes: dict[str, Tensor]) -> None:
+        """One node on what it reads after conversion, the codes of an edge or its real numbers.
+
+        An edge that a float island makes, or an input, has both: its codes are rounded for the
+        integer nodes that read it. Behind an integer node the real numbers are those of the codes.
+        """
+        if node.op == "Dropout":
+            self._drop(node, floats, codes)
+            return
+        integer = node.name in self.plan.nodes
+        given = [codes.get(e, floats[e]) if integer else floats[e] for e in node.inputs]
+        several = len(node.outputs) > 1
+        made = applied(node, given) if several else (self._computed(node, given),)
+        for edge, y in zip(node.outputs, made, strict=True):
+            codes[edge] = self._edge(edge, y)
+            if integer and not self.training and node.op in REQUANTIZING:
+                codes[edge] = self._requantized(node, given, codes[edge])
+            floats[edge] = codes[edge] if integer or self._is_binary(edge) else y
+
+    def _requantized(self, node: Node, given: list[Tensor], y: Tensor) -> Tensor:
+        """The result with the ties as the integer kernel breaks them."""
+        if self.recipe.activation_estimator is Estimator.BINARY:
+            return y
+        edges, sources = {*node.inputs, node.output}, self.plan.sources
+        meanings = {edge: self.edge_qparams(sources[edge]) for edge in edges}
+        kernel = integer_node(node, self.plan.nodes[node.name], self.plan.rule(node.output))
+        return requantized(kernel, given, y, meanings)
 
     def _computed(self, node: Node, given: list[Tensor]) -> Tensor:
         attributes = self._attributes(node)
-        if node.op == "Dropout":
-            return self._dropped(node, given[0])
         if node.op == "Relu" and self._is_binary(node.output):
             return given[0]
         if node.op == "BatchNormalization":
@@ -193,12 +215,15 @@ class QATNetwork(Module):
         biases = [self._bias(node, b, w, s_w) for b in given[2:]]
         return apply(node.op, [given[0], w, *biases], attributes)
 
-    def _dropped(self, node: Node, x: Tensor) -> Tensor:
-        ratio = float(node.attributes["ratio"])
-        if not self.training or ratio == 0:
-            return x
-        kept = self._dropping[node.name].random(x.shape, np.float32) >= ratio
-        return ag.mul(x, Tensor((kept / (1 - ratio)).astype(x.dtype)))
+    def _drop(self, node: Node, floats: dict[str, Tensor], codes: dict[str, Tensor]) -> None:
+        """Dropout, which conversion takes away: what reads it reads what is before it."""
+        source, output, ratio = node.inputs[0], node.output, float(node.attributes["ratio"])
+        both = [floats[source], codes.get(source, floats[source])]
+        if self.training and ratio > 0:
+            kept = self._dropping[node.name].random(both[0].shape, np.float32) >= ratio
+            factor = Tensor((kept / (1 - ratio)).astype(both[0].dtype))
+            both = [ag.mul(x, factor) for x in both]
+        floats[output], codes[output] = both[0], self._edge(output, both[1])
 
     def _statistics(self, node: Node, first: int) -> list[Tensor] | None:
         """The running mean and variance, if they follow the batches now."""
