@@ -47,6 +47,19 @@ def checked(x):
     return ag.reshape(y, (n, t * features)) * features**-0.5
 
 
+def heads_by_hand(x):
+    n, t, e = x.shape
+    q = ag.transpose(ag.reshape(x, (n, t, 2, e // 2)), (0, 2, 1, 3))
+    seen = ag.matmul(ag.softmax(ag.matmul(q, ag.transpose(q)) * (e // 2) ** -0.5), q)
+    return ag.reshape(ag.transpose(seen, (0, 2, 1, 3)), (n, t, e))
+
+
+def last_halves(x):
+    y = x[:, -1] * 1.0
+    n, e = y.shape
+    return ag.reshape(y, (n, 2, e // 2))
+
+
 # Recorded at the first shape, run at the others: the numbers are the function's own.
 RIGHT = {
     "rows": (lambda x: ag.reshape(x, (x.shape[0], -1)), (4, 8, 8), [(8, 8, 8), (1, 8, 8)]),
@@ -71,6 +84,8 @@ RIGHT = {
     "table of positions": (with_positions, (2, 8, 3), [(2, 5, 3), (1, 20, 3)]),
     "picked": (lambda x: x[np.array([0, 1, -1])], (4, 3), [(6, 3)]),
     "checked": (checked, (8, 5, 3), [(2, 5, 3), (200, 9, 3)]),
+    "heads by hand": (heads_by_hand, (1, 5, 4), [(8, 5, 4), (3, 9, 4), (2, 1, 4)]),
+    "the last step's halves": (last_halves, (8, 5, 4), [(1, 5, 4), (3, 1, 4)]),
     "a large batch": (lambda x: ag.reshape(x, (x.shape[0], -1)), (64, 8), [(1, 8), (9999, 8)]),
     "softmax": (lambda x: ag.softmax(x), (4, 3), [(2, 7)]),
     "mean": (lambda x: ag.mean(x, 1), (4, 3), [(2, 7)]),
@@ -148,6 +163,7 @@ REFUSED = {
         (20, 8),
         "axis 0",
     ),
+    "of a sum": (lambda x: x * 2.0 if sum(x.shape[:2]) > 8 else -x, (8, 8), (1, 2), "axis 0"),
     "behind a stride": (behind_a_stride, (1, 1, 64, 4), (1, 1, 128, 4), "64 along axis 2"),
     "behind an end": (
         lambda x: x * max(1, x[:, :5].shape[1] - 3),
@@ -515,3 +531,8 @@ def test_a_blockwise_network_refuses_other_batches():
         assert network(values(4, 3)).shape == (4, 2)
         with pytest.raises(ValueError, match=r"\(20, 3\).*recorded with 4 along axis 0"):
             network(values(20, 3))
+
+
+def test_an_input_that_is_not_used_has_free_lengths_too():
+    declared = trace(lambda a, b: a * 2.0, values(8, 3), values(8, 4)).declared
+    assert [i.shape for i in declared.values()] == [("batch", "x0[1]"), ("x1[0]", "x1[1]")]

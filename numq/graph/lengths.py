@@ -81,7 +81,8 @@ def with_free_lengths(graph: Graph, again: Again) -> Graph:
         graph: a recording, whose declared inputs have the shapes that came.
         again: records once more with other shapes, watched; whatever it raises makes an axis fixed.
     """
-    first = _Recording(tuple(graph.shapes[name] for name in graph.inputs), graph)
+    shapes = [graph.declared[name].shape or () for name in graph.inputs]  # numbers, as they came
+    first = _Recording(tuple(tuple(n for n in s if isinstance(n, int)) for s in shapes), graph)
     batch = _batch(first.shapes)
     tried = _tried(first, batch, again) if batch else []
     if tried and _general([first, *tried], [batch]):
