@@ -52,10 +52,11 @@ def batch_norm(
     for name, t in (("mean", mean), ("var", var)):
         if t.requires_grad:
             raise ValueError(f"{name} requires a gradient; allowed are constants (see detach)")
-    if (var.data + epsilon <= 0).any():
+    squared = var.data + epsilon
+    if (squared <= 0).any():
         raise ValueError(f"var is {var.data.min()} and epsilon {epsilon}; needed is a sum above 0")
     wide = np.result_type(x.dtype, np.float32)
-    inverse = (1 / np.sqrt(var.data + var.dtype.type(epsilon))).astype(wide)
+    inverse = (1 / np.sqrt(squared)).astype(wide)
     hat = x.data - _column(mean.data.astype(wide), x)
     hat *= _column(inverse, x)
 
@@ -173,8 +174,9 @@ def _channels(x: Tensor, **params: Operand) -> tuple[Tensor, ...]:
     """The parameters as tensors, one number for each channel of x."""
     made = {name: as_tensor(value, name=name) for name, value in params.items()}
     check_alike(x=x, **made)
+    needed = x.shape[1:2]
     for name, t in made.items():
-        if x.ndim < 2 or t.shape != x.shape[1:2]:
+        if t.shape != needed or not needed:
             raise ValueError(
                 f"{name} has shape {t.shape}, x {x.shape}; needed are (C,) and (N, C, ...)"
             )

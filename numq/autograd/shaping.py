@@ -139,7 +139,10 @@ def _several(tensors: Sequence[Operand]) -> tuple[Tensor, ...]:
         raise TypeError(f"tensors is {shown(tensors)}; allowed are tuples and lists of tensors")
     if not tensors:
         raise ValueError("tensors is empty; at least one is needed")
-    return tuple(as_tensor(t, name=f"tensors[{i}]") for i, t in enumerate(tensors))
+    return tuple(
+        [t if type(t) is Tensor else as_tensor(t, name=f"tensors[{i}]")
+         for i, t in enumerate(tensors)]
+    )  # fmt: skip
 
 
 def pad(a: Operand, pads: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:

@@ -24,7 +24,7 @@ from numq.arrays import FloatArray, as_float, check_finite, check_type
 from numq.autograd.operands import floating
 from numq.autograd.tensor import Operand, Tensor, record
 from numq.formats import IntFormat
-from numq.granularity import Granularity, PerTensor, block_rows, expand, param_shape
+from numq.granularity import Granularity, PerTensor, block_rows, param_shape, spread_out
 
 SMALLEST_SCALE = 2.0**-100
 """What a learned scale is raised to where a step of the optimizer made it smaller, or negative."""
@@ -62,8 +62,8 @@ def lsq(
     _check(x, s, fmt, granularity, zero_point=z)
     factor = _factor(grad_factor, x.shape, fmt, granularity)
     values, wide = _widened(x)
-    step = expand(np.maximum(s.data.astype(wide), SMALLEST_SCALE), granularity, x.shape)
-    zero = expand(np.clip(np.rint(z.data), fmt.qmin, fmt.qmax), granularity, x.shape)
+    step = spread_out(np.maximum(s.data.astype(wide), SMALLEST_SCALE), granularity, x.shape)
+    zero = spread_out(np.clip(np.rint(z.data), fmt.qmin, fmt.qmax), granularity, x.shape)
     zero = zero.astype(wide)
     # Multiplied by the reciprocal, as torch does: 1 element in a million rounds differently.
     with np.errstate(over="ignore"):  # where the step is the smallest
