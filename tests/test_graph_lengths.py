@@ -504,6 +504,8 @@ def test_a_network_is_called_like_its_model():
     assert list(network.edges(x, (h, c))) == list(network.edges(x, h, c))
     with pytest.raises(ValueError, match="2 inputs came; the graph takes x0, x1, x2"):
         network(x, (h,))
+    trained = flows.prepare_qat(cell, x, (h, c)).eval()
+    assert (trained(x, (h, c))[0].data == trained(x, h, c)[0].data).all()
     model, x = attention(), values(2, 5, 8)
     masked = flows.dynamic(model, x, None, nn.causal_mask(5))
     want = masked(x, mask(5))

@@ -31,7 +31,7 @@ from numq.flows.qat_norm import batch_normalized, is_live, normalized_product
 from numq.flows.qat_weights import Estimator, QATRecipe, fake_quantized, weight_codes
 from numq.flows.record import as_graph
 from numq.graph import Graph, Node
-from numq.graph.inputs import check_inputs, resolved
+from numq.graph.inputs import check_inputs, flattened, resolved
 from numq.graph.operators import applied, apply
 from numq.nn import Module
 from numq.qat import Mask, binary_activations, fake_quantize_ste, lsq, lsq_initial_scale
@@ -155,14 +155,14 @@ class QATNetwork(Module):
         self.frozen = True
         return self
 
-    def forward(self, *inputs: Tensor) -> Tensor | list[Tensor]:
+    def forward(self, *inputs: Any) -> Tensor | list[Tensor]:
         """The outputs with the errors of quantization in them.
 
         Raises:
             ValueError: another number of inputs than the graph has, or a shape that it was not
                 recorded for.
         """
-        inputs = tuple(as_tensor(x, name=f"inputs[{i}]") for i, x in enumerate(inputs))
+        inputs = tuple(as_tensor(x, name=f"inputs[{i}]") for i, x in enumerate(flattened(inputs)))
         sizes = check_inputs(self.graph, inputs)
         self._steps += self.training
         floats = dict(zip(self.graph.inputs, inputs, strict=True)) | self.constants
