@@ -17,7 +17,7 @@ from numq.flows.prepare import Prepared, calibrated, edge_qparams, prepare
 from numq.flows.qat_network import QATNetwork
 from numq.flows.qat_weights import Estimator
 from numq.flows.recipe import PER_TENSOR_INT8, WEIGHTS_INT8, Override, Recipe
-from numq.flows.record import as_graph, check_call
+from numq.flows.record import as_graph, check_batch, check_call
 from numq.flows.weights import quantized_weights, with_weights
 from numq.graph import Graph, Node
 from numq.nn import Module
@@ -63,8 +63,12 @@ def static(
         for i, given in enumerate(batches):
             check_call(model, given, f"calibration[{i}]")
     first = "calibration[0]"
-    graph = fuse(as_graph(model, *(_example(x, first) for x in batches[0]), where=first))
-    return convert(calibrated(prepare(graph, recipe), batches, "calibration"))
+    graph = as_graph(model, *(_example(x, first) for x in batches[0]), where=first)
+    prepared = calibrated(prepare(fuse(graph), recipe), batches, "calibration")
+    if isinstance(model, Module) and len(batches) > 1:
+        last = f"calibration[{len(batches) - 1}]"
+        check_batch(model, graph, tuple(_example(x, last) for x in batches[-1]), last)
+    return convert(prepared)
 
 
 def _example(x: Any, name: str) -> Any:

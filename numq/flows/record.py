@@ -8,7 +8,9 @@ from numpy.typing import ArrayLike
 
 from numq.autograd import as_tensor
 from numq.flows.batches import REFUSALS, Batch, count, needs, told
+from numq.flows.faithful import check_values, other_values
 from numq.graph import Graph, trace
+from numq.graph.trace import call_of
 from numq.nn import Module
 from numq.nn.call import Call
 
@@ -30,7 +32,7 @@ def as_graph(
     Raises:
         TypeError: `model` is neither.
         ValueError: another number of examples than the model has inputs; none, and the module was
-            never called.
+            never called; a module that gives other values than its recording.
     """
     if isinstance(model, Graph):
         return model
@@ -52,11 +54,22 @@ def as_graph(
         check_call(model, examples, where or "examples")
     call = call or Call(examples)
     try:
-        return trace(model, *call.args, dropout=training, **call.kwargs)
+        used = call_of(model, call.args, call.kwargs)
+        graph = trace(model, *call.args, dropout=training, **call.kwargs)
     except REFUSALS as error:
         if where is None:
             raise
         raise told(error, where) from error
+    where = where or "examples"
+    check_values(model, graph, used, where)
+    check_values(model, graph, other_values(graph, used), f"{where}, changed")
+    return graph
+
+
+def check_batch(model: Module, graph: Graph, given: Batch, where: str) -> None:
+    """ValueError unless the recording does on these arrays what the model does."""
+    call = _as_called(model, given) or Call(given)
+    check_values(model, graph, call_of(model, call.args, call.kwargs), where)
 
 
 def _as_called(model: Module, given: Batch) -> Call | None:

@@ -9,7 +9,7 @@ refuses other lengths.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,17 +59,17 @@ def trace(
         ValueError: no examples, and none remembered; or a result that does not depend on the input.
         TypeError: the model returns something other than tensors, or examples that are no arrays.
     """
-    call = _call(model, examples, named)
+    call = call_of(model, examples, named)
     if not callable(model) or isinstance(model, type):
         raise TypeError(f"model is {shown(model)}; allowed are modules and functions of tensors")
     recorder = _Recorder(model, call, dropout)
-    with _evaluating(model):
+    with evaluating(model):
         graph = recorder.graph(recorder.arrays)
-        with _remembering(model):
+        with remembering(model):
             return with_free_lengths(graph, recorder.again)
 
 
-def _call(model: object, examples: tuple[Any, ...], named: dict[str, Any]) -> Call:
+def call_of(model: object, examples: tuple[Any, ...], named: Mapping[str, Any]) -> Call:
     """The call with Tensors in it: the examples, or what the model has seen."""
     seen = model.seen if isinstance(model, Module) else None
     if examples or named:
@@ -120,7 +120,7 @@ class _Recorder:
         call = self.call.mapped(lambda _: next(fresh))
         with tracing(dropout=self.dropout):
             results = self.model(*call.args, **call.kwargs)
-        outputs = [results] if isinstance(results, Tensor) else list(_flat(results))
+        outputs = [results] if isinstance(results, Tensor) else list(flat(results))
         keywords = [keyword for keyword, _ in self.call.tensors()]
         naming = _Naming(_input_names(keywords), inputs, self.names)
         return naming.graph(outputs), naming.edges
@@ -158,7 +158,7 @@ def _input_names(keywords: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def _evaluating(model: object) -> Iterator[None]:
+def evaluating(model: object) -> Iterator[None]:
     """The model as it is used, and afterwards as it was.
 
     What is in evaluation in a model in training is known as `resting` to those who look.
@@ -180,7 +180,7 @@ def _evaluating(model: object) -> Iterator[None]:
 
 
 @contextmanager
-def _remembering(model: object) -> Iterator[None]:
+def remembering(model: object) -> Iterator[None]:
     """Calls inside are not those that the modules remember."""
     modules = [m for _, m in model.named_modules()] if isinstance(model, Module) else []
     calls = [m.seen for m in modules]
@@ -191,11 +191,12 @@ def _remembering(model: object) -> Iterator[None]:
             module.seen = call
 
 
-def _flat(results: object) -> Sequence[Tensor]:
+def flat(results: object) -> Sequence[Tensor]:
+    """The Tensors that a model returns, in order; TypeError for anything else."""
     if isinstance(results, Tensor):
         return [results]
     if isinstance(results, tuple | list):
-        return [t for part in results for t in _flat(part)]
+        return [t for part in results for t in flat(part)]
     raise TypeError(
         f"model returns {type(results).__name__}; allowed are Tensors and tuples of them"
     )
