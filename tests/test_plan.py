@@ -346,31 +346,132 @@ def test_statistics_do_not_learn_though_a_graph_says_so():
         flows.convert(network)
 
 
-@pytest.mark.parametrize(
-    ("attributes", "w", "integer"),
-    [
-        ({}, (6, 4), True),
-        ({"transB": 1}, (4, 6), True),
-        ({"transB": 1, "alpha": 0.5}, (4, 6), False),
-        ({"transB": 1, "beta": 2.0}, (4, 6), False),
-    ],
-)
-def test_a_gemm_of_any_attributes(attributes, w, integer):
-    constants = {"w": normal(*w), "b": normal(4), "v": normal(3, 4)}
+def gemms(attributes, bias, outputs=4):
+    """Two Gemms, whose first has the attributes and a bias of that shape; and its input."""
+    shape = (outputs, 6) if attributes.get("transB") else (6, outputs)
+    values = {"w": normal(*shape), "v": normal(3, outputs)}
+    if bias is not None:
+        values["b"] = np.asarray(normal(*bias))
     nodes = (
-        nq.graph.Node("Gemm", "g", ("x", "w", "b"), ("h",), attributes),
+        nq.graph.Node("Gemm", "g", ("x", "w", "b")[: 2 + (bias is not None)], ("h",), attributes),
         nq.graph.Node("Gemm", "last", ("h", "v"), ("y",), {"transB": 1}),
     )
-    constants = {k: v.astype(np.float32) for k, v in constants.items()}
+    constants = {k: v.astype(np.float32) for k, v in values.items()}
     graph = nq.graph.Graph(("x",), ("y",), nodes, constants, frozenset(constants))
-    y = flows.Network(graph)(X)
-    static = flows.static(graph, [X])
-    assert [n.name for n in static.islands] == ([] if integer else ["g"])
+    return graph, np.ascontiguousarray(X.T) if attributes.get("transA") else X
+
+
+GEMMS = {
+    "plain": ({"transB": 1}, (4,)),
+    "weights as (in, out)": ({}, (4,)),
+    "alpha": ({"alpha": 0.5}, None),
+    "alpha and a bias": ({"transB": 1, "alpha": 0.5}, (4,)),
+    "beta": ({"transB": 1, "beta": 2.0}, (4,)),
+    "beta without a bias": ({"beta": 2.0}, None),
+    "beta that takes the bias away": ({"beta": 0.0}, (64, 4)),
+    "transA": ({"transA": 1}, (4,)),
+    "all": ({"transA": 1, "transB": 1, "alpha": -2.0, "beta": 0.25}, (1, 4)),
+    "a number": ({}, ()),
+    "one number": ({}, (1,)),
+    "one number in a matrix": ({"beta": 2.0}, (1, 1)),
+    "a row": ({}, (1, 4)),
+}
+
+
+@pytest.mark.parametrize("outputs", [4, 1])
+@pytest.mark.parametrize("name", GEMMS)
+def test_a_gemm_that_can_be_made_plain_is_quantized(name, outputs):
+    attributes, bias = GEMMS[name]
+    bias = tuple(outputs if n == 4 else n for n in bias) if bias else bias
+    graph, x = gemms(attributes, bias, outputs)
+    y = flows.Network(graph)(x)
+    for fused in (flows.fuse(graph), flows.fuse(flows.fuse(graph))):  # factors are powers of two
+        np.testing.assert_allclose(flows.Network(fused)(x), y, rtol=1e-5, atol=1e-6)
+    coarse = (Override(node="g", weights=W4),)
+    static = flows.static(graph, [x])
+    assert static.islands == []
     training = flows.prepare_qat(graph)
-    training(X)
+    training(x)
     for network in (flows.weight_only(graph), flows.dynamic(graph), static,
                     flows.convert(training)):  # fmt: skip
-        assert nq.sqnr_db(y, network(X)) > 35
+        assert nq.sqnr_db(y, network(x)) > 30
+    for network in (flows.weight_only(graph, overrides=coarse),
+                    flows.dynamic(graph, overrides=coarse),
+                    flows.static(graph, [x], overrides=coarse)):  # fmt: skip
+        codes = [c for c in network.graph.constants.values() if isinstance(c, nq.QTensor)]
+        assert sorted(c.format.bits for c in codes) == [4, 8]
+
+
+def test_factors_of_a_gemm_are_exact_and_its_parameters_learn():
+    attributes, bias = GEMMS["all"]
+    graph, x = gemms(attributes, bias)
+    fused = flows.fuse(graph)
+    g = next(n for n in fused if n.op == "Gemm")
+    w, b = (fused.constants[name] for name in g.inputs[1:])
+    assert (w == -2 * graph.constants["w"]).all()
+    assert (b == graph.constants["b"][0] / 4).all()
+    training = flows.prepare_qat(graph)
+    ag.mean(training(x) * training(x)).backward()
+    assert {n for n, p in training.named_parameters() if np.any(p.grad)} == {
+        "constants.w", "constants.b", "constants.v",
+    }  # fmt: skip
+
+
+ODD = {
+    "a bias for each row": (({}, (64, 4)), r"its bias has shape \(64, 4\), needed is \(4,\)"),
+    "a bias for each row alone": (({"alpha": 2.0}, (64, 1)), r"its bias has shape \(64, 1\), need"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_choice_for_a_gemm_that_stays_float_is_refused(name):
+    given, message = ODD[name]
+    graph, x = gemms(*given)
+    why = f"override of node 'g' chooses weights; node g .Gemm. stays float: {message}"
+    coarse = (Override(node="g", weights=W4),)
+    for flow in (lambda **o: flows.weight_only(graph, **o), lambda **o: flows.dynamic(graph, **o),
+                 lambda **o: flows.static(graph, [x], **o)):  # fmt: skip
+        with pytest.raises(ValueError, match=why):
+            flow(overrides=coarse)
+        assert any(isinstance(c, nq.QTensor) for c in flow().graph.constants.values())
+    alone = nq.graph.Graph(("x",), ("h",), (graph.nodes[0],),
+                           {k: graph.constants[k] for k in ("w", "b")})  # fmt: skip
+    for flow in (flows.weight_only, flows.dynamic, lambda g: flows.static(g, [x])):
+        with pytest.raises(ValueError, match=f"constant weight; node g .Gemm. stays.*{message}"):
+            flow(alone)
+
+
+def test_an_unfused_gemm_says_its_attribute():
+    for name, words in {"alpha": "alpha is 0.5, needed is 1", "transA": "transA is 1, needed is 0",
+                        "beta": "beta is 2.0, needed is 1"}.items():  # fmt: skip
+        graph, _ = gemms({"transB": 1, **GEMMS[name][0]}, None)
+        recipe = Recipe(overrides=(Override(node="g", weights=W4),))
+        with pytest.raises(ValueError, match=f"node g .Gemm. stays float: {words}"):
+            flows.prepare(graph, recipe)
+
+
+def test_a_choice_of_others_that_nothing_has_is_refused():
+    a5 = nq.AffineQuantizer(nq.IntFormat(5))
+
+    def function(x, w, v):
+        h = ag.relu(ag.tanh(x @ w) + x)
+        return ag.softmax(ag.reshape(h, (-1, 6)) @ v)
+
+    net = Function(function, w=normal(6, 6), v=normal(6, 3))
+    floats(net, X)
+    nodes = {n.op: n.name for n in flows.fuse(nq.graph.trace(net))}
+    for op, words in {
+        "Add": f"others; node {nodes['Gemm']} .Gemm. reads relu, and its activations count there",
+        "Softmax": "others; node softmax .Softmax. has no codes of its own",
+        "Reshape": "others; node reshape .Reshape. has no codes of its own",
+    }.items():
+        for target in ({"node": nodes[op]}, {"operator": op}):
+            with pytest.raises(ValueError, match=f"chooses {words}"):
+                flows.static(net, [X], overrides=(Override(**target, others=a5),))
+    for op, edge in {"Tanh": "tanh:codes", "Gemm": "values_2:codes"}.items():
+        target = {"node": nodes[op]}
+        network = flows.static(net, [X], overrides=(Override(**target, others=a5),))
+        assert network.graph.qparams[edge].format.bits == 5
 
 
 @pytest.mark.parametrize("flow", [flows.weight_only, flows.dynamic])

@@ -10,7 +10,14 @@ from numpy.typing import ArrayLike
 
 from numq.flows.fuse import fuse
 from numq.flows.network import Network
-from numq.flows.plan import WEIGHTED, check_channels, check_targets, with_kernels
+from numq.flows.obstacles import kept_float
+from numq.flows.plan import (
+    WEIGHTED,
+    check_channels,
+    check_targets,
+    real_edges,
+    with_kernels,
+)
 from numq.flows.recipe import (
     WEIGHTS_INT8,
     Override,
@@ -119,12 +126,15 @@ def _check(overrides: object, allowed: tuple[str, ...], flow: str) -> None:
 
 def _choices(graph: Graph, base: _Choices, overrides: tuple[Override, ...]) -> dict[str, _Choices]:
     """For each node whose weight is quantized, by what."""
-    check_targets(graph, overrides, _useful)
     weighted = [n for n in with_kernels(graph) if n.op in WEIGHTED] + _embeddings(graph)
     constant = [n for n in weighted if n.op == "Gather" or n.inputs[1] in graph.constants]
+    check_targets(graph, overrides, constant, _useful)
     choices = {n.name: c for n in constant if (c := chosen(base, overrides, n)) is not None}
     if not choices:
-        why = "; overrides make all of them stay float" if constant else ""
+        products = (n for n in graph if n.op in WEIGHTED)
+        why = kept_float(products, graph, real_edges(graph))
+        if constant:
+            why = "; overrides make all of them stay float"
         raise ValueError(f"graph has no Conv, Gemm or Gather with a constant weight{why}")
     return choices
 

@@ -1,6 +1,7 @@
 """Rewriting a float graph so that one node is what one integer kernel computes.
 
 - what depends on constants alone becomes a constant; Dropout, which evaluation skips, goes
+- a Gemm becomes x·wᵀ + b where that says the same (`gemm`)
 - a product with a matrix of weights, and the addition behind it, become Gemm
 - BatchNormalization is folded into the Conv or Gemm before it:
       w' = w·γ/√(σ² + ε),   b' = (b − μ)·γ/√(σ² + ε) + β        (Jacob et al. 2018, section 3.2)
@@ -25,6 +26,7 @@ from numq.flows.constants import (
     tables,
     without_dropout,
 )
+from numq.flows.gemm import plain_products
 from numq.graph import Graph, Node
 from numq.graph.products import is_plain
 from numq.qtensor import QTensor
@@ -50,7 +52,7 @@ def fuse(graph: Graph, *, keep_tables: bool = False) -> Graph:
     """
     check_float(graph)
     keep = tables(graph) if flag(keep_tables, "keep_tables") else frozenset[str]()
-    graph = fold_constants(without_dropout(graph), keep)
+    graph = plain_products(fold_constants(without_dropout(graph), keep))
     graph = fold_constants(products(graph), keep)
     return fuse_relu(fold_batch_norm(graph))
 
@@ -63,7 +65,7 @@ def fuse_for_training(graph: Graph) -> Graph:
     """
     check_float(graph)
     keep = learned(graph)
-    graph = fold_constants(products(fold_constants(graph, keep)), keep)
+    graph = fold_constants(products(plain_products(fold_constants(graph, keep))), keep)
     return fuse_relu(attach_batch_norm(graph))
 
 

@@ -9,16 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import numpy as np
-
 from numq.arithmetic.requantize import Requantization
 from numq.flows.constants import fixed_edges, reached
 from numq.flows.fuse import shape_of
+from numq.flows.obstacles import kept_float, obstacle
 from numq.flows.recipe import Override, Recipe
 from numq.granularity import PerChannel, PerTensor
 from numq.graph import Graph, Node
 from numq.graph.inputs import Numbers, used_as
-from numq.graph.products import is_plain
 from numq.ops import sigmoid_qparams, softmax_qparams, tanh_qparams
 from numq.qparams import QParams
 from numq.quantizers import Quantizer
@@ -104,9 +102,9 @@ def plan(graph: Graph, recipe: Recipe = Recipe()) -> Plan:
             or chooses what none of its nodes has; two nodes that want other codes of one edge; a
             granularity of weights that no kernel has.
     """
-    check_targets(graph, recipe.overrides, _useful)
     given, real = reached(graph), real_edges(graph)
     able = with_kernels(graph)
+    check_targets(graph, recipe.overrides, able, _useful)
     choices = {node.name: found for node in able if (found := recipe.of(node)) is not None}
     products = [node for node in able if node.op in WEIGHTED and node.name in choices]
     if not products:
@@ -118,6 +116,9 @@ def plan(graph: Graph, recipe: Recipe = Recipe()) -> Plan:
     moving = _moving(graph, real, {*choices}, recipe)
     sources = _sources(graph, given, {*choices}, moving)
     quantizers = _quantizers(graph, choices, sources)
+    for override in recipe.overrides:
+        if override.others is not None:
+            _check_others(override, [n for n in able if n.name in choices], sources, graph)
     return Plan(
         {
             node.name: OnCodes(c.weights if node.op in WEIGHTED else None, c.how)
@@ -161,32 +162,17 @@ def _has_kernel(node: Node, graph: Graph, fixed: frozenset[str], real: frozenset
     if node.op not in INTEGER:
         return False
     if node.op in WEIGHTED:
-        inner = fixed.issuperset(node.inputs[1:])
-        return node.inputs[0] in real and inner and _is_product(node, graph)
+        return obstacle(node, graph, fixed, real) is None
     if node.op in MERGING:
         return all(name in real for name in node.inputs)
     return node.inputs[0] in real
-
-
-def _is_product(node: Node, graph: Graph) -> bool:
-    """x·wᵀ + b or a convolution, with a weight of real numbers and a number for each channel."""
-    shape, constant = shape_of(graph, node.inputs[1]), graph.constants.get(node.inputs[1])
-    floats = constant is None or (isinstance(constant, np.ndarray) and constant.dtype.kind == "f")
-    conv = node.op.endswith("Conv")
-    if not floats or shape is None or len(shape) != (4 if conv else 2):
-        return False
-    bias = shape[:1] if len(node.inputs) < 3 else shape_of(graph, node.inputs[2])
-    return bias == shape[:1] and (conv or is_plain(node.attributes))
 
 
 def _why(graph: Graph, able: Iterable[Node], real: frozenset[str]) -> str:
     """What keeps the products that there are from codes."""
     if any(node.op in WEIGHTED for node in able):
         return "; overrides make all of them stay float"
-    for node in graph:
-        if node.op in WEIGHTED and node.inputs[0] not in real:
-            return f"; {node.label} reads {node.inputs[0]}, which is no real numbers"
-    return ""
+    return kept_float((node for node in graph if node.op in WEIGHTED), graph, real)
 
 
 def check_channels(node: Node, graph: Graph, weights: Quantizer) -> None:
@@ -294,8 +280,39 @@ def _useful(override: Override, nodes: Sequence[Node]) -> None:
             raise ValueError(f"override of {override.target} chooses {name}; it meets no {allowed}")
 
 
-def check_targets(graph: Graph, overrides: Iterable[Override], useful: Useful = _useful) -> None:
-    """Refuse overrides that meet nothing, and those that choose what their nodes do not have."""
+def _check_others(
+    override: Override, able: Sequence[Node], sources: Mapping[str, str], graph: Graph
+) -> None:
+    """Refuse a choice for edges of which a Conv or Gemm, or their maker, decides."""
+    products = [node for node in able if node.op in WEIGHTED]
+    readers = {sources[node.inputs[0]]: node for node in reversed(products)}
+    made = {node.output for node in able}
+    met = [node for node in able if override.meets(node)]
+    for node in met:
+        given = () if node.op in WEIGHTED else node.inputs
+        read = [sources[edge] for edge in given if edge in sources]
+        if node.output not in readers or any(e not in readers and e not in made for e in read):
+            return
+    if met:
+        edge = met[0].output
+        raise ValueError(
+            f"override of {override.target} chooses others; {readers[edge].label} reads {edge}, "
+            "and its activations count there"
+        )
+
+
+def check_targets(
+    graph: Graph, overrides: Iterable[Override], able: Iterable[Node], useful: Useful
+) -> None:
+    """Refuse overrides that meet nothing, and those that choose what their nodes do not have.
+
+    Args:
+        graph: a fused graph.
+        overrides: choices for some of its nodes.
+        able: the nodes that have choices.
+        useful: refuses choices that none of the nodes of an operator has.
+    """
+    known = {node.name for node in able}
     for override in overrides:
         met = [node for node in graph if override.meets(node)]
         if not met:
@@ -305,3 +322,9 @@ def check_targets(graph: Graph, overrides: Iterable[Override], useful: Useful = 
                 f"override of {override.target} meets nothing; nodes are {names}; operators {kinds}"
             )
         useful(override, met)
+        if override.chosen and not any(node.name in known for node in met):
+            products = (node for node in met if node.op in WEIGHTED)
+            why = kept_float(products, graph, real_edges(graph)) or (
+                f"; {met[0].label} has no codes of its own"
+            )
+            raise ValueError(f"override of {override.target} chooses {override.chosen[0]}{why}")
