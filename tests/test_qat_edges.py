@@ -125,3 +125,10 @@ def test_ties_are_those_of_the_arithmetic(name, how):
             assert apart.mean() < 0.05
         else:
             assert not apart.any()
+
+
+def test_dropout_that_stays_float_goes_with_training():
+    net = Branches(lambda s, a, b, x: s.narrow(s.drop(a * b)))
+    stay = (flows.Override(operator="Dropout", stay_float=True),)
+    mine, other = simulated_and_converted(net, X, static=flows.Recipe(overrides=stay))
+    assert (mine[0] == other[0]).all()

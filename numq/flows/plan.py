@@ -194,7 +194,9 @@ def _moving(
     able = {
         node.name
         for node in graph
-        if node.op in PASSING and node.inputs[0] in real and recipe.of(node) is not None
+        if node.op in PASSING
+        and node.inputs[0] in real
+        and (node.op == "Dropout" or recipe.of(node) is not None)  # Dropout goes with training
     }
     chosen, codes = set[str](), set[str]()
     for node in graph:  # behind a kernel

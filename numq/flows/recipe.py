@@ -29,6 +29,9 @@ PER_TENSOR_INT8 = AffineQuantizer(INT8, PerTensor())
 class Override:
     """Other choices for some nodes: the one of a name, or all of an operator.
 
+    A choice that none of the nodes has, as no kernel has them or others decide, is refused by the
+    flow, with what is in its way.
+
     Attributes:
         node: the name of a node in the fused graph, such as "conv1"; or
         operator: an ONNX operator's name, such as "Gemm". One of the two is given.
