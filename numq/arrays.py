@@ -50,7 +50,7 @@ def _as_array(x: ArrayLike, name: str, *, subclass: bool) -> Array:
     except ValueError:
         raise ValueError(f"{name} is ragged; every row must have the same length") from None
     except (TypeError, RuntimeError) as error:  # what has an __array__ that refuses
-        raise TypeError(f"{name} is {shown(x)}, which is no array: {str(error)[:100]}") from None
+        raise TypeError(f"{name} is {shown(x)}; it refuses: {str(error)[:100]}") from None
     if array.dtype.kind == "O" and not isinstance(x, np.ndarray | list | tuple):
         raise TypeError(
             f"{name} is {shown(x)}; allowed are arrays of real numbers (a QTensor has .codes and "

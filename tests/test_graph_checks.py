@@ -437,3 +437,72 @@ def test_a_meaning_may_be_moved_and_a_constant_may_be_an_output():
     made = coded("Flatten")
     assert Program(graph(node(), constants={"w": W}, outputs=("y", "w")))(ONES)[1] is W
     assert Program(made).graph.qparams == {"x": CODES, "y": CODES}
+
+
+PARAMETERS = "scales and zero points stand in Graph.qparams"
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "attributes", "words"),
+    [
+        ("QuantizeLinear", 3, {}, f"it has 3 inputs; allowed are 1; {PARAMETERS}$"),
+        ("DequantizeLinear", 3, {}, f"it has 3 inputs; allowed are 1; {PARAMETERS}$"),
+        ("QLinearConv", 9, HOW, f"allowed are 2 to 3; {PARAMETERS}, those of a weight in its QT"),
+        ("QGemm", 9, HOW, f"allowed are 2 to 3; {PARAMETERS}, those of a weight in its QT"),
+        ("Reshape", 2, {}, "allowed are 1; shape is an attribute here$"),
+        ("Clip", 3, {}, "allowed are 1; min, max are attributes here$"),
+        ("Pad", 2, {}, "allowed are 1; pads, value are attributes here$"),
+        ("ReduceSum", 2, {}, "allowed are 1; axes is an attribute here$"),
+        ("Slice", 5, {}, "starts, ends, axes, steps are attributes here$"),
+        ("Relu", 2, {}, "it has 2 inputs; allowed are 1$"),
+        ("Reshape", 0, {}, "it has 0 inputs; allowed are 1$"),
+        ("Cast", 1, {"to": 1}, r"to is 1; allowed are 'float16' .* \(NumPy's names for ONNX's num"),
+        ("Reshape", 1, {"shape": (0, -1), "allowzero": 1}, "none of them 0 beside it with allowze"),
+        ("Reshape", 1, {"shape": (-1, -1)}, "one of them -1 for what is left$"),
+    ],
+)
+def test_what_onnx_has_as_an_input_is_said_to_stand_elsewhere(op, inputs, attributes, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        node(op, tuple(f"x{i}" for i in range(inputs)), **attributes)
+
+
+def test_a_scalar_of_numpy_is_a_constant_of_rank_0():
+    made = constants(node("Mul", ("x", "c")), c=np.float32(2))
+    assert isinstance(made.constants["c"], np.ndarray)
+    assert ran(made, ONES).tolist() == (2 * ONES).tolist()
+    with pytest.raises(TypeError, match=r"^constant c is a float; allowed are arrays"):
+        constants(node("Mul", ("x", "c")), c=2.0)
+
+
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
+def test_a_row_that_allows_nothing_is_refused(op):
+    masked = graph(
+        node("Where", ("m", "x", "c"), ("s",), name="mask"), node(op, ("s",), axis=1, name="here"),
+        inputs=("x", "m"), constants={"c": np.array(-np.inf, np.float32)},
+    )  # fmt: skip
+    allowed = np.array([[True, False, True], [False, True, False]])
+    assert not np.isnan(ran(masked, ONES, allowed)).any()
+    allowed[1] = False
+    with pytest.raises(ValueError, match=rf"^node here \({op}\): x has a row of -inf alone"):
+        ran(masked, ONES, allowed)
+    with pytest.raises(ValueError, match="each row must allow something"):
+        run_tensors(masked, [Tensor(ONES), Tensor(allowed)])
+
+
+def test_a_tensor_where_an_array_is_needed_is_told_once():
+    with pytest.raises(TypeError, match=r"^x is a Tensor; it refuses: a Tensor is no array"):
+        nq.SymmetricQuantizer(nq.INT8)(Tensor(ONES))
+
+
+def test_a_model_that_gives_its_input_has_nothing_to_record():
+    with pytest.raises(ValueError, match=r"^the result is the input; nothing was recorded"):
+        nq.graph.trace(lambda x: x, ONES)
+    with pytest.raises(ValueError, match=r"^the result does not depend on the input"):
+        nq.graph.trace(lambda x: Tensor(ONES), ONES)
+
+
+def test_an_axis_as_long_as_another_is_said_to_be_tied():
+    with pytest.raises(ValueError, match=r"depends on it, or on another axis .* that all differ$"):
+        ran(declared((8, 8)), np.ones((4, 8), np.float32))
+    with pytest.raises(ValueError, match=r"depends on it; record the model with such an input$"):
+        ran(declared((8, 3)), np.ones((4, 3), np.float32))

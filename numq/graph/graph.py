@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from numq.arguments import shown
 from numq.arrays import Array, check_type
 from numq.graph.checks import check_graph, check_names
@@ -165,6 +167,10 @@ class Graph:
         """Refuse what could not run; see `checks`."""
         for name in ("constants", "qparams", "shapes", "declared"):
             check_type(getattr(self, name), Mapping, name)
+        given: Mapping[str, Any] = self.constants
+        scalars = {k: np.asarray(c) for k, c in given.items() if isinstance(c, np.generic)}
+        if scalars:
+            object.__setattr__(self, "constants", {**given, **scalars})
         check_type(self.parameters, frozenset | set, "parameters")
         check_type(self.nodes, tuple | list, "nodes")
         for i, node in enumerate(self.nodes):

@@ -195,25 +195,42 @@ def check_inputs(graph: Graph, inputs: Sequence[Any]) -> dict[str, Shape]:
     check_count(graph, inputs)
     shapes = {name: tuple(x.shape) for name, x in zip(graph.inputs, inputs, strict=True)}
     free: dict[str, tuple[int, str]] = {}
+    declared = [graph.declared[name].shape or () for name in graph.inputs]
+    fixed = [n for lengths in declared for n in lengths if isinstance(n, int)]
     for name, shape in shapes.items():
         wanted = graph.declared[name].shape
         if wanted is not None:
-            _check_shape(name, shape, wanted, free)
+            _check_shape(name, shape, wanted, free, fixed)
     return shapes
 
 
 def _check_shape(
-    name: str, shape: Shape, wanted: tuple[int | str, ...], free: dict[str, tuple[int, str]]
+    name: str,
+    shape: Shape,
+    wanted: tuple[int | str, ...],
+    free: dict[str, tuple[int, str]],
+    fixed: Sequence[int],
 ) -> None:
-    """Raise ValueError for a wrong length; `free` collects what each name has stood for."""
+    """Raise ValueError for a wrong length.
+
+    Args:
+        name: of the input.
+        shape: that came.
+        wanted: as declared.
+        free: collects what each name has stood for.
+        fixed: the fixed lengths of all inputs.
+    """
     if len(shape) != len(wanted):
         raise ValueError(f"{name} has shape {shape}; the graph takes {_shown(wanted)}")
     for axis, (n, need) in enumerate(zip(shape, wanted, strict=True)):
         place = f"axis {axis} of {name}"
         if isinstance(need, int) and n != need:
+            tied = ", or on another axis as long" if fixed.count(need) > 1 else ""
+            apart = ", or with lengths that all differ" if tied else ""
             raise ValueError(
                 f"{name} has shape {shape}; the graph takes {_shown(wanted)}: it was recorded with "
-                f"{need} along axis {axis}, and depends on it; record the model with such an input"
+                f"{need} along axis {axis}, and depends on it{tied}; record the model with such an "
+                f"input{apart}"
             )
         if isinstance(need, str):
             known, where = free.setdefault(need, (n, place))

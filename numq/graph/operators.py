@@ -172,6 +172,21 @@ def _round(i: Sequence[Tensor], _: Attributes) -> Tensor:
     return record("Round", i, np.rint(i[0].data), None)
 
 
+def _allowing(function: Callable[[Tensor, int], Tensor]) -> Operator:
+    """Refuses a row of −∞ alone, which a mask with nothing to look at leaves, where 0/0 is NaN."""
+
+    def operator(i: Sequence[Tensor], a: Attributes) -> Tensor:
+        y = function(i[0], a["axis"])
+        if np.isnan(y.data).any() and np.isneginf(i[0].data).all(axis=a["axis"]).any():
+            raise ValueError(
+                "x has a row of -inf alone, as of a mask with a row of False alone; each row must "
+                "allow something"
+            )
+        return y
+
+    return operator
+
+
 def _layer_norm(i: Sequence[Tensor], a: Attributes) -> Tensor:
     beta = i[2] if len(i) > 2 else Tensor.of(np.zeros_like(i[1].data))
     return ag.layer_norm(i[0], i[1], beta, epsilon=a["epsilon"], axis=a["axis"])
@@ -225,8 +240,8 @@ OPERATORS: dict[str, Operator] = {
     "Slice": _slice,
     "Gather": lambda i, a: ag.gather(i[0], i[1], a["axis"]),
     "GatherND": _gather_nd,
-    "Softmax": lambda i, a: ag.softmax(i[0], a["axis"]),
-    "LogSoftmax": lambda i, a: ag.log_softmax(i[0], a["axis"]),
+    "Softmax": _allowing(ag.softmax),
+    "LogSoftmax": _allowing(ag.log_softmax),
     "Conv": conv,
     "MaxPool": _max_pool,
     "AveragePool": _average_pool,

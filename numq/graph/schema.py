@@ -99,6 +99,7 @@ class Attribute:
         sizes: whether INTS may hold a Size in place of a number.
         place: the input that newer ONNX versions pass it as, a constant; None for an attribute.
         own: numq's, not ONNX's; `lower` writes it as operators.
+        hint: what the choices are, for messages.
     """
 
     kind: Kind
@@ -112,12 +113,14 @@ class Attribute:
     sizes: bool = False
     place: int | None = None
     own: bool = False
+    hint: str = ""
 
     @property
     def allowed(self) -> str:
         """For messages."""
         if self.choices:
-            return " and ".join(map(repr, self.choices))
+            names = " and ".join(map(repr, self.choices))
+            return f"{names} ({self.hint})" if self.hint else names
         if self.type is not None:
             return f"a {self.type.__name__}"
         text = f"{self.length} integers" if self.length is not None else self.kind.value
@@ -242,11 +245,22 @@ class Schema:
         least = most - self.optional
         if inputs < least or (inputs > most and not self.variadic):
             allowed = f"{least} or more" if self.variadic else _span(least, most)
-            raise ValueError(f"it has {inputs} inputs; allowed are {allowed}")
+            hint = self._elsewhere() if inputs > most else ""
+            raise ValueError(f"it has {inputs} inputs; allowed are {allowed}{hint}")
         needed = len(self.outputs)
         if outputs < needed or (outputs > needed and not self.spread):
             allowed = f"{needed} or more" if self.spread else str(needed)
             raise ValueError(f"it has {outputs} outputs; allowed are {allowed}")
+
+    def _elsewhere(self) -> str:
+        """Where that stands here which ONNX has further inputs for."""
+        placed = [name for name, row in self.attributes.items() if row.place is not None]
+        coded = {Carries.CODES, Carries.STORED}.intersection((*self.inputs, *self.outputs))
+        one = "is an attribute" if len(placed) == 1 else "are attributes"
+        hint = f"; {', '.join(placed)} {one} here" if placed else ""
+        weight = ", those of a weight in its QTensor" if Carries.WEIGHT in self.inputs else ""
+        where = f"; scales and zero points stand in Graph.qparams{weight}"
+        return hint + (where if coded else "")
 
     def completed(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The attributes checked, those left out with their defaults.

@@ -158,7 +158,8 @@ def _reshape(a: Mapping[str, Any]) -> str | None:
         or shape.count(-1) > 1
         or (a["allowzero"] and {0, -1} <= {*shape})
     ):
-        return f"shape is {a['shape']}; allowed are lengths, one of them -1 for what is left"
+        alone = ", and none of them 0 beside it with allowzero" if a["allowzero"] else ""
+        return f"shape is {a['shape']}; allowed are lengths, one of them -1 for what is left{alone}"
     return None
 
 
@@ -200,7 +201,9 @@ _ROWS: tuple[Schema, ...] = (
     _onnx("Clip", 6, (REAL,), attributes=_CLIP, agree=_clip),
     *(_onnx(op, 9, (REAL, REAL)) for op in ("Greater", "Less")),
     _onnx("Where", 9, (REAL, REAL, REAL)),
-    _onnx("Cast", 6, (EITHER,), attributes={"to": Attribute(Kind.TEXT, choices=_DTYPES)}),
+    _onnx("Cast", 6, (EITHER,), attributes={
+        "to": Attribute(Kind.TEXT, choices=_DTYPES, hint="NumPy's names for ONNX's numbers"),
+    }),
     # Sums and products.
     _onnx("MatMul", 1, (REAL, REAL)),
     _onnx("Gemm", 11, (REAL, REAL, REAL), optional=1, attributes={**_GEMM, **_ACTIVATION}),

@@ -227,7 +227,8 @@ class _Naming:
                     self._add(tensor)
         made = tuple(self.edges[id(t)] for t in outputs)
         if not any(name in node.inputs for node in self.nodes for name in self.inputs):
-            raise ValueError("the result does not depend on the input; nothing was recorded")
+            why = "is" if {*made} & {*self.inputs} else "does not depend on"
+            raise ValueError(f"the result {why} the input; nothing was recorded")
         declared = self._declared(outputs)
         found = typed(self.nodes, self.constants, declared, self._unique)
         shapes = self.shapes | {cast: self.shapes[edge] for cast, edge in found.casts.items()}
