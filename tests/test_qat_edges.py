@@ -80,6 +80,7 @@ PATTERNS = {
     "an island behind dropout": dropped,
     "an input that an island reads too": lambda s, a, b, x: s.narrow(a + b) * x[:, 0, :1],
     "codes that an island and a product read": lambda s, a, b, x: s.narrow(a) * s.narrow(a * a),
+    "a table of codes": lambda s, a, b, x: ag.relu(ag.tanh(a)) + ag.relu(-1 * ag.relu(b)),
     "a join of tables": lambda s, a, b, x: s.wide(ag.concat([ag.tanh(a), ag.tanh(b)], axis=1)),
     "a join of unequal tables": lambda s, a, b, x: ag.concat([ag.tanh(a), ag.sigmoid(b)], axis=1),
     "a join of equals": lambda s, a, b, x: ag.concat([ag.relu(a), ag.relu(a)], axis=1),
@@ -132,3 +133,17 @@ def test_dropout_that_stays_float_goes_with_training():
     stay = (flows.Override(operator="Dropout", stay_float=True),)
     mine, other = simulated_and_converted(net, X, static=flows.Recipe(overrides=stay))
     assert (mine[0] == other[0]).all()
+
+
+@pytest.mark.parametrize("function", [ag.relu, ag.leaky_relu, ag.absolute])
+@pytest.mark.parametrize("top", [4, 8, 16, 34])
+def test_ties_are_those_of_the_tables(function, top):
+    x = np.zeros((256, 2, 8), np.float32)
+    x[:, 0] = np.linspace(-30, top, 256)[:, None]  # (30 + top) / top is a ratio of scales with ties
+    net = Branches(lambda s, a, b, x: [function(x[:, 0]), a])
+    network = flows.prepare_qat(picking(net), x)
+    network(x)
+    network.eval()
+    mine, other = network(x), flows.convert(network)(x)
+    for y, z in zip(mine, other, strict=True):
+        assert (y.data == z).all()

@@ -12,7 +12,7 @@ from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
 from numq.rules import QuantizeRule
 
-REQUANTIZING = (*MERGING, "AveragePool", "GlobalAveragePool")
+RECODING = (*TABLES, *MERGING, "AveragePool", "GlobalAveragePool")
 """Operators whose kernels make codes of codes alone, without a weight."""
 
 _INTEGER_NAMES = {
@@ -45,11 +45,11 @@ def requantized(
 ) -> Tensor:
     """The fake-quantized result of a node with the values that its integer kernel gives.
 
-    Where scales have a simple ratio, as behind two tanh, many results are ties, and the kernel
-    decides them by its own arithmetic.
+    Where scales have a simple ratio, as behind a ReLU or two tanh, many results are ties, and the
+    kernel decides them by its own arithmetic: a table by that of float64.
 
     Args:
-        node: an integer node of REQUANTIZING.
+        node: the integer node of one of RECODING.
         given: what its inputs stand for.
         y: what was simulated; the gradient goes there as it is.
         meanings: of the codes of inputs and output.

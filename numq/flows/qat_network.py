@@ -25,7 +25,7 @@ from numq.flows.constants import (
     without_dropout,
 )
 from numq.flows.fuse import check_float, folded, fuse_for_training
-from numq.flows.integers import REQUANTIZING, integer_node, requantized
+from numq.flows.integers import RECODING, integer_node, requantized
 from numq.flows.plan import WEIGHTED, plan
 from numq.flows.qat_norm import batch_normalized, is_live, normalized_product
 from numq.flows.qat_weights import Estimator, QATRecipe, fake_quantized, weight_codes
@@ -57,8 +57,8 @@ def prepare_qat(
     on ties and within a few units of float32 beside them. GEMMLOWP_DOUBLE and RUY_DOUBLE_UP round a
     product's accumulator twice, and that is not simulated: within s_x·s_w/s_y steps of a tie they
     may go the other way (about 0.2 % of the codes behind an 8-bit convolution, 3 % behind one of 4
-    bits, which are one step off). In evaluation sums, joins and means are those of the integers by
-    every rule, ties among them.
+    bits, which are one step off). In evaluation tables, sums, joins and means are those of the
+    integers by every rule, ties among them.
 
     Args:
         model: a module that has been called before, or a graph, which knows the momentum and the
@@ -187,7 +187,7 @@ class QATNetwork(Module):
         made = applied(node, given) if several else (self._computed(node, given),)
         for edge, y in zip(node.outputs, made, strict=True):
             codes[edge] = self._edge(edge, y)
-            if integer and not self.training and node.op in REQUANTIZING:
+            if integer and not self.training and node.op in RECODING:
                 codes[edge] = self._requantized(node, given, codes[edge])
             floats[edge] = codes[edge] if integer or self._is_binary(edge) else y
 
