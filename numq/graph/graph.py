@@ -139,7 +139,7 @@ class Graph:
         inputs: edges that the caller gives.
         outputs: edges that the caller gets.
         nodes: every edge is made before it is read.
-        constants: arrays and quantized tensors by name.
+        constants: arrays and quantized tensors by name; a scalar of NumPy becomes an array.
         parameters: which of the constants are learned.
         qparams: for each edge that carries codes, what they mean.
         shapes: of the edges when the network was recorded; for the reader, not for the arithmetic.

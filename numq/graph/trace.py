@@ -51,7 +51,8 @@ def trace(
         named: the same by keyword, and whatever else the model takes; lists are no arrays here.
 
     Returns:
-        A graph whose constants have the names of the module's parameters and buffers. Its inputs
+        A graph whose constants have the names of the module's parameters and buffers, with a Cast
+        where Python mixed dtypes, as ONNX has one for all operands. Its inputs
         are the tensors among the arguments in their order: `x`, or `x0`, `x1`, …; those given by
         keyword have its name.
 
