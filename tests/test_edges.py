@@ -23,15 +23,18 @@ def test_depths_at_their_ends():
             max_depth(low, high, 0, 1)
 
 
-def test_zero_points_have_sixteen_bits():
-    x = np.int8([[1]])
-    for z in (-(2**15), 2**16 - 1):
-        assert accumulate(x, z, x, 0).tolist() == [[1 - z]]
-    for z in (-(2**15) - 1, 2**16):
-        with pytest.raises(ValueError, match=f"z_x is {z}; a zero point has at most 16 bits"):
-            accumulate(x, z, x, 0)
-        with pytest.raises(ValueError, match=f"z_w is {z}; a zero point has at most 16 bits"):
-            accumulate(x, 0, x, z)
+def test_zero_points_are_codes():
+    """Of the dtype of the codes, as in ONNX."""
+    for dtype, ends in ((np.int8, (-128, 127)), (np.uint8, (0, 255))):
+        x, w = np.ones((1, 1), dtype), np.ones((1, 1), np.int8)
+        for z in ends:
+            assert accumulate(x, z, w, 0).tolist() == [[1 - z]]
+        for z in (ends[0] - 1, ends[1] + 1):
+            with pytest.raises(ValueError, match=rf"z_x is {z}, .* allowed for {x.dtype} codes"):
+                accumulate(x, z, w, 0)
+    for z in (-129, 128):
+        with pytest.raises(ValueError, match=rf"z_w is {z}, .* allowed for int8 codes"):
+            accumulate(w, 0, w, z)
 
 
 def test_too_long_a_sum_names_both_ranges():

@@ -69,7 +69,8 @@ def tracing(*, dropout: bool = False) -> Iterator[None]:
     Args:
         dropout: Dropout, too, which does nothing in evaluation.
     """
-    tokens = TRACING.set(True), _dropout.set(flag(dropout, "dropout"))
+    dropout = flag(dropout, "dropout")
+    tokens = TRACING.set(True), _dropout.set(dropout)
     try:
         yield
     finally:

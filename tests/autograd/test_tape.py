@@ -168,3 +168,9 @@ def test_float16_overflows_to_infinity_with_numpys_warning_and_never_wraps():
     y = ag.mean(ag.stack([x, x]))  # summed in float32
     y.backward()
     assert (float(y), x.grad.tolist()) == (60000, [1])
+
+
+def test_a_refused_recording_leaves_nothing_behind():
+    with pytest.raises(TypeError, match="dropout is 'yes'"), ag.tracing(dropout="yes"):
+        pass
+    assert ag.add(Tensor([1.0]), Tensor([2.0])).node is None
