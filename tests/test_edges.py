@@ -7,11 +7,11 @@ import numq as nq
 from numq import observers
 from numq.arithmetic.accumulate import accumulate, matmul_int8, max_depth
 from numq.formats import FLOAT64, INT8, UINT8
-from numq.granularity import PerChannel, grid_shape
+from numq.granularity import PerChannel, PerTensor, grid_shape
 from numq.observers import MovingAverageObserver, PercentileObserver
 from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
-from numq.rounding import Overflow, Rounding, round_to_int, round_values
+from numq.rounding import Overflow, Rounding, fma32, round_to_int, round_values
 
 
 def test_depths_at_their_ends():
@@ -153,3 +153,27 @@ def test_the_first_bad_scale_is_named_and_zero_points_count():
         QParams([0.5, -1.0, -2.0], 0, INT8, PerChannel(0))
     assert QParams([0.5, 1.0], 0, INT8, PerChannel(0)).nbytes == 8
     assert QParams([0.5, 1.0], [0, 1], INT8, PerChannel(0)).nbytes == 10
+
+
+def test_a_fused_sum_sees_on_which_side_of_a_tie_it_lies():
+    x = np.float32([1 + 2.0**-12])  # squared: 1 + 2^-11 + 2^-24, a tie of float32
+    below, above = np.float32(1 + 2.0**-11), np.float32(1 + 2.0**-11 + 2.0**-23)
+    for z, expected in ((0.0, below), (2.0**-80, above), (-(2.0**-80), below)):
+        assert fma32(x, x, np.float32([z])).tolist() == [expected]
+    y = np.float32(
+        [1 + 3 * 2.0**-12]
+    )  # times x: 1 + 2^-10 + 3·2^-24, a tie whose even end is above
+    below, above = np.float32(1 + 2.0**-10 + 2.0**-23), np.float32(1 + 2.0**-10 + 2.0**-22)
+    for z, expected in ((0.0, above), (2.0**-80, above), (-(2.0**-80), below)):
+        assert fma32(x, y, np.float32([z])).tolist() == [expected]
+
+
+def test_an_offset_of_fewer_axes_is_repeated():
+    codes = round_to_int(np.zeros((2, 3)), INT8, offset=np.array([1, 2, 3]))
+    assert codes.tolist() == [[1, 2, 3], [1, 2, 3]]
+
+
+def test_shapes_have_no_negative_lengths():
+    for shape in ((-1,), (2, -1)):
+        with pytest.raises(ValueError, match=r"shape.* is .*-1.*; allowed"):
+            grid_shape(PerTensor(), shape)

@@ -66,8 +66,10 @@ def torch_epoch(given: TrainingArrays) -> NDArray[np.float64]:
     optimizer, losses = torch.optim.SGD(model.parameters(), LR, MOMENTUM), []
     for x, y in given.batches():
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(torch.from_numpy(x)), torch.from_numpy(y))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss: Any = torch.nn.functional.cross_entropy(
+            model(torch.from_numpy(x)), torch.from_numpy(y)
+        )
+        loss.backward()
         optimizer.step()
         losses.append(loss.item())
     return np.array(losses)
