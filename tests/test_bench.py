@@ -37,6 +37,7 @@ from numq.bench.problems import GROUP, ours, problem
 from numq.bench.results import Machine, PeerResult, Row, Rung, geometric_mean
 from numq.bench.roofline import draw, picture
 from numq.bench.shapes import (
+    BATCH,
     CASES,
     QUICK,
     Convolution,
@@ -44,6 +45,7 @@ from numq.bench.shapes import (
     Form,
     Pass,
     Product,
+    Training,
     cases,
 )
 from numq.bench.show import show
@@ -367,3 +369,17 @@ def test_machine_has_a_name() -> None:
     found = run._machine([SimpleNamespace(name="peer 1")])  # type: ignore[list-item]
     assert found.cores >= 1
     assert found.libraries[1:] == ("peer 1",)
+
+
+def test_torch_has_loaded_what_training_needs_before_it_is_timed(monkeypatch) -> None:
+    pytest.importorskip("torch")
+    from numq.bench import torch_peer
+
+    pictures = []
+    monkeypatch.setattr(torch_peer, "torch_epoch", lambda given: pictures.append(len(given.y)))
+    (case,) = (c for c in CASES if isinstance(c, Training))
+    given = problem(case, np.random.default_rng(0))
+    (contestant,) = torch_peer.TorchPeer().contestants(given, 1)
+    assert pictures == [BATCH]
+    contestant.call()
+    assert pictures == [BATCH, case.pictures]

@@ -68,6 +68,7 @@ class TorchPeer:
                 case ElementwiseArrays():
                     return [_elementwise(torch, given)]
                 case TrainingArrays():  # 20 steps let the roundings of float32 grow
+                    torch_epoch(given.head())  # its first step loads much, once in a process
                     return [Contestant("torch", lambda: torch_epoch(given), 1e-3, relative=True)]
                 case _:
                     return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,10 @@ class TrainingArrays:
         """The mini-batches in their order."""
         cuts = range(0, len(self.y), BATCH)
         return [(self.x[i : i + BATCH], self.y[i : i + BATCH]) for i in cuts]
+
+    def head(self) -> TrainingArrays:
+        """The first mini-batch alone."""
+        return replace(self, x=self.x[:BATCH], y=self.y[:BATCH])
 
 
 def training_arrays(case: Training, rng: np.random.Generator) -> TrainingArrays:
