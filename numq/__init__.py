@@ -19,25 +19,30 @@ Where things are, from the ground up:
 numbers      formats, rounding, bits, packing
 kernels      kernels: the integer product, convolution and passes over memory, compiled
 parameters   granularity, scales, qparams, rules, fixedpoint
-tensors      qtensor, observers, metrics; integer arithmetic in `arithmetic`
+tensors      qtensor, observers, metrics
 quantizers   AffineQuantizer, SymmetricQuantizer
-operators    ops: Linear three ways; convolution, addition, pooling, tables on codes
+integers     integer: Linear three ways; convolution, addition, pooling, tables on codes
 training     autograd, nn, optim, data, mixed
 one graph    graph: recorded from a network that ran; runs, trains, prints, is saved
 QAT          qat: estimators of the gradient through rounding
 flows        weight_only, dynamic, static, prepare_qat; compare tells the layers apart
 pictures     plot: `from numq import plot`, with matplotlib (extra `notebooks`)
-doors        the command line `numq` (demo, inspect, bench), `results`, and `verify.oracle`
+doors        the command line `numq` (demo, inspect, bench), `experiments`, and `verify.oracle`
 """
 
-from numq import autograd, data, flows, graph, kernels, mixed, nn, ops, optim, qat, rules, scales
-from numq.arithmetic.accumulate import accumulate, accumulate_naive, matmul_int8, max_depth
-from numq.arithmetic.convolve import conv2d_int8
-from numq.arithmetic.requantize import (
-    Requantization,
-    Requantizer,
-    prepare_requantizer,
-    requantize,
+from numq import (
+    autograd,
+    data,
+    flows,
+    graph,
+    integer,
+    kernels,
+    mixed,
+    nn,
+    optim,
+    qat,
+    rules,
+    scales,
 )
 from numq.bits import inspect_code, inspect_float, inspect_int
 from numq.fixedpoint import (
@@ -79,6 +84,14 @@ from numq.formats import (
     format_named,
 )
 from numq.granularity import PerBlock, PerChannel, PerGroup, PerTensor, PerToken
+from numq.integer.accumulate import accumulate, accumulate_naive, matmul_int8, max_depth
+from numq.integer.convolve import conv2d_int8
+from numq.integer.requantize import (
+    Requantization,
+    Requantizer,
+    prepare_requantizer,
+    requantize,
+)
 from numq.kernels import (
     Isa,
     Layout,
@@ -194,13 +207,13 @@ __all__ = [
     "inspect_code",
     "inspect_float",
     "inspect_int",
+    "integer",
     "kernels",
     "matmul_int8",
     "max_depth",
     "mixed",
     "multiply_by_quantized_multiplier",
     "nn",
-    "ops",
     "optim",
     "pack",
     "pack_conv_weight",

@@ -143,8 +143,8 @@ def _qat(arguments: argparse.Namespace) -> None:
         from rich.console import Console
         from rich.progress import Progress
 
-    from numq.report import results_table
-    from numq.results import Architecture, approaches, run, summarize
+    from numq.experiments.report import results_table
+    from numq.experiments.results import Architecture, approaches, run, summarize
 
     if arguments.seeds < 1:
         raise ValueError(f"--seeds is {arguments.seeds}; allowed are integers from 1 on")
@@ -173,8 +173,8 @@ def _demo(arguments: argparse.Namespace) -> None:
         from rich.progress import Progress
 
     from numq.data import load_digits
-    from numq.demo import Variant, digits_model, measure, train, variants
-    from numq.report import picture, table
+    from numq.experiments.demo import Variant, digits_model, measure, train, variants
+    from numq.experiments.report import picture, table
 
     for bits in arguments.bits:
         if not 2 <= bits <= 8:

@@ -15,8 +15,9 @@ import numpy as np
 from numq.arrays import Array, FloatArray
 from numq.formats import IntFormat
 from numq.granularity import Granularity, PerChannel, PerGroup, PerTensor, PerToken, Shape
-from numq.kernels import elementwise, ranges, uses_kernels
-from numq.kernels.grouped_weights import PackedGroupedWeight, pack_grouped_weight
+from numq.kernels import uses_kernels
+from numq.kernels.grouped.weights import PackedGroupedWeight, pack_grouped_weight
+from numq.kernels.passes import elementwise, ranges
 
 LARGE = 2**15  # elements from which a pass over memory takes longer than NumPy's calls
 LARGE_ROWS = 2**10  # the same for dynamic quantization, which NumPy does in a dozen passes

@@ -31,7 +31,7 @@ from numq.fast import View
 from numq.formats import IntFormat
 from numq.granularity import Granularity, Shape, check_params, spread_out
 from numq.kernels import PackedWeight, pack_weight
-from numq.kernels.grouped_weights import PackedGroupedWeight
+from numq.kernels.grouped.weights import PackedGroupedWeight
 from numq.packing import pack
 from numq.qparams import QParams
 from numq.rounding import fma32, to_codes

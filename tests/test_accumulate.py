@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numq.arithmetic.accumulate import accumulate, accumulate_naive, matmul_int8, max_depth
+from numq.integer.accumulate import accumulate, accumulate_naive, matmul_int8, max_depth
 from numq.kernels import pack_weight
 from numq.kernels.reference import matmul_numpy
 from numq.verify import oracle
@@ -178,7 +178,7 @@ def test_inputs_are_left_alone_and_may_be_read_only():
 
 def test_without_the_jit_the_numpy_form_gives_the_same():
     script = (
-        "import numpy as np, numq as nq; from numq.kernels.jit import jit_enabled;"
+        "import numpy as np, numq as nq; from numq.kernels.machine.jit import jit_enabled;"
         "a = np.full((2, 300), -128, np.int8);"
         "print(jit_enabled(), nq.matmul_int8(a, a.T).tolist())"
     )

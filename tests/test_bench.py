@@ -174,12 +174,12 @@ def test_a_run_without_peers_and_without_convolutions(monkeypatch: pytest.Monkey
     monkeypatch.setattr(peers, "ADAPTERS", ())
     monkeypatch.setattr(run, "cases", lambda _: (SMALL[0], SMALL[5], QUICK[-6]))
     monkeypatch.setattr("numq.bench.peak.measure_peak", lambda threads: PEAK)
-    monkeypatch.setitem(sys.modules, "numq.kernels.conv", None)
+    monkeypatch.setitem(sys.modules, "numq.kernels.convolution.conv", None)
     told = []
     options = BenchOptions(sections=(Section.ELEMENTWISE,), threads=(1,), rounds=1)
     found = bench(options, lambda *what: told.append(what))
     assert [row.label for row in found.rows] == ["17 × 19 × 23", "quantize 0k"]
-    assert found.skipped == (f"{QUICK[-6].group}: numq has no numq.kernels.conv",)
+    assert found.skipped == (f"{QUICK[-6].group}: numq has no numq.kernels.convolution.conv",)
     assert [(done, total) for _, done, total in told] == [(0, 3), (1, 3), (2, 3)]
     assert found.ladder == ()
 
@@ -315,7 +315,7 @@ def test_the_command_line(capsys) -> None:
 
 @pytest.mark.parametrize(("processors", "expected"), [(1, (1,)), (2, (1, 2)), (64, (1, 2))])
 def test_the_threads_of_nobody_s_choice(monkeypatch, processors: int, expected) -> None:
-    monkeypatch.setattr("numq.kernels.jit.config.NUMBA_NUM_THREADS", processors)
+    monkeypatch.setattr("numq.kernels.machine.jit.config.NUMBA_NUM_THREADS", processors)
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     assert tuple(parser.parse_args([]).threads) == expected

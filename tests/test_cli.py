@@ -17,10 +17,11 @@ from safetensors.numpy import load_file
 from sklearn.datasets import load_digits
 
 import numq as nq
-from numq import cli, data, demo, flows
+from numq import cli, data, flows
+from numq.experiments import demo
+from numq.experiments.report import draw
 from numq.formats import FLOAT_FORMATS, INT_FORMATS
 from numq.nn import Linear, ReLU, Sequential
-from numq.report import draw
 
 
 @pytest.mark.parametrize(
@@ -246,7 +247,8 @@ def test_demo_picture_shows_the_rows():
 
 def test_demo_draws_without_a_backend(ran, tmp_path):
     """As a Jupyter kernel's environment has it, whose backend another environment lacks."""
-    code = "from numq.report import picture; from numq.demo import Row; from pathlib import Path; "
+    code = "from numq.experiments.report import picture; from numq.experiments.demo import Row; "
+    code += "from pathlib import Path; "
     code += "picture([Row('float', 32, 32, 0.9, 1.0, 2048, 50.0, 1.0)], 9, Path('demo.png'))"
     environment = os.environ | {"MPLBACKEND": "module://nothere.inline"}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)

@@ -5,9 +5,9 @@ import pytest
 
 import numq as nq
 from numq import observers
-from numq.arithmetic.accumulate import accumulate, matmul_int8, max_depth
 from numq.formats import FLOAT64, INT8, UINT8
 from numq.granularity import PerChannel, PerTensor, grid_shape
+from numq.integer.accumulate import accumulate, matmul_int8, max_depth
 from numq.observers import MovingAverageObserver, PercentileObserver
 from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize

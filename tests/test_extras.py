@@ -39,10 +39,10 @@ CALLS = {
     "numq.plot.matrix([[1.0]])": "notebooks",
     "numq.plot.number_line(numq.QParams(0.01, 100, numq.UINT8))": "notebooks",
     "numq.plot.slide(numq.plot.axes)": "notebooks",
-    "numq.report.picture([], 1, pathlib.Path('x.png'))": "demo",
-    "numq.report.table([], 1)": "demo",
-    "numq.report.results_table('CNN', [], 1)": "demo",
-    "next(numq.results.run(numq.results.Architecture.CNN, 0))": "data",
+    "numq.experiments.report.picture([], 1, pathlib.Path('x.png'))": "demo",
+    "numq.experiments.report.table([], 1)": "demo",
+    "numq.experiments.report.results_table('CNN', [], 1)": "demo",
+    "next(numq.experiments.results.run(numq.experiments.results.Architecture.CNN, 0))": "data",
     "numq.bench.roofline.picture(None, pathlib.Path('x.png'))": "bench",
     "numq.bench.peers.NumpyPeer()": "bench",
     "numq.bench.onnxruntime_peer.OnnxRuntimePeer()": "bench",
@@ -51,7 +51,7 @@ CALLS = {
 }
 
 CALL_ALL = f"""
-import json, pathlib, numq.plot, numq.report, numq.results
+import json, pathlib, numq.plot, numq.experiments.report, numq.experiments.results
 import numq.bench.roofline, numq.bench.onnxruntime_peer, numq.bench.torch_peer
 said = {{}}
 for call in {list(CALLS)!r}:

@@ -11,6 +11,12 @@ import numq as nq
 from numq import Requantization, flows
 from numq.autograd import Tensor, no_grad
 from numq.flows.recipe import PER_TENSOR_INT8, WEIGHTS_INT8
+from numq.integer import (
+    linear_dynamic,
+    linear_static,
+    linear_weight_only,
+    prepare_static,
+)
 from numq.nn import (
     LSTM,
     Linear,
@@ -19,12 +25,6 @@ from numq.nn import (
     ReLU,
     Sequential,
     causal_mask,
-)
-from numq.ops import (
-    linear_dynamic,
-    linear_static,
-    linear_weight_only,
-    prepare_static,
 )
 
 U = Fraction(1, 2**24)  # relative error of one float32 rounding

@@ -5,8 +5,6 @@ import pytest
 from strategies import format_of, golden
 
 from numq import rules
-from numq.arithmetic.accumulate import accumulate, matmul_int8
-from numq.arithmetic.requantize import Requantization, prepare_requantizer, requantize
 from numq.fixedpoint import (
     MultiplierRounding,
     multiply_by_quantized_multiplier,
@@ -16,6 +14,8 @@ from numq.fixedpoint import (
 )
 from numq.formats import INT8, UINT8
 from numq.granularity import PerBlock, PerChannel, PerGroup, PerTensor
+from numq.integer.accumulate import accumulate, matmul_int8
+from numq.integer.requantize import Requantization, prepare_requantizer, requantize
 from numq.observers import MinMaxObserver, MovingAverageObserver
 from numq.qparams import QParams, choose_qparams
 from numq.qtensor import quantize

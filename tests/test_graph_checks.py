@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import numq as nq
-from numq.arithmetic.requantize import Requantization
 from numq.autograd import Tensor
 from numq.graph import Graph, Input, Node, Numbers, Program, Size, run, run_tensors
 from numq.graph.operators import applied
+from numq.integer.requantize import Requantization
 
 ONES = np.ones((2, 3), np.float32)
 W = np.ones((4, 3), np.float32)

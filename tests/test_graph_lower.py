@@ -7,9 +7,9 @@ from graph_models import Plain, Residual, pictures, settled
 import numq as nq
 from numq import autograd as ag
 from numq import flows, nn
-from numq.arithmetic.requantize import Requantization
 from numq.autograd import parameter
 from numq.graph import Domain, Graph, Node, Program, is_lowered, lower, run, trace
+from numq.integer.requantize import Requantization
 from numq.rules import TORCHAO
 
 

@@ -99,13 +99,13 @@ def through(kernel):
 
 
 KERNELS = (
-    ("numq.arithmetic.accumulate", "matmul"),
-    ("numq.arithmetic.convolve", "conv2d_integers"),
-    ("numq.kernels.fixedpoint", "requantize"),
-    ("numq.ops.static", "matmul_requantized"),
-    ("numq.ops.static_conv", "conv2d_requantized"),
+    ("numq.integer.accumulate", "matmul"),
+    ("numq.integer.convolve", "conv2d_integers"),
+    ("numq.kernels.passes.fixedpoint", "requantize"),
+    ("numq.integer.linear", "matmul_requantized"),
+    ("numq.integer.conv", "conv2d_requantized"),
 )
-LAYERS = ("numq/ops/", "numq/arithmetic/accumulate", "numq/arithmetic/convolve", "numq/graph/")
+LAYERS = ("numq/integer/", "numq/graph/")
 
 
 def no_floats_in_variables(frame, event, _):
@@ -114,7 +114,9 @@ def no_floats_in_variables(frame, event, _):
     What prepares a requantizer from scales at run time, for the windows of a pool that are cut off
     by the border, is no part of it: no code passes there.
     """
-    if "prepare" in frame.f_code.co_name or not any(p in frame.f_code.co_filename for p in LAYERS):
+    file = frame.f_code.co_filename
+    watched_here = any(p in file for p in LAYERS) and not file.endswith("integer/requantize.py")
+    if "prepare" in frame.f_code.co_name or not watched_here:
         return None
     for name, value in frame.f_locals.items():
         if isinstance(value, np.ndarray):

@@ -10,8 +10,8 @@ import pytest
 
 from numq import INT4, AffineQuantizer, flows, nn
 from numq import autograd as ag
-from numq.arithmetic.requantize import Requantization
 from numq.autograd import Tensor
+from numq.integer.requantize import Requantization
 
 X = np.random.default_rng(1).uniform(-2, 2, (200, 2, 8)).astype(np.float32)
 PICTURES = np.random.default_rng(1).uniform(-2, 2, (40, 2, 6, 6)).astype(np.float32)

@@ -255,7 +255,7 @@ def test_a_clip_overrides_a_known_range_in_both(clip):
     static = flows.static(net, [X], others=others).graph.qparams["sigmoid:codes"]
     assert static == network.edge_qparams("sigmoid")
     assert static == flows.convert(network).graph.qparams["sigmoid:codes"]
-    known = static == nq.ops.sigmoid_qparams(nq.INT8)
+    known = static == nq.integer.sigmoid_qparams(nq.INT8)
     assert known == (clip == (None, None))
     if clip[1] is not None:
         assert float(static.range[1]) == pytest.approx(clip[1], rel=2.0**-8)

@@ -9,9 +9,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import FLOAT32_MAX, TINY, finite32, formats
 
-from numq.arithmetic.requantize import prepare_requantizer
 from numq.formats import INT2, INT4, INT8, UINT8
 from numq.granularity import PerChannel, PerTensor
+from numq.integer.requantize import prepare_requantizer
 from numq.qparams import QParams, choose_qparams
 from numq.qtensor import fake_quantize, quantize
 from numq.quantizers import AffineQuantizer, SymmetricQuantizer

@@ -7,13 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from numq import kernels, ops
-from numq.arithmetic.requantize import (
-    Requantization,
-    Requantizer,
-    prepare_requantizer,
-    requantize,
-)
+from numq import integer, kernels
 from numq.fixedpoint import (
     MultiplierRounding,
     multiply_by_quantized_multiplier,
@@ -24,6 +18,12 @@ from numq.fixedpoint import (
 )
 from numq.formats import INT4, INT8, INT16, INT32, UINT8
 from numq.granularity import PerChannel
+from numq.integer.requantize import (
+    Requantization,
+    Requantizer,
+    prepare_requantizer,
+    requantize,
+)
 from numq.qparams import QParams
 from numq.qtensor import QTensor
 from numq.scales import ScaleFormat
@@ -230,7 +230,7 @@ def test_the_compiled_form_equals_the_numpy_form(acc, multipliers, how, fmt):
     requantizer = prepare_requantizer(1.0, np.float32(multipliers), out, how, relu=True)
     compiled = requantize(sums, requantizer)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("numq.arithmetic.requantize.uses_kernels", lambda: False)
+        patch.setattr("numq.integer.requantize.uses_kernels", lambda: False)
         plain = requantize(sums, requantizer)
     assert compiled.dtype == plain.dtype == fmt.dtype
     assert compiled.tolist() == plain.tolist()
@@ -294,7 +294,7 @@ def test_every_rule_is_the_oracles_at_the_ends(how, case, fmt, relu, data):
     wanted = [oracle.requantize_by(how, a, (s_x, s_w, s_y), zero_point, clamps) for a in acc]
     assert requantize(acc, r).tolist() == wanted
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("numq.arithmetic.requantize.uses_kernels", lambda: False)
+        patch.setattr("numq.integer.requantize.uses_kernels", lambda: False)
         assert requantize(acc, r).tolist() == wanted
 
 
@@ -448,5 +448,5 @@ def test_multipliers_that_cannot_matter_are_nothing(how):
 def test_layers_run_where_no_weight_can_matter(how):
     x, out = QParams(2.0**-40, 0, INT8), QParams(1.0, 7, INT8)
     w = QTensor(np.int8([[1, 2]]), QParams(2.0**-40, 0, INT8))
-    layer = ops.prepare_static(x, w, None, out, how)
-    assert ops.linear_static(np.int8([[127, -128]]), layer).tolist() == [[7]]
+    layer = integer.prepare_static(x, w, None, out, how)
+    assert integer.linear_static(np.int8([[127, -128]]), layer).tolist() == [[7]]

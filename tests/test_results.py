@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from numq import cli, results
-from numq.flows import Estimator
-from numq.results import (
+from numq import cli
+from numq.experiments import results
+from numq.experiments.results import (
     DYNAMIC,
     FLOAT,
     Approach,
@@ -15,6 +15,7 @@ from numq.results import (
     run,
     summarize,
 )
+from numq.flows import Estimator
 
 LSQ = (Estimator.LSQ, Estimator.LSQ)
 

@@ -9,9 +9,9 @@ import pytest
 
 import numq as nq
 from numq import samples
-from numq.arithmetic.requantize import Requantization, prepare_requantizer
 from numq.formats import FLOAT8_E4M3FN, FloatFormat, IntFormat, Specials
 from numq.granularity import Granularity, PerBlock, PerChannel, PerGroup, PerTensor
+from numq.integer.requantize import Requantization, prepare_requantizer
 from numq.observers import (
     MinMaxObserver,
     MovingAverageObserver,
@@ -283,7 +283,9 @@ def test_the_public_face():
     face = dir(nq)
     for internal in ("arrays", "arguments", "storage", "observers", "arithmetic", "annotations"):
         assert internal not in face
-    assert {"FLOAT8_E4M3FN", "FLOAT8_E5M2", "FLOAT4_E2M1", "BFLOAT16", "INT8", "ops"} <= set(face)
+    assert {"FLOAT8_E4M3FN", "FLOAT8_E5M2", "FLOAT4_E2M1", "BFLOAT16", "INT8", "integer"} <= set(
+        face
+    )
     for name in nq.__all__:
         assert getattr(nq, name) is not None
     assert nq.format_named(" Half ") is nq.FLOAT16
@@ -308,13 +310,13 @@ def test_a_qtensor_is_no_array_and_says_so():
 def test_prepared_layers_print_what_they_do():
     w = SymmetricQuantizer(nq.INT4, PerChannel(0))(np.ones((3, 5)))
     x, out = QParams(0.5, 3, nq.UINT8), QParams(0.25, 0, nq.INT8)
-    assert repr(nq.ops.prepare_static(x, w, None, out)) == (
+    assert repr(nq.integer.prepare_static(x, w, None, out)) == (
         "StaticLinear(5 x uint8 to 3, weights int4\n"
         "  Requantizer(FIXED_SINGLE_UP, multiplier (3,) in 0.2857…0.2857, int8, zero_point 0, "
         "clamped to [-128, 127]))"
     )
     square = nq.QTensor(np.ones((3, 5, 1, 1), np.int8), w.qparams)
-    text = repr(nq.ops.prepare_static_conv2d(x, square, None, out, padding=((0, 0), (0, 0))))
+    text = repr(nq.integer.prepare_static_conv2d(x, square, None, out, padding=((0, 0), (0, 0))))
     assert text.startswith("StaticConv2d(uint8, weights (3, 5, 1, 1)\n  stride (1, 1), padding")
-    table = nq.ops.prepare_table(np.tanh, x, out)
+    table = nq.integer.prepare_table(np.tanh, x, out)
     assert repr(table) == "StaticTable(uint8 to int8)"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import numq as nq
-from numq.ops import linear_weight_only, linear_weight_only_integer
-from numq.ops.weight_only import FEW_ROWS
+from numq.integer import linear_weight_only, linear_weight_only_integer
+from numq.integer.weight_only import FEW_ROWS
 
 QUANTIZERS = [
     nq.SymmetricQuantizer(nq.INT4, nq.PerGroup(1, 32)),

@@ -12,7 +12,7 @@ from numq.arrays import Array, FloatArray, check_type
 from numq.autograd.broadcasting import check_broadcast, unbroadcast
 from numq.autograd.operands import constant, exactly, floating, lift, pair, silent
 from numq.autograd.tensor import Operand, Tensor, as_tensor, record
-from numq.kernels import special
+from numq.kernels.passes import special
 
 
 @silent

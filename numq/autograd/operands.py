@@ -53,7 +53,7 @@ def factors(**operands: Operand) -> tuple[Tensor, ...]:
     came = ", ".join(f"{name} has dtype {t.dtype}" for name, t in made.items())
     raise TypeError(
         f"{came}; one of them at least must be of {_FLOATS} (integer products are "
-        "numq.matmul_int8 and numq.ops)"
+        "numq.matmul_int8 and numq.integer)"
     )
 
 

@@ -20,7 +20,7 @@ from numq.bench.threads import settle, spread
 from numq.bench.timing import WAKE_S, repeat
 
 if TYPE_CHECKING:
-    from numq.kernels.cpu import Isa
+    from numq.kernels.machine.cpu import Isa
 
 SIZES = (1 << 18, 1 << 20, 1 << 24, 1 << 28)  #: bytes: near the core, its own cache, shared, memory
 TURN_S = 0.004
@@ -85,7 +85,7 @@ def measure_peak(threads: int) -> Peak:
     The peak is the machine's: of its best instruction, also where another kernel is forced.
     """
     from numq.kernels import roof
-    from numq.kernels.cpu import available
+    from numq.kernels.machine.cpu import available
 
     best, steps = available()[0], 1000
     multiply = partial(roof.multiply, isa=best)

@@ -123,7 +123,7 @@ def ours(given: Problem) -> Call:
 
 
 def _product(given: ProductArrays) -> Call:
-    from numq.arithmetic.accumulate import matmul_int8
+    from numq.integer.accumulate import matmul_int8
     from numq.kernels import matmul, matmul_requantized, pack_weight
 
     match given.case.form:
@@ -141,16 +141,16 @@ def _product(given: ProductArrays) -> Call:
 
 
 def _grouped(given: GroupedArrays) -> Call:
-    from numq.kernels.grouped_weights import pack_grouped_weight
-    from numq.kernels.weight_only import matmul_integer
+    from numq.kernels.grouped.weight_only import matmul_integer
+    from numq.kernels.grouped.weights import pack_grouped_weight
 
     weight = pack_grouped_weight(given.codes, given.scales, bits=4, group=GROUP)
     return lambda: matmul_integer(given.x, weight)
 
 
 def _convolution(given: ConvolutionArrays) -> Call:
-    from numq.kernels.conv import conv2d_requantized
-    from numq.kernels.conv_weights import pack_conv_weight
+    from numq.kernels.convolution.conv import conv2d_requantized
+    from numq.kernels.convolution.weights import pack_conv_weight
 
     case = given.case
     weight = pack_conv_weight(given.w, groups=case.groups)
@@ -162,8 +162,8 @@ def _convolution(given: ConvolutionArrays) -> Call:
 
 
 def _elementwise(given: ElementwiseArrays) -> Call:
-    from numq.kernels.elementwise import dequantize, fake_quantize, quantize
-    from numq.kernels.ranges import min_max
+    from numq.kernels.passes.elementwise import dequantize, fake_quantize, quantize
+    from numq.kernels.passes.ranges import min_max
 
     x, codes = given.x, given.codes
     match given.case.name:

@@ -100,7 +100,7 @@ def _with_ladder(report: Report) -> Report:
 
     from numq.bench.ladder import measure_ladder
     from numq.bench.threads import limited
-    from numq.kernels.jit import jit_enabled
+    from numq.kernels.machine.jit import jit_enabled
 
     if not jit_enabled():
         return report.with_skipped("the ladder: without the JIT its loops are Python's")
@@ -112,7 +112,7 @@ def _machine(peers: list[Peer]) -> Machine:
     from importlib.metadata import PackageNotFoundError, version
 
     from numq.bench.results import Machine
-    from numq.kernels.cpu import choose
+    from numq.kernels.machine.cpu import choose
 
     try:
         ours = version("numq")

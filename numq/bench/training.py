@@ -35,7 +35,7 @@ class TrainingArrays:
 
 def training_arrays(case: Training, rng: np.random.Generator) -> TrainingArrays:
     """Pictures of noise; speed does not see the difference."""
-    from numq.results import Architecture, build
+    from numq.experiments.results import Architecture, build
 
     x = rng.random((case.pictures, 1, 8, 8), np.float32)
     y = rng.integers(0, 10, case.pictures)
@@ -45,8 +45,8 @@ def training_arrays(case: Training, rng: np.random.Generator) -> TrainingArrays:
 def epoch(given: TrainingArrays) -> NDArray[np.float64]:
     """The losses of one epoch from the start, by numq's engine."""
     from numq.autograd import cross_entropy
+    from numq.experiments.results import Architecture, build
     from numq.optim import SGD
-    from numq.results import Architecture, build
 
     model = build(Architecture.CNN, np.random.default_rng(0))
     model.load_state_dict(given.start)

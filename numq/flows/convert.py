@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from numq.arithmetic.requantize import Requantization
 from numq.arrays import as_data, as_float32
 from numq.flows.batches import Batches, checked
 from numq.flows.fuse import fuse
@@ -20,6 +19,7 @@ from numq.flows.recipe import PER_TENSOR_INT8, WEIGHTS_INT8, Override, Recipe
 from numq.flows.record import as_graph, check_batch, check_call
 from numq.flows.weights import quantized_weights, with_weights
 from numq.graph import Graph, Node
+from numq.integer.requantize import Requantization
 from numq.nn import Module
 from numq.qparams import QParams
 from numq.qtensor import QTensor

@@ -29,8 +29,8 @@ from numq.flows.record import as_graph
 from numq.flows.weights import quantized_weights, with_weights
 from numq.granularity import PerTensor, PerToken
 from numq.graph import Graph, Node
+from numq.integer import PER_TOKEN_INT8
 from numq.nn import Module
-from numq.ops import PER_TOKEN_INT8
 from numq.quantizers import Quantizer
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from numq.arithmetic.requantize import Requantization
 from numq.flows.constants import fixed_edges, reached
 from numq.flows.fuse import shape_of
 from numq.flows.obstacles import kept_float, obstacle
@@ -17,7 +16,8 @@ from numq.flows.recipe import Override, Recipe
 from numq.granularity import PerChannel, PerTensor
 from numq.graph import Graph, Node
 from numq.graph.inputs import Numbers, used_as
-from numq.ops import sigmoid_qparams, softmax_qparams, tanh_qparams
+from numq.integer import sigmoid_qparams, softmax_qparams, tanh_qparams
+from numq.integer.requantize import Requantization
 from numq.qparams import QParams
 from numq.quantizers import Quantizer
 from numq.rules import QuantizeRule

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
-from numq.arithmetic.requantize import Requantization
 from numq.arrays import check_type
 from numq.formats import INT8
 from numq.granularity import PerChannel, PerTensor
 from numq.graph import Node
+from numq.integer.requantize import Requantization
 from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer
 from numq.rounding import Rounding
 from numq.scales import Symmetric, SymmetricRange

@@ -25,7 +25,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from numq import ops
+from numq import integer
 from numq.arrays import check_type
 from numq.autograd import Tensor
 from numq.granularity import PerChannel, PerTensor
@@ -112,7 +112,7 @@ def _table(made: Writing, node: Node) -> None:
     x, y = made.graph.qparams[node.inputs[0]], made.graph.qparams[node.output]
     op, rule = node.attributes["function"], node.attributes["rule"]
     plain = {k: v for k, v in node.attributes.items() if k not in ("function", "rule")}
-    table = ops.prepare_table(lambda v: apply(op, [Tensor(v)], plain).data, x, y, rule=rule)
+    table = integer.prepare_table(lambda v: apply(op, [Tensor(v)], plain).data, x, y, rule=rule)
     answers = made.constant(node, "answers", QTensor(table.answers, y))
     index = made.cast(node, "index", node.inputs[0], "int32")
     made.emit(node, "lookup", "Gather", answers, index, edge=node.output)

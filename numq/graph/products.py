@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from numq import autograd as ag
-from numq.arithmetic.accumulate import accumulate
-from numq.arithmetic.convolve import conv2d_int8
 from numq.arrays import Array
 from numq.autograd import Tensor, record
 from numq.graph.geometry import Padding, padding_of
+from numq.integer.accumulate import accumulate
+from numq.integer.convolve import conv2d_int8
 
 Attributes: TypeAlias = Mapping[str, Any]
 Operator: TypeAlias = Callable[[Sequence[Tensor], Attributes], Tensor]

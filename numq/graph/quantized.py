@@ -12,9 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from numq import ops
-from numq.arithmetic.convolve import conv2d_int8
-from numq.arithmetic.requantize import Requantization
+from numq import integer
 from numq.arrays import Array, FloatArray, as_float32
 from numq.autograd import Tensor
 from numq.granularity import PerTensor
@@ -22,6 +20,8 @@ from numq.graph.geometry import Padding, padding_of
 from numq.graph.graph import Graph, Node
 from numq.graph.operators import apply
 from numq.graph.products import is_plain
+from numq.integer.convolve import conv2d_int8
+from numq.integer.requantize import Requantization
 from numq.kernels import pack_conv_weight
 from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
@@ -90,23 +90,25 @@ def gemm(node: Node, graph: Graph) -> Step | None:
     bias = _bias(node, graph)
     if bias is not None and bias.shape != w.shape[:1]:
         return None
-    return _rows(lambda x: _activated(node, ops.linear_weight_only(x, w, bias)))
+    return _rows(lambda x: _activated(node, integer.linear_weight_only(x, w, bias)))
 
 
 def dynamic_gemm(node: Node, graph: Graph) -> Step:
     """com.microsoft DynamicQuantizeMatMul: an integer product, the range taken at run time."""
     w, bias, quantizer = _weight(node, graph), _bias(node, graph), node.attributes["quantizer"]
     assert isinstance(quantizer, Quantizer)
-    ops.check_weight(w)
-    ops.check_dynamic(quantizer)
-    return _rows(lambda x: _activated(node, ops.linear_dynamic(x, w, bias, quantizer=quantizer)))
+    integer.check_weight(w)
+    integer.check_dynamic(quantizer)
+    return _rows(
+        lambda x: _activated(node, integer.linear_dynamic(x, w, bias, quantizer=quantizer))
+    )
 
 
 def dynamic_conv(node: Node, graph: Graph) -> Step:
     """ConvInteger behind DynamicQuantizeLinear: one range for the whole batch."""
     w, bias, quantizer = _weight(node, graph), _bias(node, graph), node.attributes["quantizer"]
     assert isinstance(quantizer, Quantizer)
-    ops.check_conv_weight(w)
+    integer.check_conv_weight(w)
     if not isinstance(quantizer.granularity, PerTensor) or quantizer.format.bits > 8:
         raise ValueError(
             f"quantizer is {quantizer!r}; an integer convolution needs PerTensor() and 8 bits or "
@@ -159,20 +161,20 @@ def dequantize_linear(node: Node, graph: Graph) -> Step:
 def static_gemm(node: Node, graph: Graph) -> Step:
     """com.microsoft QGemm, codes to codes."""
     w, (x, y) = _weight(node, graph), _params(node, graph)
-    layer = ops.prepare_static(x, w, _bias(node, graph), y, _how(node), relu=_relu(node))
-    return _rows(lambda codes: ops.linear_static(codes, layer))
+    layer = integer.prepare_static(x, w, _bias(node, graph), y, _how(node), relu=_relu(node))
+    return _rows(lambda codes: integer.linear_static(codes, layer))
 
 
 def static_conv(node: Node, graph: Graph) -> Step:
     """QLinearConv, codes to codes."""
     w, (x, y) = _weight(node, graph), _params(node, graph)
-    layer = ops.prepare_static_conv2d(
+    layer = integer.prepare_static_conv2d(
         x, w, _bias(node, graph), y, _how(node), relu=_relu(node), **_moves(node)
     )
 
     def step(codes: Array) -> Array:
         padding = _padding(node, codes, w.shape[2:])
-        return ops.conv2d_static(codes, replace(layer, padding=padding))
+        return integer.conv2d_static(codes, replace(layer, padding=padding))
 
     return step
 
@@ -180,15 +182,17 @@ def static_conv(node: Node, graph: Graph) -> Step:
 def static_add(node: Node, graph: Graph) -> Step:
     """com.microsoft QLinearAdd."""
     a, b = (graph.qparams[name] for name in node.inputs)
-    layer = ops.prepare_static_add(a, b, graph.qparams[node.output], _how(node), relu=_relu(node))
-    return lambda x, y: ops.add_static(x, y, layer)
+    layer = integer.prepare_static_add(
+        a, b, graph.qparams[node.output], _how(node), relu=_relu(node)
+    )
+    return lambda x, y: integer.add_static(x, y, layer)
 
 
 def static_concat(node: Node, graph: Graph) -> Step:
     """com.microsoft QLinearConcat."""
     params = [graph.qparams[name] for name in node.inputs]
-    layer = ops.prepare_static_concat(params, graph.qparams[node.output], _how(node))
-    return lambda *codes: ops.concat_static(codes, layer, node.attributes["axis"])
+    layer = integer.prepare_static_concat(params, graph.qparams[node.output], _how(node))
+    return lambda *codes: integer.concat_static(codes, layer, node.attributes["axis"])
 
 
 def max_pool(node: Node, graph: Graph) -> Step | None:
@@ -196,15 +200,15 @@ def max_pool(node: Node, graph: Graph) -> Step | None:
     if node.inputs[0] not in graph.qparams:
         return None
     size, stride = node.attributes["kernel_shape"], node.attributes["strides"]
-    return lambda codes: ops.max_pool2d_static(codes, size, stride, _padding(node, codes, size))
+    return lambda codes: integer.max_pool2d_static(codes, size, stride, _padding(node, codes, size))
 
 
 def average_pool(node: Node, graph: Graph) -> Step:
     """com.microsoft QLinearAveragePool."""
-    layer = ops.prepare_static_average(*_params(node, graph), _how(node))
+    layer = integer.prepare_static_average(*_params(node, graph), _how(node))
     a = node.attributes
     size, include = a["kernel_shape"], bool(a["count_include_pad"])
-    return lambda codes: ops.avg_pool2d_static(
+    return lambda codes: integer.avg_pool2d_static(
         codes, layer, size, stride=a["strides"], padding=_padding(node, codes, size),
         count_include_pad=include,
     )  # fmt: skip
@@ -212,8 +216,8 @@ def average_pool(node: Node, graph: Graph) -> Step:
 
 def global_average_pool(node: Node, graph: Graph) -> Step:
     """com.microsoft QLinearGlobalAveragePool."""
-    layer = ops.prepare_static_average(*_params(node, graph), _how(node))
-    return lambda codes: ops.global_avg_pool2d_static(codes, layer)
+    layer = integer.prepare_static_average(*_params(node, graph), _how(node))
+    return lambda codes: integer.global_avg_pool2d_static(codes, layer)
 
 
 def lookup(node: Node, graph: Graph) -> Step:
@@ -221,10 +225,10 @@ def lookup(node: Node, graph: Graph) -> Step:
     x, y = _params(node, graph)
     attributes = {k: v for k, v in node.attributes.items() if k not in ("function", "rule")}
     op = node.attributes["function"]
-    table = ops.prepare_table(
+    table = integer.prepare_table(
         lambda v: apply(op, [Tensor(v)], attributes).data, x, y, rule=_rule(node)
     )
-    return lambda codes: ops.apply_table(codes, table)
+    return lambda codes: integer.apply_table(codes, table)
 
 
 QUANTIZED: dict[str, Prepare] = {

@@ -13,8 +13,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from numq.arguments import shown
-from numq.arithmetic.requantize import Requantization
 from numq.graph.schema import REQUIRED, Attribute, Carries, Domain, Kind, Schema, Size
+from numq.integer.requantize import Requantization
 from numq.quantizers import Quantizer
 from numq.rules import ONNX, QuantizeRule
 

@@ -18,12 +18,12 @@ from urllib.parse import unquote
 import numpy as np
 
 from numq import formats, granularity, observers, quantizers, rules, scales
-from numq.arithmetic.requantize import Requantization
 from numq.arrays import Array, IntArray, check_type
 from numq.formats import IntFormat
 from numq.graph.graph import Constant, Graph, Node, Shape
 from numq.graph.inputs import Input, Numbers
 from numq.graph.schema import Size
+from numq.integer.requantize import Requantization
 from numq.packing import pack, unpack
 from numq.qparams import QParams
 from numq.qtensor import QTensor

@@ -12,14 +12,14 @@ convolution (`conv` and its `conv_*`) and the weight-only products (`weight_only
 `ladder` climbs to the product in five short functions; `roof` measures what the machine could do.
 """
 
-from numq.kernels.conv import conv2d_dequantized, conv2d_integers, conv2d_requantized
-from numq.kernels.conv_shape import Layout
-from numq.kernels.conv_weights import PackedConvWeight, pack_conv_weight
-from numq.kernels.cpu import Isa, available, uses_kernels
-from numq.kernels.fused import matmul_dequantized, matmul_integers, matmul_requantized
-from numq.kernels.jit import get_threads, jit_enabled, set_threads
-from numq.kernels.matmul import matmul
-from numq.kernels.weights import PackedWeight, pack_weight
+from numq.kernels.convolution.conv import conv2d_dequantized, conv2d_integers, conv2d_requantized
+from numq.kernels.convolution.shape import Layout
+from numq.kernels.convolution.weights import PackedConvWeight, pack_conv_weight
+from numq.kernels.machine.cpu import Isa, available, uses_kernels
+from numq.kernels.machine.jit import get_threads, jit_enabled, set_threads
+from numq.kernels.product.fused import matmul_dequantized, matmul_integers, matmul_requantized
+from numq.kernels.product.matmul import matmul
+from numq.kernels.product.weights import PackedWeight, pack_weight
 
 __all__ = [
     "Isa",

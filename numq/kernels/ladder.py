@@ -17,10 +17,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from numq.kernels.jit import F, njit
-from numq.kernels.matmul import matmul
+from numq.kernels.machine.jit import F, njit
+from numq.kernels.machine.tile import Tile
 from numq.kernels.operands import INT8, checked_array
-from numq.kernels.tile import Tile
+from numq.kernels.product.matmul import matmul
 
 Int8 = NDArray[np.int8]
 Int32 = NDArray[np.int32]
@@ -172,8 +172,8 @@ def packed_indices(k: int, n: int, tile: Tile) -> NDArray[np.int64]:
 def draw_packed_layout(k: int, n: int, tile: Tile) -> str:
     """Packed B as text, byte after byte: a row of the drawing is a step, ``.`` is filling.
 
-    >>> from numq.kernels.cpu import Isa
-    >>> from numq.kernels.tile import TILES
+    >>> from numq.kernels.machine.cpu import Isa
+    >>> from numq.kernels.machine.tile import TILES
     >>> print(draw_packed_layout(6, 34, TILES[Isa.AVX512_VNNI]))
     panel 0: columns 0 to 31, 4 k's of a column side by side, 128 bytes a step
       step 0 | 0,0  1,0  2,0  3,0  | 0,1  1,1  2,1  3,1  |  ...  | 0,31 1,31 2,31 3,31 |

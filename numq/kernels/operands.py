@@ -18,8 +18,8 @@ from numba import from_dtype, types
 from numpy.typing import NDArray
 
 from numq.arguments import flag, integer, is_number, shown, shown_dtype
-from numq.kernels.cpu import uses_kernels
-from numq.kernels.jit import compiled, njit
+from numq.kernels.machine.cpu import uses_kernels
+from numq.kernels.machine.jit import compiled, njit
 
 INT8, UINT8, INT32, INT64 = map(np.dtype, (np.int8, np.uint8, np.int32, np.int64))
 FLOAT32 = np.dtype(np.float32)

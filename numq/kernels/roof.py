@@ -16,8 +16,8 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
-from numq.kernels.cpu import Isa, KernelPath, choose
-from numq.kernels.ir import (
+from numq.kernels.machine.cpu import Isa, KernelPath, choose
+from numq.kernels.machine.ir import (
     I8,
     I32,
     Builder,
@@ -31,12 +31,12 @@ from numq.kernels.ir import (
     vector,
     zeros,
 )
-from numq.kernels.jit import get_threads, njit
-from numq.kernels.loops import address
-from numq.kernels.microkernel import dot
+from numq.kernels.machine.jit import get_threads, njit
+from numq.kernels.machine.parallel import Task
+from numq.kernels.machine.tile import ISAS, TILES, Tile, emitted
 from numq.kernels.operands import checked_array, checked_integer
-from numq.kernels.parallel import Task
-from numq.kernels.tile import ISAS, TILES, Tile, emitted
+from numq.kernels.product.loops import address
+from numq.kernels.product.microkernel import dot
 
 LINE_BYTES = 512  #: read in one turn: eight of the widest vectors
 

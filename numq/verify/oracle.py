@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from random import Random
 
-from numq.arithmetic.requantize import Requantization
 from numq.formats import FLOAT32, FLOAT64, FloatFormat, IntFormat
+from numq.integer.requantize import Requantization
 from numq.rounding import Overflow, Rounding
 from numq.rules import NonFinite, QuantizeRule, ScaleOp, ZeroPointOrder
 

@@ -9,7 +9,7 @@ from hostile_known import TABLES, known
 
 ROOMS = [
     "numq", *(f"numq.{room}" for room in (
-        "autograd", "nn", "optim", "data", "mixed", "qat", "graph", "flows", "ops", "kernels",
+        "autograd", "nn", "optim", "data", "mixed", "qat", "graph", "flows", "integer", "kernels",
         "plot", "bench", "rules", "scales",
     )),
 ]  # fmt: skip

@@ -109,7 +109,7 @@ CASES = [
       for kind in (nq.AffineQuantizer, nq.SymmetricQuantizer)),
     case(nq.AffineQuantizer().__call__, "AffineQuantizer()", x=X, settings=finite("x")),
     case(nq.AffineQuantizer().qparams, "AffineQuantizer().qparams", x=X, settings=finite("x")),
-    case(nq.ops.PER_TOKEN_INT8.__call__, "PER_TOKEN_INT8()", x=X, qparams=TOKENS,
+    case(nq.integer.PER_TOKEN_INT8.__call__, "PER_TOKEN_INT8()", x=X, qparams=TOKENS,
          settings={"finite": ("x",), "right": {("qparams", "None"): lambda q: q.shape == X.shape}}),
     # integer arithmetic
     case(nq.max_depth, a_low=-128, a_high=127, b_low=-128, b_high=127, settings={"right": {

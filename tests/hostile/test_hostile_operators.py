@@ -6,7 +6,8 @@ from hostile_engine import case
 from hostile_known import assert_table
 
 import numq as nq
-from numq import kernels, ops
+from numq import integer as ops
+from numq import kernels
 
 A = np.array([[1, -2, 3], [4, 5, -6]], np.int8)
 B = np.array([[1, 2], [3, -4], [-5, 6]], np.int8)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import numq as nq
-from numq import flows, nn, ops
+from numq import flows, integer, nn
 
 CODES = np.array([[1, -2], [3, 4]], np.int8)
 PARAMS = nq.QParams(0.5, 0, nq.INT8)
@@ -43,6 +43,6 @@ def test_the_public_face_is_what_is_public():
 
 def test_a_static_layer_prints_no_padding():
     weight = nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(0))(np.ones((3, 5), np.float32))
-    text = repr(ops.prepare_static(PARAMS, weight, None, PARAMS))
+    text = repr(integer.prepare_static(PARAMS, weight, None, PARAMS))
     assert "5 x int8 to 3" in text
     assert "array(" not in text

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from numq.kernels import Isa, available, jit_enabled
-from numq.kernels.cpu import EMULATED, Emulated, KernelPath
+from numq.kernels.machine.cpu import EMULATED, Emulated, KernelPath
 
 TYPES = (np.int8, np.uint8)
 #: every path on every machine: what the processor lacks is emulated

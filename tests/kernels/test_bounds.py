@@ -25,10 +25,10 @@ import numpy as np
 from itertools import product
 from matrices import COMPILED
 from numq.kernels import *
-from numq.kernels.activations import quantize_activation
-from numq.kernels import elementwise, fixedpoint, ranges, special
-from numq.kernels.grouped_weights import PackedGroupedWeight, pack_grouped_weight
-from numq.kernels.weight_only import matmul_float, matmul_integer
+from numq.kernels.grouped.activations import quantize_activation
+from numq.kernels.passes import elementwise, fixedpoint, ranges, special
+from numq.kernels.grouped.weights import PackedGroupedWeight, pack_grouped_weight
+from numq.kernels.grouped.weight_only import matmul_float, matmul_integer
 
 PAGE = mmap.PAGESIZE
 protect = ctypes.CDLL(None, use_errno=True).mprotect

@@ -13,9 +13,9 @@ from matrices import FAST, TYPES, each_compiled, each_kernel, integers, wrap
 from numpy.typing import NDArray
 
 from numq.kernels import Isa, get_threads, set_threads
-from numq.kernels.conv import conv2d_dequantized, conv2d_integers, conv2d_requantized
-from numq.kernels.conv_shape import Layout
-from numq.kernels.conv_weights import pack_conv_weight
+from numq.kernels.convolution.conv import conv2d_dequantized, conv2d_integers, conv2d_requantized
+from numq.kernels.convolution.shape import Layout
+from numq.kernels.convolution.weights import pack_conv_weight
 from numq.kernels.reference import dequantize_numpy, requantize_numpy
 
 each_layout = pytest.mark.parametrize("layout", Layout, ids=lambda layout: layout.value)

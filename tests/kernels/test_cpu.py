@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -11,15 +12,16 @@ import pytest
 from matrices import name_of
 
 from numq.kernels import Isa, available, set_threads
-from numq.kernels.cpu import NEEDS, choose
-from numq.kernels.jit import _imported_by
+from numq.kernels.machine.cpu import NEEDS, choose
+from numq.kernels.machine.jit import _imported_by
 
 ROOT = Path(__file__).parents[2]
+ROOM = ROOT / "numq" / "kernels"
 
 CHECK = """
 import numpy as np
 from numq.kernels import Isa, available, matmul, matmul_requantized, pack_weight
-from numq.kernels.entries import kernels
+from numq.kernels.product.entries import kernels
 
 rng = np.random.default_rng(0)
 for m, k, n in ((1, 70, 33), (30, 130, 70), (3, 5, 2)):
@@ -75,7 +77,7 @@ def test_each_kernel_on_a_processor_that_has_no_more(isa: Isa, tmp_path: Path) -
 EMULATE = """
 import numpy as np
 from numq.kernels import Isa, available, matmul
-from numq.kernels.cpu import Emulated, choose
+from numq.kernels.machine.cpu import Emulated, choose
 
 rng = np.random.default_rng(0)
 print(*(isa.value for isa in available()))
@@ -105,13 +107,13 @@ def test_without_jit() -> None:
 
 
 def test_environment_switch_forces_a_kernel() -> None:
-    code = "from numq.kernels.cpu import choose; print(choose().value)"
+    code = "from numq.kernels.machine.cpu import choose; print(choose().value)"
     assert run(code, NUMQ_KERNEL="generic").split() == ["generic"]
 
 
 def test_environment_switch_refuses_what_it_does_not_know() -> None:
     code = """
-from numq.kernels.cpu import choose
+from numq.kernels.machine.cpu import choose
 try: choose()
 except ValueError as error: print(error)
 """
@@ -133,10 +135,32 @@ print(matmul(np.ones((20, 20), np.int8), np.ones((20, 20), np.int8))[0, 0])
     assert run(code, NUMQ_KERNEL="generic", **blocked).split() == ["20"]
 
 
+def imports(file: Path) -> set[str]:
+    """Modules of the kernels that a file takes names from, as Python itself reads it."""
+    nodes = [
+        node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)
+    ]
+    return {node.module for node in nodes if (node.module or "").startswith("numq.kernels")}
+
+
 def test_cached_code_goes_stale_with_the_files_it_is_made_of() -> None:
-    names = {name for name, _, _ in _imported_by("entries")}
-    assert {"entries", "loops", "microkernel", "tile", "ir"} <= names
-    assert "matmul" not in names
+    names = {name for name, _, _ in _imported_by("numq.kernels.product.entries")}
+    rooms = ("product.entries", "product.microkernel", "machine.tile", "machine.ir")
+    assert {f"numq.kernels.{name}" for name in rooms} <= names
+    assert "numq.kernels.product.matmul" not in names
+
+
+@pytest.mark.parametrize("file", sorted(ROOM.rglob("*.py")), ids=lambda f: str(f.relative_to(ROOM)))
+def test_no_file_of_the_kernels_escapes_the_stamp(file: Path) -> None:
+    """What a file imports is in its stamp, and a name comes from the module that defines it."""
+    if file.name == "__init__.py":
+        return
+    module = ".".join(["numq.kernels", *file.relative_to(ROOM).with_suffix("").parts])
+    stamped = {name for name, _, _ in _imported_by(module)}
+    assert {module} | imports(file) <= stamped
+    assert all(
+        imports(ROOM.joinpath(*m.split(".")[2:]).with_suffix(".py")) <= stamped for m in stamped
+    )
 
 
 def test_importing_compiles_nothing() -> None:

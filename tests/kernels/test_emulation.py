@@ -13,14 +13,14 @@ import pytest
 from matrices import TYPES, exact, integers, name_of, wrap
 
 from numq.kernels import Isa, available, jit_enabled, matmul_requantized, pack_weight
-from numq.kernels.cpu import EMULATED, Emulated, KernelPath, choose
-from numq.kernels.grouped_weights import pack_grouped_weight
-from numq.kernels.instructions import vpdpbusd, vpmaddubsw, vpmaddwd
-from numq.kernels.ir import I8, I16, I32, load, store, vector
-from numq.kernels.loops import address
+from numq.kernels.grouped.weight_only import matmul_integer
+from numq.kernels.grouped.weights import pack_grouped_weight
+from numq.kernels.machine.cpu import EMULATED, Emulated, KernelPath, choose
+from numq.kernels.machine.instructions import vpdpbusd, vpmaddubsw, vpmaddwd
+from numq.kernels.machine.ir import I8, I16, I32, load, store, vector
+from numq.kernels.machine.tile import ISAS, TILES, emitted
+from numq.kernels.product.loops import address
 from numq.kernels.reference import requantize_numpy
-from numq.kernels.tile import ISAS, TILES, emitted
-from numq.kernels.weight_only import matmul_integer
 
 needs_jit = pytest.mark.skipif(not jit_enabled(), reason="there is no code to compare")
 
@@ -147,6 +147,6 @@ def test_what_has_no_instruction_cannot_be_emulated(isa: Any) -> None:
 
 
 def test_without_jit_there_is_nothing_to_emulate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("numq.kernels.cpu.jit_enabled", lambda: False)
+    monkeypatch.setattr("numq.kernels.machine.cpu.jit_enabled", lambda: False)
     with pytest.raises(ValueError, match="isa is Emulated"):
         choose(Emulated(Isa.AVX2))

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from matrices import COMPILED, FAST, KERNELS
 
 from numq.kernels import Isa, get_threads, set_threads
-from numq.kernels.activations import quantize_activation
-from numq.kernels.grouped_dot import INTEGER_HEIGHTS
-from numq.kernels.grouped_weights import pack_grouped_weight
-from numq.kernels.weight_only import matmul_float, matmul_integer
+from numq.kernels.grouped.activations import quantize_activation
+from numq.kernels.grouped.dot import INTEGER_HEIGHTS
+from numq.kernels.grouped.weight_only import matmul_float, matmul_integer
+from numq.kernels.grouped.weights import pack_grouped_weight
 
 GROUPS = [16, 32, 64, 128]
 
@@ -270,8 +270,8 @@ def test_any_shape(m, k, n, group, bits, signed, zeros, seed):
 CHECK = """
 import numpy as np
 from numq.kernels import Isa
-from numq.kernels.grouped_weights import pack_grouped_weight
-from numq.kernels.weight_only import matmul_float, matmul_integer
+from numq.kernels.grouped.weights import pack_grouped_weight
+from numq.kernels.grouped.weight_only import matmul_float, matmul_integer
 rng = np.random.default_rng(0)
 x = rng.normal(size=(9, 100)).astype(np.float32)
 for isa in (None, Isa.NUMPY):

@@ -8,7 +8,7 @@ from matrices import each_compiled, exact, integers
 
 from numq.kernels import Isa, pack_weight
 from numq.kernels.ladder import RUNGS, draw_packed_layout, packed_indices
-from numq.kernels.tile import TILES
+from numq.kernels.machine.tile import TILES
 
 SHAPES = [
     (1, 1, 1), (3, 5, 7), (2, 8, 128), (5, 9, 129), (17, 31, 300), (4, 16, 256), (1, 7, 257),

@@ -14,8 +14,8 @@ from matrices import name_of
 
 from numq import kernels
 from numq.kernels import Isa
-from numq.kernels.cpu import EMULATED, Emulated
-from numq.kernels.tile import TILES, Tile, function_of
+from numq.kernels.machine.cpu import EMULATED, Emulated
+from numq.kernels.machine.tile import TILES, Tile, function_of
 
 TRIPLE = "x86_64-unknown-linux-gnu"
 #: an early processor of each kind; its instructions and its registers
@@ -32,7 +32,7 @@ CALL = re.compile(r"call [^\n]*@\"?llvm\.x86\.")
 @cache
 def codes() -> dict[str, Any]:
     """Every function of the room that is written in IR and calls an x86 instruction by name."""
-    names = [module.name for module in pkgutil.iter_modules(kernels.__path__, "numq.kernels.")]
+    names = [module.name for module in pkgutil.walk_packages(kernels.__path__, "numq.kernels.")]
     emits = {
         code.emit.__name__: code.emit
         for name in names

@@ -20,10 +20,10 @@ from matrices import (
 )
 
 from numq.kernels import Isa, PackedWeight, get_threads, matmul, pack_weight, set_threads
-from numq.kernels.entries import kernels
-from numq.kernels.loops import BLOCK_M, BLOCK_N
-from numq.kernels.tile import BLOCK_K, TILES
-from numq.kernels.workspace import room
+from numq.kernels.machine.tile import BLOCK_K, TILES
+from numq.kernels.machine.workspace import room
+from numq.kernels.product.entries import kernels
+from numq.kernels.product.loops import BLOCK_M, BLOCK_N
 
 
 def assert_product(a: Any, b: Any, isa: Isa) -> None:

@@ -15,8 +15,6 @@ from numq.kernels import (
     conv2d_dequantized,
     conv2d_integers,
     conv2d_requantized,
-    elementwise,
-    fixedpoint,
     get_threads,
     ladder,
     matmul,
@@ -26,14 +24,13 @@ from numq.kernels import (
     operands,
     pack_conv_weight,
     pack_weight,
-    ranges,
     roof,
     set_threads,
-    special,
 )
-from numq.kernels.activations import quantize_activation
-from numq.kernels.grouped_weights import pack_grouped_weight
-from numq.kernels.weight_only import matmul_float, matmul_integer
+from numq.kernels.grouped.activations import quantize_activation
+from numq.kernels.grouped.weight_only import matmul_float, matmul_integer
+from numq.kernels.grouped.weights import pack_grouped_weight
+from numq.kernels.passes import elementwise, fixedpoint, ranges, special
 
 A, B = np.ones((2, 3), np.int8), np.ones((3, 4), np.int8)
 X, W = np.ones((1, 4, 5, 6), np.int8), np.ones((2, 4, 3, 3), np.int8)

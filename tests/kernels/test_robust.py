@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import numq as nq
+from numq.integer import linear_dynamic, linear_weight_only_integer
 from numq.kernels import jit_enabled
-from numq.ops import linear_dynamic, linear_weight_only_integer
 
 compiled_only = pytest.mark.skipif(not jit_enabled(), reason="there are no threads without the JIT")
 
@@ -53,9 +53,10 @@ def test_a_fork_waits_for_a_thread_that_compiles(tmp_path):
     """The child would find the compiler's lock taken by a thread that it does not have."""
     run(
         "import threading, time\n"
-        "from numq.kernels import Isa, special\n"
-        "from numq.kernels.entries import kernels\n"
-        "from numq.kernels.jit import global_compiler_lock\n"
+        "from numq.kernels import Isa\n"
+        "from numq.kernels.passes import special\n"
+        "from numq.kernels.product.entries import kernels\n"
+        "from numq.kernels.machine.jit import global_compiler_lock\n"
         "kit = kernels(Isa.GENERIC)\n"
         "thread = threading.Thread(target=lambda: kit.few_rows)\n"
         "thread.start()\n"
@@ -170,7 +171,7 @@ def test_a_change_of_an_imported_file_makes_the_cache_stale(tmp_path):
         return int(done.stdout)
 
     assert difference() == 0
-    kernel = package / "numq" / "kernels" / "microkernel.py"
+    kernel = package / "numq" / "kernels" / "product" / "microkernel.py"
     text = kernel.read_text()
     start = "    return [across[v] for _, v in cells]"
     assert text.count(start) == 1
@@ -197,7 +198,7 @@ def test_a_pickled_weight_leaves_its_layout_behind():
 @compiled_only
 def test_asking_for_numpy_compiles_nothing(tmp_path):
     run(
-        "from numq.ops import *\n"
+        "from numq.integer import *\n"
         "w = nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(0))(a / 7)\n"
         "x = (a[:3] / 9).astype(np.float32)\n"
         "linear_weight_only(x, w); linear_dynamic(x, w)\n"
@@ -229,7 +230,7 @@ def test_groups_too_long_for_int32_are_refused_and_empty_ones_give_zeros():
 @compiled_only
 def test_processes_that_compile_at_once_keep_their_code_apart(tmp_path):
     script = (
-        "from numq.kernels.fixedpoint import requantize_rows as run\n"
+        "from numq.kernels.passes.fixedpoint import requantize_rows as run\n"
         "codes = np.zeros((1, 2), '{kind}')\n"
         "one, sums = np.ones(2, np.int64), np.array([[3, -4]], np.int32)\n"
         "run(sums, one << 30, one, 0, 0, 0 if '{kind}'[0] == 'u' else -9, 9, codes)\n"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import erf as scipy_erf
 
-from numq.kernels import special
+from numq.kernels.passes import special
 
 X = np.concatenate([np.linspace(-7, 7, 4001), 2.0 ** np.arange(-1074, 1024, 16)])
 

@@ -1,0 +1,189 @@
+"""Static addition: two tensors of codes with scales of their own, one with a third.
+
+    y = clamp(round(r_a·(a − z_a) + r_b·(b − z_b)) + z_y),   r = s / s_y                 (1)
+
+What rounds in (1), and how often, is a named choice, as it is behind a product:
+
+| | arithmetic | who |
+|---|---|---|
+| F32_EVEN | rint(fma(r_a, a, fma(r_b, b, c))), c = z_y − fma(r_a, z_a, r_b·z_b), float32 | ORT |
+| F64_AWAY | (1) in float64, half away from zero | |
+| GEMMLOWP_DOUBLE | a and b, times 2^20, to 2·max(s_a, s_b), the sum to s_y, each in Q31 | LiteRT |
+| RUY_DOUBLE_UP | the same, the second rounding of each half up | |
+| FIXED_SINGLE_UP | both r over one power of two, a 64-bit sum, one rounding half up | |
+
+ORT is QLinearAdd of ONNX Runtime 1.32 on x86-64 with FMA, of two tensors of one shape or where b is
+one number; LiteRT is the reference kernel of ADD in LiteRT 2. Both agree to the bit. F64_AWAY and
+FIXED_SINGLE_UP are the exact sum, rounded once, but where it lies within 2^−22·max(r_a, r_b) steps
+of a tie; of the exact sum all five are within one code.
+
+Two 8-bit codes have 65 536 answers, all known beforehand: whatever the rule, to run is to look up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from numq.arguments import flag
+from numq.arrays import Array, Frozen, IntArray, check_type, frozen
+from numq.fixedpoint import (
+    MultiplierRounding,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+)
+from numq.formats import IntFormat
+from numq.integer.linear import check_codes, check_input
+from numq.integer.requantize import Requantization
+from numq.qparams import QParams
+from numq.rounding import Rounding, fma32, round_values
+
+
+@dataclass(frozen=True, eq=False)
+class StaticAdd(Frozen):
+    """An addition of codes, prepared by `prepare_static_add`.
+
+    Attributes:
+        formats: the codes of a and b.
+        answers: (256, 256) codes of the output; the codes are the indices, negative ones from the
+            end.
+    """
+
+    formats: tuple[IntFormat, IntFormat]
+    answers: IntArray
+
+    def __repr__(self) -> str:
+        """One line."""
+        a, b = (fmt.name for fmt in self.formats)
+        return f"StaticAdd({a} + {b} to {self.answers.dtype})"
+
+
+def prepare_static_add(
+    a: QParams,
+    b: QParams,
+    out: QParams,
+    how: Requantization = Requantization.F32_EVEN,
+    *,
+    relu: bool = False,
+) -> StaticAdd:
+    """The offline half (com.microsoft QLinearAdd).
+
+    Args:
+        a: parameters of the first summand, per tensor, 8 bits or fewer.
+        b: the same of the second.
+        out: the same of the sum.
+        how: the arithmetic; the default is ONNX Runtime's.
+        relu: fuse a ReLU: clamp at the output's zero point.
+
+    Raises:
+        ValueError: other parameters, or an output scale so much smaller than an input's that every
+            code but the zero point saturates: 2^30 times, 2^19 times for the two double rules.
+    """
+    for name, params in (("a", a), ("b", b), ("out", out)):
+        check_input(params, name)
+    relu = flag(relu, "relu")
+    check_type(how, Requantization, "how")
+    limit = 19 if how in _DOUBLE else 30
+    for name, params in (("a", a), ("b", b)):
+        if float(params.scale) / float(out.scale) >= 2.0**limit:
+            raise ValueError(
+                f"{name} has scale {params.scale:g}, out {out.scale:g}, too small for it: "
+                f"{how.name} allows a ratio below 2^{limit}"
+            )
+    sums = _RULES[how](a, b, out) + int(out.zero_point)
+    lowest = max(out.format.qmin, int(out.zero_point)) if relu else out.format.qmin
+    answers = np.zeros((256, 256), out.format.dtype)
+    codes = np.clip(sums, lowest, out.format.qmax).astype(out.format.dtype)
+    answers[np.ix_(_codes(a), _codes(b))] = codes
+    return StaticAdd((a.format, b.format), frozen(answers))
+
+
+def add_static(a: ArrayLike, b: ArrayLike, layer: StaticAdd) -> IntArray:
+    """The run-time half; shapes broadcast.
+
+    Raises:
+        TypeError: codes of another dtype than the layer's formats.
+        ValueError: codes outside them, or shapes that do not broadcast.
+    """
+    check_type(layer, StaticAdd, "layer")
+    x, y = (check_codes(a, layer.formats[0], "a"), check_codes(b, layer.formats[1], "b"))
+    try:
+        np.broadcast_shapes(x.shape, y.shape)
+    except ValueError:
+        raise ValueError(f"a has shape {x.shape}, b {y.shape}, which do not broadcast") from None
+    row = x.view(np.uint8).astype(np.uint16) << np.uint16(8)
+    return np.take(layer.answers, row | y.view(np.uint8))
+
+
+def _codes(params: QParams) -> IntArray:
+    """All codes of a format, in order."""
+    return np.arange(params.format.qmin, params.format.qmax + 1)
+
+
+def _steps(a: QParams, b: QParams) -> tuple[IntArray, IntArray]:
+    """`code − zero_point` of all codes, those of a down, those of b across."""
+    return (
+        (_codes(a) - int(a.zero_point))[:, None],
+        (_codes(b) - int(b.zero_point))[None, :],
+    )
+
+
+def _float32(a: QParams, b: QParams, out: QParams) -> Array:
+    """ONNX Runtime's: zero points are folded into one constant, sums are fused, rint."""
+    r_a, r_b = (np.float32(p.scale) / np.float32(out.scale) for p in (a, b))
+    z_a, z_b, z_y = (np.float32(p.zero_point) for p in (a, b, out))
+    constant = np.asarray(z_y - fma32(np.asarray(r_a), np.asarray(z_a), np.asarray(r_b * z_b)))
+    across = fma32(_codes(b)[None, :].astype(np.float32), np.asarray(r_b), constant)
+    total = fma32(_codes(a)[:, None].astype(np.float32), np.asarray(r_a), across)
+    return np.rint(total).astype(np.float64) - float(out.zero_point)
+
+
+def _float64(a: QParams, b: QParams, out: QParams) -> Array:
+    down, across = _steps(a, b)
+    total = float(a.scale) * down + float(b.scale) * across
+    return round_values(total / float(out.scale), Rounding.HALF_AWAY)
+
+
+def _one_shift(a: QParams, b: QParams, out: QParams) -> Array:
+    """`(m_a·(a − z_a) + m_b·(b − z_b) + 2ⁿ⁻¹) >> n`, m = round(2ⁿ·r) < 2^31."""
+    ratios = [float(p.scale) / float(out.scale) for p in (a, b)]
+    n = min(31 - int(np.frexp(max(ratios))[1]), 50)
+    m_a, m_b = (round(r * 2.0**n) for r in ratios)
+    down, across = _steps(a, b)
+    return (m_a * down + m_b * across + (1 << (n - 1))) >> n
+
+
+_LEFT = 20  # bits that the summands are given before they are added
+
+
+def _double(rounding: MultiplierRounding, a: QParams, b: QParams, out: QParams) -> Array:
+    """TFLite's: to a common scale of 2·max(s_a, s_b), then to the output's."""
+    common = 2 * max(float(a.scale), float(b.scale))
+    parts = [
+        multiply_by_quantized_multiplier(
+            steps << _LEFT, *quantize_multiplier(float(p.scale) / common), rounding
+        )
+        for p, steps in zip((a, b), _steps(a, b), strict=True)
+    ]
+    last = quantize_multiplier(common / (2.0**_LEFT * float(out.scale)))
+    return multiply_by_quantized_multiplier(parts[0] + parts[1], *last, rounding).astype(np.int64)
+
+
+def _double_away(a: QParams, b: QParams, out: QParams) -> Array:
+    return _double(MultiplierRounding.DOUBLE, a, b, out)
+
+
+def _double_up(a: QParams, b: QParams, out: QParams) -> Array:
+    return _double(MultiplierRounding.DOUBLE_UP, a, b, out)
+
+
+_DOUBLE = (Requantization.GEMMLOWP_DOUBLE, Requantization.RUY_DOUBLE_UP)
+_RULES = {
+    Requantization.F32_EVEN: _float32,
+    Requantization.F64_AWAY: _float64,
+    Requantization.GEMMLOWP_DOUBLE: _double_away,
+    Requantization.RUY_DOUBLE_UP: _double_up,
+    Requantization.FIXED_SINGLE_UP: _one_shift,
+}

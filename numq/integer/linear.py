@@ -1,0 +1,177 @@
+"""Static Linear: integers in, integers out; every scale is used up beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from numq.arguments import integers
+from numq.arrays import Frozen, IntArray, as_int, check_type
+from numq.formats import IntFormat
+from numq.integer.accumulate import accumulate
+from numq.integer.bias import static_bias
+from numq.integer.operands import check_weight, float_bias
+from numq.integer.requantize import (
+    Requantization,
+    Requantizer,
+    prepare_requantizer,
+    requantize,
+)
+from numq.kernels import PackedWeight, matmul_requantized
+from numq.qparams import QParams
+from numq.qtensor import QTensor
+
+Border = tuple[tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class StaticLinear(Frozen):
+    """A Linear layer that is integers from end to end, prepared offline by `prepare_static`.
+
+    Attributes:
+        x_format: the codes it takes.
+        w: (out, in) codes.
+        operand: the same, laid out for the product.
+        w_format: what they are packed as when stored.
+        z_x: zero point of the input.
+        z_w: zero points of the weights, () or (out,).
+        bias: (out,) int32 in units of s_x·s_w, zero point 0.
+        requantizer: the way back to the codes of the output.
+    """
+
+    x_format: IntFormat
+    w: IntArray
+    operand: PackedWeight
+    w_format: IntFormat
+    z_x: int
+    z_w: IntArray
+    bias: IntArray
+    requantizer: Requantizer
+
+    def __repr__(self) -> str:
+        """Two lines: shapes and formats, then the way out."""
+        outputs, inputs = self.w.shape
+        return (
+            f"StaticLinear({inputs} x {self.x_format.name} to {outputs}, weights "
+            f"{self.w_format.name}\n  {self.requantizer!r})"
+        )
+
+
+def prepare_static(
+    x: QParams,
+    w: QTensor,
+    bias: ArrayLike | None,
+    out: QParams,
+    how: Requantization = Requantization.FIXED_SINGLE_UP,
+    *,
+    relu: bool = False,
+) -> StaticLinear:
+    """The offline half of a static Linear layer: everything that has a scale in it.
+
+    Args:
+        x: parameters of the input, per tensor.
+        w: (out, in) quantized weights, per tensor or per channel of axis 0; channels that are all
+            zero get the scale of `rescale_dead_channels`.
+        bias: (out,) real numbers, or None.
+        out: parameters of the output, per tensor.
+        how: the arithmetic of requantization.
+        relu: fuse a ReLU: clamp at the output's zero point.
+
+    Raises:
+        ValueError: parameters that an integer layer cannot use, a bias too large for its unit, or
+            channels whose accumulator could leave int32; the last two name the channels.
+    """
+    check_input(x)
+    check_weight(w)
+    real = np.zeros(w.shape[0]) if bias is None else float_bias(bias, w)
+    check_output(out)
+    w, int_bias = static_bias(w, real, x, out)
+    requantizer = prepare_requantizer(x.scale, w.scale, out, how, relu=relu)
+    return StaticLinear(
+        x.format,
+        w.codes,
+        w.operand,
+        w.format,
+        int(x.zero_point),
+        w.zero_point,
+        int_bias,
+        requantizer,
+    )
+
+
+def linear_static(codes: ArrayLike, layer: StaticLinear) -> IntArray:
+    """The run-time half: (M, in) codes to (M, out) codes, integers only (with fixed point)."""
+    check_type(layer, StaticLinear, "layer")
+    r = layer.requantizer
+    if r.how is not Requantization.F32_EVEN or r.format.bits > 8:
+        return requantize(static_accumulators(codes, layer), r)
+    return matmul_requantized(  # one pass: requantized while the sums are in the cache
+        _static_codes(codes, layer),
+        layer.operand,
+        multiplier=r.multiplier,
+        zero_point=r.zero_point,
+        qmin=r.qmin,
+        qmax=r.qmax,
+        dtype=r.format.dtype.type,
+        a_zero_point=layer.z_x,
+        b_zero_point=layer.z_w,
+        bias=layer.bias,
+    )
+
+
+def static_accumulators(codes: ArrayLike, layer: StaticLinear) -> IntArray:
+    """(M, out) int32, `Σ (x − z_x)(w − z_w) + bias`: what `linear_static` requantizes.
+
+    Raises:
+        TypeError: codes of another dtype than the layer's input format.
+        ValueError: codes outside that format, or a shape other than (M, in).
+    """
+    check_type(layer, StaticLinear, "layer")
+    x = _static_codes(codes, layer)
+    return accumulate(x, layer.z_x, layer.operand, layer.z_w) + layer.bias
+
+
+def _static_codes(codes: ArrayLike, layer: StaticLinear) -> IntArray:
+    x, depth = check_codes(codes, layer.x_format), layer.w.shape[1]
+    if x.ndim != 2 or x.shape[1] != depth:
+        raise ValueError(f"codes has shape {x.shape}; the layer needs (M, {depth})")
+    return x
+
+
+def check_input(x: QParams, name: str = "x") -> None:
+    """Refuse parameters of activations that an integer kernel cannot use."""
+    check_type(x, QParams, name)
+    if x.scale.ndim:
+        raise ValueError(f"{name} has scales of shape {x.scale.shape}; allowed is one, per tensor")
+    if x.format.bits > 8:
+        raise ValueError(f"{name} is {x.format.name}; an integer kernel needs 8 bits or fewer")
+
+
+def check_output(out: QParams) -> None:
+    """Refuse parameters that a requantization cannot lead to."""
+    check_type(out, QParams, "out")
+    if out.scale.ndim:
+        raise ValueError(f"out has scales of shape {out.scale.shape}; the output is per tensor")
+
+
+def checked_border(padding: Border) -> Border:
+    """Padding as ((top, bottom), (left, right)) of ints from 0 on."""
+    check_type(padding, tuple | list, "padding")
+    if len(padding) != 2:
+        raise ValueError(f"padding is {padding}; allowed is ((top, bottom), (left, right))")
+    (t, b), (left, r) = (integers(p, f"padding[{i}]", 0, 2) for i, p in enumerate(padding))
+    return (t, b), (left, r)
+
+
+def check_codes(codes: ArrayLike, fmt: IntFormat, name: str = "codes") -> IntArray:
+    """The codes as an array of the format's dtype, all of them within it."""
+    x = as_int(codes, name)
+    if x.dtype != fmt.dtype:
+        raise TypeError(f"{name} has dtype {x.dtype}; the layer was prepared for {fmt.dtype}")
+    # A format that fills its dtype has nothing to check: that would be a pass over all codes.
+    fills = fmt.qmax - fmt.qmin == 2 ** (8 * x.dtype.itemsize) - 1
+    if not fills and x.size and (x.min() < fmt.qmin or x.max() > fmt.qmax):
+        raise ValueError(f"{name} reaches from {x.min()} to {x.max()}; allowed is {fmt!r}")
+    return x

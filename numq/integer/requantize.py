@@ -1,0 +1,349 @@
+"""From int32 accumulators back to 8 bits: `y = clamp(round(acc · s_x·s_w / s_y) + z_y)`.
+
+What is known offline (the multiplier) is separated from what runs: with a fixed-point rule, the
+run-time half touches integers only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from numq.arguments import flag, integer
+from numq.arrays import (
+    Array,
+    FloatArray,
+    Frozen,
+    IntArray,
+    as_data,
+    as_float,
+    check_finite,
+    check_type,
+    frozen,
+)
+from numq.fixedpoint import (
+    INT32_MAX,
+    INT32_MIN,
+    MultiplierRounding,
+    as_int32,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+)
+from numq.formats import IntFormat
+from numq.kernels import uses_kernels
+from numq.kernels.passes import fixedpoint
+from numq.qparams import QParams
+from numq.rounding import Rounding, round_values
+
+
+class Requantization(Enum):
+    """How an accumulator is multiplied by a real number and rounded.
+
+    They differ on ties and beside them; which ties there are depends on the multiplier.
+    """
+
+    F32_EVEN = "rint(float32(acc) · float32 multiplier) (XNNPACK, ORT on x86)"
+    F64_AWAY = "round_half_away(float64(acc) · float64 multiplier) (LiteRT reference FC)"
+    GEMMLOWP_DOUBLE = "Q31 multiplier, second rounding half away (LiteRT reference CONV_2D)"
+    RUY_DOUBLE_UP = "Q31 multiplier, second rounding half up (LiteRT built-in)"
+    FIXED_SINGLE_UP = "Q31 multiplier, one rounding half up (TFLITE_SINGLE_ROUNDING, TOSA)"
+
+
+_FIXED = {
+    Requantization.GEMMLOWP_DOUBLE: MultiplierRounding.DOUBLE,
+    Requantization.RUY_DOUBLE_UP: MultiplierRounding.DOUBLE_UP,
+    Requantization.FIXED_SINGLE_UP: MultiplierRounding.SINGLE,
+}
+
+
+_TWICE = (Requantization.GEMMLOWP_DOUBLE, Requantization.RUY_DOUBLE_UP)
+
+
+_KERNEL_RULES = {
+    MultiplierRounding.SINGLE: fixedpoint.SINGLE,
+    MultiplierRounding.DOUBLE: fixedpoint.DOUBLE,
+    MultiplierRounding.DOUBLE_UP: fixedpoint.DOUBLE_UP,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Requantizer(Frozen):
+    """What is prepared offline for one layer.
+
+    Attributes:
+        how: the arithmetic.
+        multiplier: per output channel or scalar: float32 (F32_EVEN) or float64 (F64_AWAY) above 0,
+            or the int32 Q31 multiplier, 0 or in [2^30, 2^31).
+        shift: int32 beside a Q31 multiplier, −31 to 30, of its shape; 0 otherwise.
+        zero_point: of the output.
+        qmin: lower clamp; a fused ReLU raises it to the zero point.
+        qmax: upper clamp.
+        format: codes of the output, 16 bits or fewer.
+
+    Raises:
+        TypeError: a field of another type, a multiplier of another dtype than `how` has.
+        ValueError: any of the rules above, or clamps that cross or leave the format.
+    """
+
+    how: Requantization
+    multiplier: Array
+    shift: IntArray
+    zero_point: int
+    qmin: int
+    qmax: int
+    format: IntFormat
+
+    def __post_init__(self) -> None:
+        """Check what the run-time half takes for granted, then freeze."""
+        check_type(self.how, Requantization, "how")
+        check_type(self.format, IntFormat, "format")
+        if self.format.bits > 16:
+            raise ValueError(
+                f"format is {self.format.name}; requantization goes to 16 bits or fewer"
+            )
+        low, high = self.format.qmin, self.format.qmax
+        for name in ("zero_point", "qmin", "qmax"):
+            object.__setattr__(self, name, integer(getattr(self, name), name, low, high))
+        if self.qmin > self.qmax:
+            raise ValueError(f"qmin is {self.qmin}, qmax {self.qmax}; qmin must not exceed qmax")
+        multiplier = _checked_multiplier(self.multiplier, self.how)
+        object.__setattr__(self, "multiplier", frozen(multiplier))
+        object.__setattr__(self, "shift", frozen(_checked_shift(self.shift, self)))
+
+    def __repr__(self) -> str:
+        """One line: the arithmetic, the factors, the codes."""
+        factors = np.ldexp(self.multiplier.astype(np.float64), self.shift - 31 * self._fixed)
+        span = f"{factors.min(initial=np.inf):.4g}…{factors.max(initial=0):.4g}"
+        shown = f"{float(factors):.6g}" if not factors.ndim else f"{factors.shape} in {span}"
+        return (
+            f"Requantizer({self.how.name}, multiplier {shown}, {self.format.name}, "
+            f"zero_point {self.zero_point}, clamped to [{self.qmin}, {self.qmax}])"
+        )
+
+    @property
+    def _fixed(self) -> bool:
+        return self.how in _FIXED
+
+
+_DTYPES = {Requantization.F32_EVEN: np.float32, Requantization.F64_AWAY: np.float64}
+
+
+def _checked_multiplier(given: Array, how: Requantization) -> Array:
+    """The multiplier as `how` has it; names the first value that it cannot be."""
+    dtype = np.dtype(_DTYPES.get(how, np.int32))
+    check_type(given, np.ndarray | np.generic, "multiplier")
+    multiplier = as_data(given, "multiplier")
+    if multiplier.dtype != dtype:
+        raise TypeError(f"multiplier has dtype {multiplier.dtype}; {how.name} has {dtype}")
+    if multiplier.ndim > 1:
+        raise ValueError(f"multiplier has shape {multiplier.shape}; allowed are () and (N,)")
+    if how in _FIXED:
+        good = (multiplier == 0) | (multiplier >= 2**30)
+    else:
+        good = np.isfinite(multiplier) & (multiplier > 0)
+    if not good.all():
+        allowed = "0 and [2^30, 2^31)" if how in _FIXED else "finite numbers above 0"
+        raise ValueError(f"multiplier is {multiplier[~good].flat[0]}; allowed: {allowed}")
+    return multiplier
+
+
+def _checked_shift(given: IntArray, r: Requantizer) -> IntArray:
+    shift, low, high = as_int32(given, "shift"), -31, 30
+    if r.how not in _FIXED:
+        low = high = 0
+    elif shift.shape != r.multiplier.shape:
+        raise ValueError(f"shift has shape {shift.shape}, multiplier {r.multiplier.shape}")
+    if shift.size and (shift.min() < low or shift.max() > high):
+        raise ValueError(
+            f"shift reaches from {shift.min()} to {shift.max()}; allowed is {low} to {high}"
+        )
+    return shift.astype(np.int32)
+
+
+def prepare_requantizer(
+    x_scale: ArrayLike,
+    w_scale: ArrayLike,
+    out: QParams,
+    how: Requantization = Requantization.FIXED_SINGLE_UP,
+    *,
+    relu: bool = False,
+) -> Requantizer:
+    """The offline half.
+
+    The multiplier M is `float32(float32(s_x·s_w) / s_y)` for F32_EVEN and the float64 quotient of
+    the float32 scales otherwise, as the named backends compute it. Below 2^−33 no accumulator
+    reaches ½, and M is 2^−126, or 0 in Q31.
+
+    Args:
+        x_scale: scale of the input, a positive scalar.
+        w_scale: scale of the weight, a scalar or (N,) per output channel.
+        out: parameters of the output, per tensor, 16 bits or fewer.
+        how: the arithmetic.
+        relu: clamp at the zero point, which is what ReLU becomes.
+
+    Raises:
+        ValueError: scales of another shape, that are not positive, that float32 does not hold to
+            24 bits, or whose product or quotient it does not (F32_EVEN); M of 2^30 or more.
+    """
+    check_type(out, QParams, "out")
+    check_type(how, Requantization, "how")
+    relu = flag(relu, "relu")
+    s_x, s_w = _scale32(x_scale, "x_scale"), _scale32(w_scale, "w_scale")
+    if s_x.ndim:
+        raise ValueError(f"x_scale has shape {s_x.shape}; the input is per tensor")
+    if s_w.ndim > 1:
+        raise ValueError(f"w_scale has shape {s_w.shape}; allowed are () and (N,)")
+    if out.scale.ndim:
+        raise ValueError(f"out has scales of shape {out.scale.shape}; the output is per tensor")
+    if out.format.bits > 16:
+        raise ValueError(f"out is {out.format.name}; requantization goes to 16 bits or fewer")
+    s_y = _scale32(out.scale, "the scale of out")
+    exact = _exact(s_x.astype(np.float64) * s_w / s_y.astype(np.float64), "x_scale · w_scale")
+    if how is Requantization.F32_EVEN:
+        with np.errstate(over="ignore", under="ignore"):
+            product = np.asarray(s_x * s_w)
+            exact = _single(exact, product, np.asarray(product / s_y), "x_scale · w_scale")
+    return _requantizer(exact, out, how, relu=relu)
+
+
+def prepare_mean(x_scale: ArrayLike, count: int, out: QParams, how: Requantization) -> Requantizer:
+    """The same for the mean of `count` codes: what is requantized is the sum of `x − z_x`.
+
+    M is `float32(s_x / float32(s_y·count))` for F32_EVEN (ONNX Runtime's
+    QLinearGlobalAveragePool) and the float64 quotient otherwise, for the two double rules over
+    2^`mean_bits`: what they requantize is the sum times that.
+
+    Args:
+        x_scale: scale of the input, a positive scalar.
+        count: how many codes a sum holds, 1 to 2^22.
+        out: parameters of the output, per tensor, 16 bits or fewer.
+        how: the arithmetic.
+    """
+    check_type(out, QParams, "out")
+    check_type(how, Requantization, "how")
+    count = integer(count, "count", 1, 2**22)
+    s_x, s_y = _scale32(x_scale, "x_scale"), _scale32(out.scale, "the scale of out")
+    if s_x.ndim or s_y.ndim:
+        raise ValueError(f"x_scale has shape {s_x.shape}, that of out {s_y.shape}; allowed is ()")
+    exact = _exact(s_x.astype(np.float64) / (s_y.astype(np.float64) * count), "x_scale / count")
+    if how is Requantization.F32_EVEN:
+        with np.errstate(over="ignore", under="ignore"):
+            product = np.asarray(s_y * np.float32(count))
+            exact = _single(exact, product, np.asarray(s_x / product), "the scale of out · count")
+    return _requantizer(np.ldexp(exact, -mean_bits(count, how)), out, how, relu=False)
+
+
+def mean_bits(count: int, how: Requantization) -> int:
+    """Bits that a sum of `count` codes is shifted left by before it is requantized.
+
+    The two double rules round to whole accumulators first. For a product, whose accumulators are
+    many steps of the output wide, that is fine; a sum of few codes may itself be a step, and the
+    first rounding would decide alone. So it is given 22 − ⌈log2 count⌉ bits, as TFLite's ADD gives
+    its summands 20: with 9 bits of `x − z_x`, int32 holds it. Nothing for what rounds once.
+    """
+    return 22 - (count - 1).bit_length() if how in _TWICE else 0
+
+
+def _requantizer(
+    multiplier: FloatArray, out: QParams, how: Requantization, *, relu: bool
+) -> Requantizer:
+    shift: IntArray = np.zeros((), np.int32)
+    factor: Array = multiplier
+    if how in _FIXED:
+        factor, shift = quantize_multiplier(multiplier)
+    zero_point = int(out.zero_point)
+    qmin = max(out.format.qmin, zero_point) if relu else out.format.qmin
+    return Requantizer(how, factor, shift, zero_point, qmin, out.format.qmax, out.format)
+
+
+_NOTHING = 2.0**-126  # stands for such a multiplier: kernels take positive numbers
+_VANISHING = 2.0**-33  # times any accumulator this is less than ½
+
+
+def _exact(multiplier: FloatArray, what: str) -> FloatArray:
+    """The float64 multiplier, or as good as 0 where it cannot matter; 2^30 or more is refused."""
+    multiplier = np.asarray(multiplier)
+    if (multiplier >= 2.0**30).any():
+        raise ValueError(
+            f"{what} / the scale of out is {multiplier.max():g}; allowed is less than 2^30"
+        )
+    return np.where(multiplier < _VANISHING, _NOTHING, multiplier)
+
+
+def _single(exact: FloatArray, product: FloatArray, quotient: FloatArray, what: str) -> FloatArray:
+    """The float32 multiplier; refused where float32 lacks the product on the way to it."""
+    info = np.finfo(np.float32)
+    wrong = (exact > _NOTHING) & ~((product >= info.tiny) & (product <= info.max))
+    if wrong.any():
+        raise ValueError(
+            f"{what} is {product[wrong].flat[0]:g} in float32, which F32_EVEN computes in; allowed "
+            f"is {info.tiny:g} to {info.max:g}, or another Requantization"
+        )
+    return np.where(exact <= _NOTHING, np.float32(_NOTHING), quotient)
+
+
+def _scale32(scale: ArrayLike, name: str) -> FloatArray:
+    """The scale as backends store it, float32; finite, positive, and not rounded to fewer bits."""
+    given = as_float(scale, name)
+    check_finite(given, name)
+    with np.errstate(over="ignore", under="ignore"):
+        stored = given.astype(np.float32)
+    if (given <= 0).any():
+        raise ValueError(f"{name} is {given.min()}; allowed are positive numbers")
+    lost = np.abs(stored / given.astype(np.float64) - 1) > 2.0**-24
+    if lost.any():
+        bad = given[lost].flat[0]
+        raise ValueError(f"{name} is {bad:g}, which float32 holds only as {stored[lost].flat[0]:g}")
+    return stored
+
+
+def requantize(acc: ArrayLike, requantizer: Requantizer) -> IntArray:
+    """The run-time half: int32 accumulators to codes of the output.
+
+    Args:
+        acc: (..., N) int32 accumulators; a multiplier per channel runs along the last axis.
+        requantizer: from `prepare_requantizer`.
+
+    Returns:
+        (..., N) codes in the dtype of the output format.
+
+    Raises:
+        TypeError: accumulators that are not integers.
+        ValueError: N multipliers on a last axis that is not N.
+        OverflowError: accumulators outside int32.
+    """
+    check_type(requantizer, Requantizer, "requantizer")
+    r = requantizer
+    sums = as_int32(acc, "acc")
+    if r.multiplier.ndim and sums.shape[-1:] != r.multiplier.shape:
+        raise ValueError(
+            f"acc has shape {sums.shape}; {r.multiplier.size} multipliers need "
+            f"(..., {r.multiplier.size})"
+        )
+    if r.how in _FIXED and uses_kernels():
+        rule = _KERNEL_RULES[_FIXED[r.how]]
+        ends = (r.zero_point, r.qmin, r.qmax, r.format.dtype)
+        return fixedpoint.requantize(sums.astype(np.int32), r.multiplier, r.shift, rule, *ends)
+    scaled = _scale_down(sums, r)
+    # Wider than 32 bits: scaled value and zero point may both be at their ends.
+    wide = scaled.astype(np.int64 if r.how in _FIXED else np.float64)
+    return np.clip(wide + r.zero_point, r.qmin, r.qmax).astype(r.format.dtype)
+
+
+def _scale_down(acc: IntArray, r: Requantizer) -> Array:
+    """`round(acc · multiplier)`: int32 by fixed point, integral floats otherwise."""
+    if r.how in _FIXED:
+        # What a left shift would push out of int32 is beyond every code: saturating it changes
+        # nothing after the clamp.
+        left = np.maximum(r.shift, 0)
+        held = np.clip(acc, INT32_MIN >> left, INT32_MAX >> left)
+        return multiply_by_quantized_multiplier(held, r.multiplier, r.shift, _FIXED[r.how])
+    if r.how is Requantization.F32_EVEN:
+        with np.errstate(over="ignore", under="ignore"):  # ±inf is clamped, a subnormal is 0
+            scaled = acc.astype(np.float32) * r.multiplier
+        return round_values(scaled, Rounding.HALF_EVEN)
+    with np.errstate(over="ignore", under="ignore"):
+        return round_values(acc.astype(np.float64) * r.multiplier, Rounding.HALF_AWAY)

@@ -1,0 +1,1 @@
+"""One pass over memory: quantize, dequantize, ranges, requantization."""

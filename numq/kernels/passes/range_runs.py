@@ -1,0 +1,140 @@
+"""The vector code of minimum, maximum and sum: of one run of neighbours, or of each column of many.
+
+NaN is passed over, and found as in `runs`. -0 and +0 count as one value, +0, since which of them
+came first would depend on the number of lanes. Without any number the minimum is +inf and the
+maximum -inf.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from numq.kernels.machine.ir import (
+    I8,
+    I32,
+    Builder,
+    Value,
+    call,
+    counted_loop,
+    i64,
+    load,
+    offset,
+    splat,
+    store,
+    vector,
+    zeros,
+)
+from numq.kernels.machine.tile import Tile, emitted
+from numq.kernels.passes.runs import F32, flaws_of, for_vectors, item, larger, put, smaller
+
+WIDE = 32  #: lanes: enough chains of dependent minima to keep up with memory
+INFINITY = float("inf")
+
+
+@emitted
+def min_max_run(
+    b: Builder, tile: Tile, count: Value, x: Value, result: Value, flaws: Value
+) -> None:
+    """Smallest and largest of a run.
+
+    Args:
+        b: where the code goes.
+        tile: unused; the code is the same for each.
+        count: elements.
+        x: address of float32.
+        result: address of two float32 that are lowered and raised.
+        flaws: address of 16 int32; the first is or-ed with something not 0 if NaN or infinity came
+            by.
+    """
+    whole = b.sdiv(count, i64(WIDE))
+    done = b.mul(whole, i64(WIDE))
+
+    def start(lanes: int) -> list[Value]:
+        ends = [splat(b, ir.Constant(F32, end), lanes) for end in (INFINITY, -INFINITY)]
+        return [*ends, zeros(vector(I32, lanes))]
+
+    def step(at: Value, lanes: int, seen: list[Value]) -> list[Value]:
+        values = item(b, F32, lanes, x, at)
+        return [
+            smaller(b, values, seen[0]),
+            larger(b, values, seen[1]),
+            b.or_(seen[2], flaws_of(b, values)),
+        ]
+
+    wide = counted_loop(
+        b, whole, start(WIDE), lambda i, seen: step(b.mul(i, i64(WIDE)), WIDE, seen)
+    )
+    rest = counted_loop(
+        b, b.sub(count, done), start(1), lambda i, seen: step(b.add(done, i), 1, seen)
+    )
+    _merge(b, wide, rest, result, flaws)
+
+
+def _merge(b: Builder, wide: list[Value], rest: list[Value], result: Value, flaws: Value) -> None:
+    """Reduce over the lanes, and into memory."""
+    one = vector(F32, 1)
+    for number, (name, pick) in enumerate((("fmin", smaller), ("fmax", larger))):
+        folded = splat(b, call(b, f"llvm.vector.reduce.{name}.v{WIDE}f32", F32, wide[number]), 1)
+        place = offset(b, result, 4 * number)
+        kept = pick(b, pick(b, folded, rest[number]), load(b, one, place))
+        store(b, b.fadd(kept, zeros(one)), place)  # -0 + 0 is +0
+    bits = call(b, f"llvm.vector.reduce.or.v{WIDE}i32", I32, wide[2])
+    seen = b.or_(splat(b, bits, 1), rest[2])
+    store(b, b.or_(load(b, vector(I32, 1), flaws), seen), flaws)
+
+
+@emitted
+def min_max_across(
+    b: Builder, tile: Tile, count: Value, x: Value, low: Value, high: Value, flaws: Value
+) -> None:
+    """``low[i] = min(low[i], x[i])``, ``high[i] = max(high[i], x[i])`` for a row of columns.
+
+    Args:
+        b: where the code goes.
+        tile: unused.
+        count: columns.
+        x: address of float32.
+        low: address of float32.
+        high: address of float32.
+        flaws: see ``min_max_run``.
+    """
+
+    def body(index: Value, lanes: int) -> Value:
+        values = item(b, F32, lanes, x, index)
+        for place, pick in ((low, smaller), (high, larger)):
+            kept = pick(b, values, item(b, F32, lanes, place, index))
+            put(b, b.fadd(kept, zeros(kept.type)), place, index)
+        return values
+
+    for_vectors(b, count, flaws, body)
+
+
+@emitted
+def sum_run(b: Builder, tile: Tile, count: Value, codes: Value, result: Value, sign: Value) -> None:
+    """``result = sign * sum(codes)``, int32.
+
+    Args:
+        b: where the code goes.
+        tile: unused.
+        count: codes.
+        codes: address of int8.
+        result: address of int32.
+        sign: 1 or -1.
+    """
+    whole = b.sdiv(count, i64(WIDE))
+    done = b.mul(whole, i64(WIDE))
+
+    def step(at: Value, lanes: int, sums: list[Value]) -> list[Value]:
+        return [b.add(sums[0], b.sext(item(b, I8, lanes, codes, at), vector(I32, lanes)))]
+
+    def none(lanes: int) -> list[Value]:
+        return [zeros(vector(I32, lanes))]
+
+    wide = counted_loop(
+        b, whole, none(WIDE), lambda i, sums: step(b.mul(i, i64(WIDE)), WIDE, sums)
+    )[0]
+    rest = counted_loop(
+        b, b.sub(count, done), none(1), lambda i, sums: step(b.add(done, i), 1, sums)
+    )[0]
+    folded = splat(b, call(b, f"llvm.vector.reduce.add.v{WIDE}i32", I32, wide), 1)
+    store(b, b.mul(b.add(folded, rest), splat(b, b.trunc(sign, I32), 1)), result)

@@ -1,0 +1,414 @@
+"""Static operators by every named arithmetic of requantization, on ties, against the oracle.
+
+Scales in small ratios put a large share of the results exactly half way between two codes.
+"""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from graph_models import Residual, pictures, settled
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from onnx_node import run_node
+from strategies import golden
+
+import numq as nq
+from numq import Requantization, integer
+from numq.rounding import Rounding
+from numq.verify import oracle
+
+CODES = np.arange(-128, 128)
+ratios = st.sampled_from([0.5, 0.25, 1.5, 0.75, 1.0, 2.0**-5, 3 * 2.0**-6, 7 * 2.0**-7])
+bases = st.sampled_from([1.0, float(np.float32(0.1)), float(np.float32(0.003))])
+codes8 = st.integers(-128, 127)
+
+
+def params(scale, zero=0, fmt=nq.INT8):
+    return nq.QParams(scale, zero, fmt)
+
+
+def ends(out, relu=False):
+    z = int(out.zero_point)
+    return (max(z, out.format.qmin) if relu else out.format.qmin, out.format.qmax)
+
+
+# Linear and convolution.
+
+
+@pytest.mark.parametrize("how", Requantization)
+@settings(max_examples=25)
+@given(base=bases, ratio=ratios, z_x=st.integers(0, 255), z_y=codes8, relu=st.booleans(),
+       seed=st.integers(0, 2**32 - 1))  # fmt: skip
+def test_linear_and_convolution_are_the_oracles(how, base, ratio, z_x, z_y, relu, seed):
+    rng = np.random.default_rng(seed)
+    x, out = params(base, z_x, nq.UINT8), params(float(np.float32(base * 3)), z_y)
+    scale = np.float32([ratio, ratio / 4, 3.0])
+    w = nq.QTensor(rng.integers(-2, 3, (3, 4)), nq.QParams(scale, 0, nq.INT4, nq.PerChannel(0)))
+    bias = rng.integers(-40, 40, 3) * (base * scale.astype(np.float64))
+    codes = rng.integers(0, 256, (9, 4)).astype(np.uint8)
+    layer = integer.prepare_static(x, w, bias, out, how, relu=relu)
+    acc = integer.static_accumulators(codes, layer)
+    dead = ~w.codes.any(axis=1)
+    assume(not dead.any())  # their scale is chosen: tests of the bias
+    wanted = [
+        [
+            oracle.requantize_by(
+                how, int(a), (base, float(s), float(out.scale)), z_y, ends(out, relu)
+            )
+            for a, s in zip(row, scale, strict=True)
+        ]
+        for row in acc
+    ]
+    assert integer.linear_static(codes, layer).tolist() == wanted
+    picture = codes.T.reshape(1, 4, 3, 3)
+    kernel = nq.QTensor(w.codes.reshape(3, 4, 1, 1), w.qparams)
+    conv = integer.prepare_static_conv2d(x, kernel, bias, out, how, relu=relu)
+    got = integer.conv2d_static(picture, conv)
+    assert got.reshape(3, 9).T.tolist() == wanted
+
+
+@pytest.mark.parametrize("how", Requantization)
+@pytest.mark.parametrize("groups", [1, 3])
+def test_convolution_of_windows_is_the_oracles(how, groups):
+    rng = np.random.default_rng(groups)
+    x, out = params(0.5, 130, nq.UINT8), params(1.0, -3)
+    w = nq.QTensor(rng.integers(-2, 3, (3, 3 // groups, 3, 2)),
+                   nq.QParams([0.25, 0.5, 1.5], 0, nq.INT4, nq.PerChannel(0)))  # fmt: skip
+    codes = rng.integers(100, 160, (2, 3, 6, 5)).astype(np.uint8)
+    move = {"stride": (2, 1), "padding": ((1, 1), (0, 1)), "groups": groups}
+    layer = integer.prepare_static_conv2d(x, w, [0.5, -1.0, 3.0], out, how, **move)
+    exact = nq.autograd.conv2d(codes - 130.0, w.codes.astype(np.float64),
+                               np.array([4.0, -4.0, 4.0]), **move).data  # fmt: skip
+    got = integer.conv2d_static(codes, layer)
+    ties = 0
+    for (n, o, i, j), code in np.ndenumerate(got):
+        acc, s_w = int(exact[n, o, i, j]), [0.25, 0.5, 1.5][o]
+        assert code == oracle.requantize_by(how, acc, (0.5, s_w, 1.0), -3, (-128, 127))
+        ties += (Fraction(acc) * Fraction(s_w) / 2) % 1 == Fraction(1, 2)
+    assert ties > 10
+
+
+# Means.
+
+
+@pytest.mark.parametrize("how", Requantization)
+@settings(max_examples=20)
+@given(base=bases, ratio=ratios, z_x=codes8, z_y=codes8, seed=st.integers(0, 2**32 - 1))
+def test_average_pools_are_the_oracles(how, base, ratio, z_x, z_y, seed):
+    x, out = params(base, z_x), params(float(np.float32(base * ratio)), z_y)
+    codes = np.random.default_rng(seed).integers(-128, 128, (1, 2, 4, 4)).astype(np.int8)
+    layer = integer.prepare_static_average(x, out, how)
+    got = integer.avg_pool2d_static(codes, layer, (2, 3), stride=(1, 1), padding=((1, 0), (1, 1)))
+    whole = np.pad(codes.astype(int) - z_x, ((0, 0), (0, 0), (1, 0), (1, 1)))
+    inside = np.pad(np.ones((4, 4), int), ((1, 0), (1, 1)))
+    for (_, c, i, j), code in np.ndenumerate(got):
+        acc = whole[0, c, i : i + 2, j : j + 3].sum()
+        count = inside[i : i + 2, j : j + 3].sum()
+        scales = (base, float(out.scale))
+        assert code == oracle.mean_by(how, int(acc), int(count), scales, z_y, (-128, 127))
+    everything = integer.global_avg_pool2d_static(codes, layer)
+    for (_, c, _, _), code in np.ndenumerate(everything):
+        acc = int((codes[0, c].astype(int) - z_x).sum())
+        assert code == oracle.mean_by(how, acc, 16, (base, float(out.scale)), z_y, (-128, 127))
+
+
+FIXED = [how for how in Requantization if how is not Requantization.F32_EVEN]
+
+
+@pytest.mark.parametrize("how", FIXED)
+@pytest.mark.parametrize("ratio", [1.0, 1.3, 0.37, 2.0, 300.0])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 9, 49, 64, 65, 2**21 + 1, 2**22])
+def test_means_are_exact_but_beside_ties(how, ratio, count):
+    """A sum of few codes is itself about a step: rounded twice, it needs bits behind the point."""
+    x, out = params(0.1, 3), params(0.1 / ratio, -5)
+    layer = integer.prepare_static_average(x, out, how)
+    ends = np.array([-131 * count, 124 * count])
+    halves = (np.arange(-300, 300) * count / (2 * ratio)).round().astype(np.int64)
+    sums = np.unique(np.clip(halves[:, None] + np.arange(-2, 3), *ends))
+    got = layer.mean(sums.astype(np.int32), count)
+    exact_ratio = Fraction(float(x.scale)) / Fraction(float(out.scale))
+    slack = exact_ratio / (2**20 if how in TWENTY_BITS else 2**22)
+    for acc, code in zip(sums.tolist(), got.tolist(), strict=True):
+        exact = min(max(exact_ratio * acc / count - 5, Fraction(-128)), Fraction(127))
+        assert abs(code - exact) <= Fraction(1, 2) + slack
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 9, 10, 49, 98])
+def test_a_mean_on_one_scale_is_litert_s_division(count):
+    """AVERAGE_POOL_2D of LiteRT's reference kernel: (acc ± count/2) / count, C's division."""
+    layer = integer.prepare_static_average(params(0.1), params(0.1), Requantization.GEMMLOWP_DOUBLE)
+    sums = np.arange(-128 * count, 127 * count + 1)
+    wanted = np.sign(sums) * ((np.abs(sums) + count // 2) // count)
+    assert (layer.mean(sums.astype(np.int32), count) == wanted).all()
+
+
+# Addition.
+
+
+@pytest.mark.parametrize("how", Requantization)
+@settings(max_examples=25)
+@given(base=bases, r_a=ratios, r_b=ratios, zeros=st.tuples(codes8, codes8, codes8),
+       relu=st.booleans(), seed=st.integers(0, 2**32 - 1))  # fmt: skip
+def test_addition_is_the_oracles(how, base, r_a, r_b, zeros, relu, seed):
+    scales = [float(np.float32(base * r)) for r in (r_a, r_b, 1)]
+    a, b, out = (params(s, z) for s, z in zip(scales, zeros, strict=True))
+    layer = integer.prepare_static_add(a, b, out, how, relu=relu)
+    x, y = np.random.default_rng(seed).integers(-128, 128, (2, 40)).astype(np.int8)
+    wanted = [
+        oracle.add_by(how, (int(p), int(q)), tuple(scales), zeros, ends(out, relu))
+        for p, q in zip(x, y, strict=True)
+    ]
+    assert integer.add_static(x, y, layer).tolist() == wanted
+
+
+@pytest.mark.parametrize("how", Requantization)
+@given(
+    scales=st.tuples(*[st.floats(2**-12, 4, width=32)] * 3),
+    zeros=st.tuples(codes8, codes8, codes8),
+    fmt=st.sampled_from([nq.INT8, nq.UINT4]),
+)
+@settings(max_examples=20)
+def test_addition_is_exact_but_beside_ties(how, scales, zeros, fmt):
+    zeros = [
+        min(max(z, f.qmin), f.qmax) for z, f in zip(zeros, (fmt, nq.INT8, nq.INT8), strict=True)
+    ]
+    a, b, out = (params(s, z, f) for s, z, f in zip(scales, zeros, (fmt, nq.INT8, nq.INT8),
+                                                     strict=True))  # fmt: skip
+    layer = integer.prepare_static_add(a, b, out, how)
+    x, y = np.arange(fmt.qmin, fmt.qmax + 1)[::5].astype(fmt.dtype), np.int8([-128, -3, 0, 77, 127])
+    got = integer.add_static(x[:, None], y, layer)
+    s_a, s_b, s_y = map(Fraction, scales)
+    # float32 sums of up to 2^8 steps; 20 bits behind the larger scale; 31 bits behind the point
+    largest = 512 * max(s_a, s_b) / s_y + 256
+    slack = largest * Fraction(1, 2**18) if how in TWENTY_BITS else largest * Fraction(1, 2**21)
+    for (i, j), code in np.ndenumerate(got):
+        exact = (s_a * (int(x[i]) - zeros[0]) + s_b * (int(y[j]) - zeros[1])) / s_y + zeros[2]
+        assert abs(int(code) - min(max(exact, -128), 127)) <= Fraction(1, 2) + slack
+
+
+TWENTY_BITS = (Requantization.GEMMLOWP_DOUBLE, Requantization.RUY_DOUBLE_UP)
+
+
+@pytest.mark.parametrize("how", Requantization)
+def test_just_below_a_tie_is_rounded_down(how):
+    """A code of 0.4999 steps and a zero point of 154; a coarse multiplier makes it 155."""
+    share = 0.4999 if how in TWENTY_BITS else 0.499998
+    a, b = params(share, 0, nq.UINT8), params(0.013, 0, nq.UINT8)
+    layer = integer.prepare_static_add(a, b, params(1.0, 154, nq.UINT8), how)
+    assert integer.add_static(np.uint8([1]), np.uint8([0]), layer) == [154]
+    halves = integer.prepare_static_add(params(0.5), params(0.25), params(1.0, 1), how)
+    got = integer.add_static(np.int8([1, 3, -1, -3, 1]), np.int8([0, 0, 0, 0, 3]), halves).tolist()
+    away, even, up = [2, 3, 0, -1, 2], [2, 2, 0, 0, 2], [2, 3, 1, 0, 2]
+    assert got == {"F32_EVEN": even, "F64_AWAY": away, "GEMMLOWP_DOUBLE": away}.get(how.name, up)
+
+
+@pytest.mark.parametrize(("meta", "data"), golden("static_add"))
+def test_addition_is_that_of_the_release_to_the_bit(meta, data):
+    a, b, out = (params(s, z) for s, z in zip(data["scales"], meta["zero_points"], strict=True))
+    mine, rivals = {
+        "onnxruntime": (Requantization.F32_EVEN, [Requantization.F64_AWAY]),
+        "LiteRT": (Requantization.GEMMLOWP_DOUBLE, [Requantization.RUY_DOUBLE_UP]),
+    }[meta["oracle"].split()[0]]
+    x, y = data["codes"][:, None], data["codes"]
+    got = integer.add_static(x, y, integer.prepare_static_add(a, b, out, mine))
+    np.testing.assert_array_equal(got, data["y"])
+    s_a, s_b, s_y = (Fraction(float(s)) for s in data["scales"])
+    if (2 * s_a / s_y) % 1 == 0 and (2 * s_b / s_y) % 1 == 0:  # then many sums are ties
+        for rival in rivals:
+            other = integer.add_static(x, y, integer.prepare_static_add(a, b, out, rival))
+            assert (other != data["y"]).any()
+
+
+def test_shapes_broadcast_and_are_named():
+    layer = integer.prepare_static_add(params(1.0), params(1.0), params(1.0))
+    empty = integer.add_static(np.zeros((2, 0), np.int8), np.zeros((1, 1), np.int8), layer)
+    assert empty.shape == (2, 0)
+    strided = np.arange(12, dtype=np.int8).reshape(3, 4).T[::-1, ::2]
+    assert (integer.add_static(strided, np.int8(1), layer) == strided + 1).all()
+    with pytest.raises(ValueError, match=r"a has shape \(2,\), b \(3,\), which do not broadcast"):
+        integer.add_static(np.zeros(2, np.int8), np.zeros(3, np.int8), layer)
+    with pytest.raises(ValueError, match=r"a has scale 1e.09, out 0.1, too small for it"):
+        integer.prepare_static_add(params(1e9), params(1.0), params(0.1))
+    with pytest.raises(ValueError, match=r"GEMMLOWP_DOUBLE allows a ratio below 2.19"):
+        integer.prepare_static_add(params(1.0), params(1e6), params(1.0),
+                               Requantization.GEMMLOWP_DOUBLE)  # fmt: skip
+    with pytest.raises(ValueError, match="out is int16; an integer kernel needs 8 bits"):
+        integer.prepare_static_add(params(1.0), params(1.0), params(1.0, 0, nq.INT16))
+    with pytest.raises(TypeError, match="layer is None; allowed: StaticAdd"):
+        integer.add_static(strided, strided, None)
+    assert repr(layer) == "StaticAdd(int8 + int8 to int8)"
+
+
+# Concatenation.
+
+
+@pytest.mark.parametrize("how", Requantization)
+@given(base=bases, ratio=ratios, z_x=codes8, z_y=codes8)
+@settings(max_examples=20)
+def test_concatenation_is_the_oracles(how, base, ratio, z_x, z_y):
+    x, out = params(float(np.float32(base * ratio)), z_x), params(base, z_y)
+    assume(x != out)
+    layer = integer.prepare_static_concat([out, x], out, how)
+    codes = CODES.astype(np.int8)
+    got = integer.concat_static([codes[:3], codes], layer, 0).tolist()
+    if how is Requantization.F32_EVEN:
+        products = [oracle.nearest_float(oracle.dequantize(int(c), float(x.scale), z_x))
+                    for c in CODES]  # fmt: skip
+        wanted = [oracle.quantize(float(v), base, z_y, nq.INT8, nq.rules.ONNX) for v in products]
+    else:
+        scales = (float(x.scale), 1.0, base)
+        wanted = [oracle.requantize_by(how, int(c) - z_x, scales, z_y, (-128, 127)) for c in CODES]
+    assert got == codes[:3].tolist() + wanted
+
+
+def test_concatenation_keeps_what_means_the_same_and_names_what_does_not_fit():
+    a, b = params(0.5, 3), params(0.25, -1)
+    layer = integer.prepare_static_concat([a, b], a)
+    y = integer.concat_static([np.int8([[1, 2]]), np.int8([[3, -1]])], layer, 1)
+    assert y.tolist() == [[1, 2, 5, 3]]  # 0.25·4 = 0.5·(5 − 3); zero is zero
+    square = np.zeros((2, 2), np.int8)
+    with pytest.raises(
+        ValueError, match=r"arrays have shapes \[\(2, 2\), \(1, 2\)\]; all axes but"
+    ):
+        integer.concat_static([square, square[:1]], layer, 1)
+    with pytest.raises(ValueError, match="arrays have shapes"):
+        integer.concat_static([square, square[0]], layer, 0)
+    with pytest.raises(ValueError, match="axis is 2; allowed are integers from -2 to 1"):
+        integer.concat_static([square, square], layer, 2)
+    with pytest.raises(TypeError, match=r"arrays\[1\] has dtype uint8"):
+        integer.concat_static([square, square.astype(np.uint8)], layer, 0)
+    with pytest.raises(ValueError, match="inputs is empty"):
+        integer.prepare_static_concat([], a)
+    with pytest.raises(TypeError, match=r"inputs\[1\] is 1; allowed: QParams"):
+        integer.prepare_static_concat([a, 1], a)
+
+
+# Pools refuse what the float ones refuse.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (((2, 2), (1, 1), ((2, 0), (0, 0))), ValueError, r"padding is .*less than the window"),
+        (((2, 2), (1, 1), ((0, 0), (0, 2))), ValueError, "padding is"),
+        (((2, 2), (1, 1), ((-1, 0), (0, 0))), ValueError, r"padding\[0\]\[0\] is -1"),
+        (((2, 2), (1, 1), ((0, 0),)), ValueError, r"padding is \(\(0, 0\),\); allowed is \(\(top"),
+        (((2, 2), (1, 1), 1), TypeError, "padding is 1"),
+        (((2, 2), (0, 1)), ValueError, r"stride\[0\] is 0"),
+        (((0, 2), (1, 1)), ValueError, r"size\[0\] is 0"),
+        (((2.0, 2), (1, 1)), TypeError, r"size\[0\] is 2.0"),
+        (((2,), (1, 1)), ValueError, r"size is \(2,\); allowed are 2 integers"),
+        (((5, 2), (1, 1)), ValueError, r"a window of \(5, 2\) does not fit pictures of \(4, 4\)"),
+    ],
+)
+def test_windows_of_integer_pools_are_checked(arguments, error, message):
+    codes = np.zeros((1, 1, 4, 4), np.int8)
+    layer = integer.prepare_static_average(params(1.0), params(1.0))
+    size, stride, *rest = arguments
+    padding = {"padding": rest[0]} if rest else {}
+    with pytest.raises(error, match=message):
+        integer.max_pool2d_static(codes, *arguments)
+    with pytest.raises(error, match=message):
+        integer.avg_pool2d_static(codes, layer, size, stride=stride, **padding)
+
+
+def test_pools_name_the_shape_of_what_came():
+    layer = integer.prepare_static_average(params(1.0), params(1.0))
+    for shape in ((4, 4), (1, 4, 4), (1, 1, 1, 4, 4)):
+        codes = np.zeros(shape, np.int8)
+        for call in (
+            lambda c=codes: integer.max_pool2d_static(c, (1, 1), (1, 1)),
+            lambda c=codes: integer.avg_pool2d_static(c, layer, (1, 1), stride=(1, 1)),
+            lambda c=codes: integer.global_avg_pool2d_static(c, layer),
+        ):
+            with pytest.raises(ValueError, match=r"codes has shape .*; allowed is \(N, C, H, W\)"):
+                call()
+    with pytest.raises(ValueError, match=r"1 to 2..22 pixels"):
+        integer.global_avg_pool2d_static(np.zeros((1, 1, 0, 4), np.int8), layer)
+    with pytest.raises(ValueError, match="does not fit pictures"):
+        integer.max_pool2d_static(np.zeros((1, 1, 0, 4), np.int8), (2, 2), (1, 1), ((1, 1), (0, 0)))
+    four = np.int8([[[[-8, -7], [7, 0]]]])  # codes of an int4 tensor, padded: nothing beyond −8
+    padded = integer.max_pool2d_static(four, (2, 2), (1, 1), ((1, 1), (1, 1)))
+    assert padded.min() == -8
+    with pytest.raises(ValueError, match=r"x_scale / count / the scale of out is 1e.*30"):
+        integer.prepare_static_average(params(1.0), params(1e-30))
+    with pytest.raises(TypeError, match="count_include_pad is 1"):
+        integer.avg_pool2d_static(four, layer, (1, 1), stride=(1, 1), count_include_pad=1)
+
+
+# onnxruntime's own kernels, live.
+
+
+def numbers(p):
+    return np.float32(p.scale), p.zero_point.astype(p.format.dtype)
+
+
+@pytest.mark.parametrize("fmt", [nq.INT8, nq.UINT8])
+@pytest.mark.parametrize(
+    ("s_a", "s_b", "s_y"),
+    [
+        (0.5, 0.25, 1.0),
+        (0.3, 0.1, 0.2),
+        (0.03, 0.011, 0.037),
+        (0.06, 0.12, 0.24),
+        (0.07, 0.03, 0.02),
+    ],
+)
+def test_addition_is_onnxruntimes(fmt, s_a, s_b, s_y):
+    """All 65 536 pairs of codes, on ties and beside them."""
+    rng = np.random.default_rng(int(1000 * s_a))
+    a, b, out = (params(s, int(rng.integers(fmt.qmin, fmt.qmax)), fmt) for s in (s_a, s_b, s_y))
+    codes = np.arange(fmt.qmin, fmt.qmax + 1).astype(fmt.dtype)
+    x, y = (np.ascontiguousarray(c) for c in np.meshgrid(codes, codes))
+    constants = [None, *numbers(a), None, *numbers(b), *numbers(out)]
+    theirs = run_node("QLinearAdd", constants, x, y)
+    ours = integer.add_static(x, y, integer.prepare_static_add(a, b, out))
+    assert (ours == theirs).all()
+
+
+@pytest.mark.parametrize("fmt", [nq.INT8, nq.UINT8])
+def test_concatenation_and_means_are_onnxruntimes(fmt):
+    rng = np.random.default_rng(4)
+    codes = np.arange(fmt.qmin, fmt.qmax + 1).astype(fmt.dtype)
+    for s_x, s_y in ((0.3, 0.2), (0.5, 1.0), (0.1, 0.3), (0.05, 0.037)):
+        x, out = (params(s, int(rng.integers(fmt.qmin, fmt.qmax)), fmt) for s in (s_x, s_y))
+        theirs = run_node("QLinearConcat", [*numbers(out), None, *numbers(x)], codes, axis=0)
+        layer = integer.prepare_static_concat([x], out)
+        assert (integer.concat_static([codes], layer, 0) == theirs).all()
+        picture = rng.integers(fmt.qmin, fmt.qmax + 1, (1, 99, 2, 3)).astype(fmt.dtype)
+        average = integer.prepare_static_average(x, out, Requantization.F32_EVEN)
+        constants = [None, *numbers(x), *numbers(out)]
+        theirs = run_node("QLinearGlobalAveragePool", constants, picture)
+        assert (integer.global_avg_pool2d_static(picture, average) == theirs).all()
+        shape = {"kernel_shape": [2, 2], "strides": [1, 1]}
+        theirs = run_node("QLinearAveragePool", constants, picture, **shape).astype(int)
+        ours = integer.avg_pool2d_static(picture, average, (2, 2), stride=(1, 1))
+        assert (np.abs(ours - theirs) <= 1).all()  # ties go another way: floats are added there
+
+
+def test_rounding_of_ties_tells_the_rules_apart():
+    layers = {
+        how: integer.prepare_static_average(params(1.0), params(1.0), how) for how in Requantization
+    }
+    codes = np.int8([[[[1, 0]], [[3, 0]], [[-1, 0]], [[-3, 0]]]])
+    got = {how.name: integer.global_avg_pool2d_static(codes, layer).ravel().tolist()
+           for how, layer in layers.items()}  # fmt: skip
+    up, away = [1, 2, 0, -1], [1, 2, -1, -2]
+    assert got == {
+        "F32_EVEN": [0, 2, 0, -2], "F64_AWAY": away, "GEMMLOWP_DOUBLE": away,
+        "RUY_DOUBLE_UP": up, "FIXED_SINGLE_UP": up,
+    }  # fmt: skip
+    assert len(Rounding) > 5
+
+
+@pytest.mark.parametrize("how", [Requantization.F32_EVEN, Requantization.GEMMLOWP_DOUBLE])
+def test_the_arithmetic_of_a_flow_reaches_every_operator(how):
+    rng = np.random.default_rng(0)
+    model, x = Residual(rng), pictures(rng, 2)
+    network = nq.flows.static(settled(model, x), [x], how=how)
+    named = {n.op: n.attributes["requantization"] for n in network.graph.nodes
+             if "requantization" in n.attributes}  # fmt: skip
+    assert set(named) == {"QLinearConv", "QGemm", "QLinearAdd", "QLinearConcat",
+                          "QLinearAveragePool", "QLinearGlobalAveragePool"}  # fmt: skip
+    assert set(named.values()) == {how}
