@@ -2,7 +2,7 @@
 
 ONNX Runtime and torch add pairs that saturate in int16 where an x86-64 processor has AVX2 and no
 dot-product instruction, exactly where it has one (`numq.verify.saturating`). The processor is asked
-itself: neither `NUMQ_KERNEL` nor `NUMBA_CPU_FEATURES` changes what the peers do. To see the other
+itself: neither `NUMQ_ISA` nor `NUMBA_CPU_FEATURES` changes what the peers do. To see the other
 kind, emulate it: `qemu-x86_64 -cpu Haswell-v4 python -m pytest tests/test_saturating.py`.
 """
 

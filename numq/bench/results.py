@@ -98,7 +98,7 @@ class Machine:
     cores: int  #: that this process may use
     system: str
     libraries: tuple[str, ...]  #: with their versions; numq first
-    kernel: str = ""  #: that numq uses, by the value of an ``Isa``
+    isa: str = ""  #: the instruction set that numq uses, by the value of an ``Isa``
 
 
 @dataclass(frozen=True)

@@ -105,10 +105,10 @@ class Printer:
 
 def heading(machine: Machine) -> list[str]:
     """The machine, and who takes part."""
-    kernel = f", kernel {machine.kernel}" if machine.kernel else ""
+    isa = f", isa {machine.isa}" if machine.isa else ""
     return [
         f"{machine.processor}, {machine.cores} cores",
-        f"{', '.join(machine.libraries)}{kernel}",
+        f"{', '.join(machine.libraries)}{isa}",
     ]
 
 

@@ -42,24 +42,22 @@ def max_depth(a_low: int, a_high: int, b_low: int, b_high: int) -> int:
     return min(limits, default=2**31 - 1)
 
 
-def matmul_int8(
-    a: ArrayLike, b: ArrayLike | PackedWeight, *, kernel: Isa | None = None
-) -> IntArray:
+def matmul_int8(a: ArrayLike, b: ArrayLike | PackedWeight, *, isa: Isa | None = None) -> IntArray:
     """Exact product of 8-bit integer matrices: (..., M, K) × (..., K, N) → (..., M, N) int32.
 
     Batch dimensions broadcast and vectors are promoted as `numpy.matmul` does. The bits are the
-    same on every kernel and with any number of threads (`numq.kernels.set_threads`).
+    same with every instruction set and with any number of threads (`numq.kernels.set_threads`).
 
     Args:
         a: int8 or uint8, any strides; zero-size dimensions are fine.
         b: int8 or uint8, any strides; or a (K, N) weight packed once by `pack_weight`.
-        kernel: one of `numq.kernels.available()`; None takes the one that the environment variable
-            NUMQ_KERNEL names, else the best. A packed weight brings its own.
+        isa: one of `numq.kernels.available()`; None takes the one that the environment variable
+            NUMQ_ISA names, else the best. A packed weight brings its own.
 
     Raises:
         TypeError: a dtype other than int8 and uint8.
-        ValueError: shapes that do not fit, a kernel that this process cannot run, or a K at which
-            the sum could leave int32 (131 072 for int8 · int8).
+        ValueError: shapes that do not fit, an `isa` that this process cannot run, or a K at
+            which the sum could leave int32 (131 072 for int8 · int8).
 
     >>> matmul_int8(np.array([[-128, 127]], np.int8), np.array([[-128], [1]], np.int8))
     array([[16511]], dtype=int32)
@@ -67,7 +65,7 @@ def matmul_int8(
     if type(a) is type(b) is np.ndarray:  # of the 2 µs of a small product none is for checks
         try:
             if a.shape[-1] <= _ALWAYS_FITS:
-                return matmul(a, b, isa=kernel)
+                return matmul(a, b, isa=isa)
         except (TypeError, ValueError, IndexError):
             pass  # the checks below say why
     x = eight_bit(a, "a")
@@ -80,7 +78,7 @@ def matmul_int8(
             f"a has shape {x.shape}, b {y.shape}; K must agree: (..., M, K) x (..., K, N)"
         )
     check_depth(inner, ends(x.dtype), ends(y.dtype))
-    return matmul(x, y, isa=kernel)
+    return matmul(x, y, isa=isa)
 
 
 def accumulate_naive(x: ArrayLike, z_x: ArrayLike, w: ArrayLike, z_w: ArrayLike) -> IntArray:

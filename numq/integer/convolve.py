@@ -34,7 +34,7 @@ def conv2d_int8(
     layout: Layout = Layout.NCHW,
     x_zero_point: int = 0,
     w_zero_point: ArrayLike = 0,
-    kernel: Isa | None = None,
+    isa: Isa | None = None,
 ) -> IntArray:
     """Exact int32 accumulators of a convolution of 8-bit codes (ONNX ConvInteger).
 
@@ -51,7 +51,7 @@ def conv2d_int8(
         layout: the order of the axes of x and of the result.
         x_zero_point: a code of x's dtype.
         w_zero_point: an integer, or (O,) one for each output channel.
-        kernel: one of `numq.kernels.available()`; None takes the one that NUMQ_KERNEL names, else
+        isa: one of `numq.kernels.available()`; None takes the one that NUMQ_ISA names, else
             the best. A packed weight brings its own.
 
     Returns:
@@ -80,5 +80,5 @@ def conv2d_int8(
         layout=layout,
         x_zero_point=zero,
         w_zero_point=zeros if zeros.ndim else int(zeros),
-        isa=kernel,
+        isa=isa,
     )

@@ -108,7 +108,7 @@ def test_without_jit() -> None:
 
 def test_environment_switch_forces_a_kernel() -> None:
     code = "from numq.kernels.machine.cpu import choose; print(choose().value)"
-    assert run(code, NUMQ_KERNEL="generic").split() == ["generic"]
+    assert run(code, NUMQ_ISA="generic").split() == ["generic"]
 
 
 def test_environment_switch_refuses_what_it_does_not_know() -> None:
@@ -117,8 +117,8 @@ from numq.kernels.machine.cpu import choose
 try: choose()
 except ValueError as error: print(error)
 """
-    said = run(code, NUMQ_KERNEL="mmx")
-    assert "NUMQ_KERNEL is 'mmx'; allowed in this process: " in said
+    said = run(code, NUMQ_ISA="mmx")
+    assert "NUMQ_ISA is 'mmx'; allowed in this process: " in said
 
 
 def test_a_cache_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ print(matmul(np.ones((20, 20), np.int8), np.ones((20, 20), np.int8))[0, 0])
         "NUMBA_CACHE_DIR": str(tmp_path / "file"),
         "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator",
     }
-    assert run(code, NUMQ_KERNEL="generic", **blocked).split() == ["20"]
+    assert run(code, NUMQ_ISA="generic", **blocked).split() == ["20"]
 
 
 def imports(file: Path) -> set[str]:

@@ -205,7 +205,7 @@ def test_asking_for_numpy_compiles_nothing(tmp_path):
         "out = nq.QParams(1.0, 0, nq.INT8)\n"
         "layer = prepare_static(nq.QParams(0.1, 0, nq.INT8), w, None, out)\n"
         "linear_static(a, layer)\n" + SAME,
-        NUMQ_KERNEL="numpy",
+        NUMQ_ISA="numpy",
         NUMBA_CACHE_DIR=str(tmp_path),
     )
     assert not [*tmp_path.rglob("*.nbi")]

@@ -68,7 +68,7 @@ def conv2d_integers(
         x_zero_point: of ``x``, a code of its type.
         w_zero_point: of ``w``, within int32, or (O,) int32 of its output channels.
         bias: (O,) int32.
-        isa: the kernel; None takes ``NUMQ_KERNEL`` or the best. A packed weight brings its own.
+        isa: the instruction set; None: ``NUMQ_ISA`` or the best. A packed weight brings its own.
 
     Returns:
         (N, O, out_h, out_w) or (N, out_h, out_w, O), with ``out = (in + padding - dilation *

@@ -94,7 +94,7 @@ def pack_conv_weight(
     Args:
         w: the weight, in the layout of ONNX and torch whatever the layout of the images.
         groups: output and input channels are split into so many groups that do not mix.
-        isa: the kernel; None takes ``NUMQ_KERNEL`` or the best.
+        isa: the instruction set; None takes ``NUMQ_ISA`` or the best.
 
     Raises:
         TypeError: ``w`` is neither int8 nor uint8.

@@ -63,7 +63,7 @@ def matmul_integer(
         x: (M, K) float32, any strides.
         weight: a packed (K, N).
         per_row: one activation scale for a whole row instead of one for each group of K.
-        isa: the kernel to use; None takes ``NUMQ_KERNEL`` or the best.
+        isa: the instruction set; None takes ``NUMQ_ISA`` or the best.
 
     Raises:
         TypeError: ``x`` is not float32, or ``weight`` not packed.
@@ -94,7 +94,7 @@ def matmul_float(
     Args:
         x: (M, K) float32, any strides.
         weight: a packed (K, N).
-        isa: the kernel to use; None takes ``NUMQ_KERNEL`` or the best.
+        isa: the instruction set; None takes ``NUMQ_ISA`` or the best.
 
     Raises:
         TypeError: ``x`` is not float32, or ``weight`` not packed.

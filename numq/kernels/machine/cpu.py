@@ -10,7 +10,7 @@ from typing import overload
 
 from numq.kernels.machine.jit import config, jit_enabled
 
-SWITCH = "NUMQ_KERNEL"  #: environment variable that forces one kernel, by the value of an ``Isa``
+SWITCH = "NUMQ_ISA"  #: environment variable that forces one, by the value of an ``Isa``
 
 
 class Isa(Enum):
@@ -50,12 +50,12 @@ NEEDS = {
     Isa.AVX_VNNI: {"avx2", "avxvnni"},
     Isa.AVX2: {"avx2"},
     Isa.GENERIC: set[str](),
-}  #: the processor features, by LLVM's names, that each kernel's code is made of
+}  #: the processor features, by LLVM's names, that the code of each is made of
 
 
 @cache
 def available() -> tuple[Isa, ...]:
-    """The kernels that this process can run, best first. ``Isa.NUMPY`` is always the last."""
+    """The instruction sets that this process can use, best first; ``Isa.NUMPY`` is the last."""
     if not jit_enabled():
         return (Isa.NUMPY,)
     features = compiled_features()
@@ -71,13 +71,13 @@ def choose(forced: KernelPath | None) -> KernelPath: ...
 
 
 def choose(forced: KernelPath | None = None) -> KernelPath:
-    """The kernel to use: ``forced``, else the one that ``NUMQ_KERNEL`` names, else the best.
+    """The instruction set to use: ``forced``, else the one that ``NUMQ_ISA`` names, else the best.
 
     The environment is read once, at the first call.
 
     Raises:
         TypeError: ``forced`` is no ``Isa``.
-        ValueError: this process cannot run the kernel asked for, or ``NUMQ_KERNEL`` names none.
+        ValueError: this process cannot use the one asked for, or ``NUMQ_ISA`` names none.
     """
     if forced is None:
         return _preferred()

@@ -70,7 +70,7 @@ def matmul_integers(
         b_zero_point: of ``b``, within int32, or (N,) int32 of its columns.
         bias: (N,) int32.
         out: (..., M, N) int32, C-contiguous, not overlapping ``a``; made if None.
-        isa: the kernel; None takes ``NUMQ_KERNEL`` or the best. A packed weight brings its own.
+        isa: the instruction set; None: ``NUMQ_ISA`` or the best. A packed weight brings its own.
 
     Raises:
         TypeError: an argument has a type that is not listed.

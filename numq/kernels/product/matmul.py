@@ -36,7 +36,7 @@ def matmul(
         b: (..., K, N) int8 or uint8, any strides; or a packed (K, N).
         out: (..., M, N) int32, C-contiguous, to write to, not overlapping ``a`` or ``b``; made if
             None.
-        isa: the kernel to use; None takes ``NUMQ_KERNEL`` or the best. A packed weight brings its
+        isa: the instruction set; None takes ``NUMQ_ISA`` or the best. A packed weight brings its
             own.
 
     Raises:
