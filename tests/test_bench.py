@@ -315,7 +315,7 @@ def test_the_command_line(capsys) -> None:
 
 @pytest.mark.parametrize(("processors", "expected"), [(1, (1,)), (2, (1, 2)), (64, (1, 2))])
 def test_the_threads_of_nobody_s_choice(monkeypatch, processors: int, expected) -> None:
-    monkeypatch.setattr("numq.kernels.machine.jit.config.NUMBA_NUM_THREADS", processors)
+    monkeypatch.setattr("numq.kernels.machine.numba_private.config.NUMBA_NUM_THREADS", processors)
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     assert tuple(parser.parse_args([]).threads) == expected

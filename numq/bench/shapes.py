@@ -22,7 +22,7 @@ class Section(Enum):
 
 def most_threads() -> int:
     """The largest number of threads that this process may use."""
-    from numq.kernels.machine.jit import config
+    from numq.kernels.machine.numba_private import config
 
     return int(config.NUMBA_NUM_THREADS)
 

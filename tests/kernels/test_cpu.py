@@ -12,8 +12,8 @@ import pytest
 from matrices import name_of
 
 from numq.kernels import Isa, available, set_threads
+from numq.kernels.machine.cache import imported_by
 from numq.kernels.machine.cpu import NEEDS, choose
-from numq.kernels.machine.jit import _imported_by
 
 ROOT = Path(__file__).parents[2]
 ROOM = ROOT / "numq" / "kernels"
@@ -144,7 +144,7 @@ def imports(file: Path) -> set[str]:
 
 
 def test_cached_code_goes_stale_with_the_files_it_is_made_of() -> None:
-    names = {name for name, _, _ in _imported_by("numq.kernels.product.entries")}
+    names = {name for name, _, _ in imported_by("numq.kernels.product.entries")}
     rooms = ("product.entries", "product.microkernel", "machine.tile", "machine.ir")
     assert {f"numq.kernels.{name}" for name in rooms} <= names
     assert "numq.kernels.product.matmul" not in names
@@ -156,7 +156,7 @@ def test_no_file_of_the_kernels_escapes_the_stamp(file: Path) -> None:
     if file.name == "__init__.py":
         return
     module = ".".join(["numq.kernels", *file.relative_to(ROOM).with_suffix("").parts])
-    stamped = {name for name, _, _ in _imported_by(module)}
+    stamped = {name for name, _, _ in imported_by(module)}
     assert {module} | imports(file) <= stamped
     assert all(
         imports(ROOM.joinpath(*m.split(".")[2:]).with_suffix(".py")) <= stamped for m in stamped

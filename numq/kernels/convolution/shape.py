@@ -9,10 +9,10 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.np.unsafe.ndarray import to_fixed_tuple
 from numpy.typing import NDArray
 
 from numq.kernels.machine.jit import inlined
+from numq.kernels.machine.numba_private import to_fixed_tuple
 from numq.kernels.machine.parallel import tasks_for
 
 

@@ -8,7 +8,8 @@ from enum import Enum
 from functools import cache
 from typing import overload
 
-from numq.kernels.machine.jit import config, jit_enabled
+from numq.kernels.machine.jit import jit_enabled
+from numq.kernels.machine.numba_private import config, host_cpu_features
 
 SWITCH = "NUMQ_ISA"  #: environment variable that forces one, by the value of an ``Isa``
 
@@ -111,8 +112,6 @@ def compiled_features() -> set[str]:
     Those of this machine, unless ``NUMBA_CPU_FEATURES`` says otherwise: code that used more would
     not assemble.
     """
-    from numba.core import codegen  # loads the compiler, so only when asked
-
     given: str | None = config.CPU_FEATURES
-    text: str = codegen.get_host_cpu_features() if given is None else given  # type: ignore[no-untyped-call]
+    text = host_cpu_features() if given is None else given
     return {name[1:] for name in text.split(",") if name.startswith("+")}

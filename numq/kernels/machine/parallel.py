@@ -13,10 +13,10 @@ import threading
 from typing import Any
 
 from numba import prange, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from numq.kernels.machine.jit import compiled, get_threads, made_once, njit
+from numq.kernels.machine.numba_private import address_of, call_at, tuple_of
 
 TASK_MACS = 1 << 21  #: less multiplying than this (about 4 us) is not worth waking a thread for
 
@@ -29,12 +29,7 @@ def _invoke(_context, address, arguments, task):
     def generate(context, b, _signature, values):
         where, packed, number = values
         given = [b.extract_value(packed, i) for i in range(len(kinds) - 1)]
-        function = context.call_conv.get_function_type(types.none, kinds)
-        callee = b.inttoptr(where, function.as_pointer())
-        status, _ = context.call_conv.call_function(b, callee, types.none, kinds, [*given, number])
-        with cgutils.if_unlikely(b, status.is_error):
-            context.call_conv.return_status_propagate(b, status)
-        return context.get_dummy_value()
+        return call_at(context, b, where, kinds, [*given, number])
 
     return types.void(address, arguments, task), generate
 
@@ -54,10 +49,8 @@ class Task:
 
     @made_once
     def _many(self) -> tuple[Any, int]:
-        overload = next(iter(self.run.overloads.values()))
-        address = overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name)
-        arguments = types.BaseTuple.from_types(self._signature[:-1])
-        return compiled(njit(_launch, parallel=True), types.int64, types.int64, arguments), address
+        arguments = types.int64, types.int64, tuple_of(self._signature[:-1])
+        return compiled(njit(_launch, parallel=True), *arguments), address_of(self.run)
 
     def run_all(self, tasks: int, *arguments: Any) -> None:
         """Run tasks 0 to ``tasks - 1``, on up to as many threads."""

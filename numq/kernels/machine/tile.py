@@ -10,11 +10,11 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import errors
 from numba.extending import intrinsic
 
 from numq.kernels.machine.cpu import EMULATED, Emulated, Isa, KernelPath
 from numq.kernels.machine.ir import I64, Builder, Value
+from numq.kernels.machine.numba_private import RequireLiteralValue
 
 BLOCK_K = 1024  #: the k's of one packed block of A
 ROW_PAD = 64  #: spreads the rows of that block over the sets of the first-level cache
@@ -90,7 +90,7 @@ def emitted(emit: Callable[..., None]) -> Any:
 
     def typed(_context: Any, isa: Any, *_values: Any) -> Any:
         if not isinstance(isa, types.IntegerLiteral):
-            raise errors.RequireLiteralValue(isa)
+            raise RequireLiteralValue(isa)
         tile = TILES[ISAS[isa.literal_value]]
 
         def generate(context: Any, b: Builder, _signature: Any, values: Any) -> Value:
@@ -134,7 +134,7 @@ def _fact(name: str) -> Any:
 
     def typed(_context: Any, isa: Any) -> Any:
         if not isinstance(isa, types.IntegerLiteral):
-            raise errors.RequireLiteralValue(isa)
+            raise RequireLiteralValue(isa)
         number = getattr(TILES[ISAS[isa.literal_value]], name)
         return types.int64(isa), lambda context, _b, _s, _v: context.get_constant(
             types.int64, number
