@@ -101,7 +101,7 @@ def through(kernel):
 KERNELS = (
     ("numq.integer.accumulate", "matmul"),
     ("numq.integer.convolve", "conv2d_integers"),
-    ("numq.kernels.passes.fixedpoint", "requantize"),
+    ("numq.kernels.passes.requantize", "requantize"),
     ("numq.integer.linear", "matmul_requantized"),
     ("numq.integer.conv", "conv2d_requantized"),
 )

@@ -34,7 +34,9 @@ from numq.fixedpoint import (
 )
 from numq.formats import IntFormat
 from numq.kernels import uses_kernels
-from numq.kernels.passes import fixedpoint
+from numq.kernels.passes import requantize as passes
+from numq.kernels.product import ways
+from numq.kernels.product.epilogue import Mode
 from numq.qparams import QParams
 from numq.rounding import Rounding, round_values
 
@@ -62,10 +64,12 @@ _FIXED = {
 _TWICE = (Requantization.GEMMLOWP_DOUBLE, Requantization.RUY_DOUBLE_UP)
 
 
-_KERNEL_RULES = {
-    MultiplierRounding.SINGLE: fixedpoint.SINGLE,
-    MultiplierRounding.DOUBLE: fixedpoint.DOUBLE,
-    MultiplierRounding.DOUBLE_UP: fixedpoint.DOUBLE_UP,
+_MODES = {
+    Requantization.F32_EVEN: Mode.FLOAT32_EVEN,
+    Requantization.F64_AWAY: Mode.FLOAT64_AWAY,
+    Requantization.GEMMLOWP_DOUBLE: Mode.Q31_DOUBLE,
+    Requantization.RUY_DOUBLE_UP: Mode.Q31_DOUBLE_UP,
+    Requantization.FIXED_SINGLE_UP: Mode.Q31_SINGLE,
 }
 
 
@@ -324,9 +328,11 @@ def requantize(acc: ArrayLike, requantizer: Requantizer) -> IntArray:
             f"(..., {r.multiplier.size})"
         )
     if r.how in _FIXED and uses_kernels():
-        rule = _KERNEL_RULES[_FIXED[r.how]]
-        ends = (r.zero_point, r.qmin, r.qmax, r.format.dtype)
-        return fixedpoint.requantize(sums.astype(np.int32), r.multiplier, r.shift, rule, *ends)
+        way = ways.requantized(
+            _MODES[r.how], r.multiplier, r.shift, channels=r.multiplier.size,
+            zero_point=r.zero_point, qmin=r.qmin, qmax=r.qmax, dtype=r.format.dtype,
+        )  # fmt: skip
+        return passes.requantize(sums.astype(np.int32), way)
     scaled = _scale_down(sums, r)
     # Wider than 32 bits: scaled value and zero point may both be at their ends.
     wide = scaled.astype(np.int64 if r.how in _FIXED else np.float64)

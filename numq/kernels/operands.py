@@ -21,7 +21,7 @@ from numq.arguments import flag, integer, is_number, shown, shown_dtype
 from numq.kernels.machine.cpu import uses_kernels
 from numq.kernels.machine.jit import compiled, njit
 
-INT8, UINT8, INT32, INT64 = map(np.dtype, (np.int8, np.uint8, np.int32, np.int64))
+INT8, UINT8, INT32 = map(np.dtype, (np.int8, np.uint8, np.int32))
 FLOAT32 = np.dtype(np.float32)
 INTEGERS = tuple(np.dtype(f"{kind}{size}") for size in (1, 2, 4, 8) for kind in "iu")
 SIGNS: dict[Any, int] = {
@@ -245,23 +245,6 @@ def reals_of(name: str, value: Any, count: int, reals: Reals) -> NDArray[np.floa
     if not reals.holds(single):
         raise ValueError(f"{name} is {shown(value)}; allowed are numbers {reals.words}")
     return np.full(count, single, FLOAT32)  # 0.0 and -0.0 are one key
-
-
-def whole_numbers_of(name: str, value: Any, count: int, ends: tuple[int, int]) -> NDArray[np.int64]:
-    """``(count,)`` int64 of an integer or an array of any integer type, all within ``ends``.
-
-    Raises:
-        TypeError: no integers.
-        ValueError: an integer outside ``ends``, or an array of another shape.
-    """
-    if not isinstance(value, np.ndarray):
-        return _repeated(checked_integer(name, value, *ends), count, INT64)
-    across = _spread(name, checked_array(name, value, INTEGERS), count, value.dtype)
-    wide = across.astype(np.int64)  # what leaves int64 leaves the ends
-    wrong = _first_wrong(INT64)(wide, *ends, True)
-    if wrong >= 0:
-        checked_integer(_place(name, value, wrong), int(across[wrong]), *ends)
-    return wide
 
 
 def _single(value: Any) -> np.float32:

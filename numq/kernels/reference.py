@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from numq.kernels.product.epilogue import Mode
+
 
 def matmul_numpy(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.int32]:
     """The definition, and the form without JIT: widen, then multiply; int8 * int8 would wrap."""
@@ -50,28 +52,60 @@ def correct_numpy(
 
 
 def requantize_numpy(
-    accumulator: NDArray[np.int32],
-    multiplier: NDArray[np.float32],
+    sums: NDArray[np.int32],
+    multiplier: NDArray[Any],
     zero_point: int,
     qmin: int,
     qmax: int,
-) -> NDArray[np.int32]:
-    """``clamp(rint(float32(accumulator) * multiplier) + zero_point, qmin, qmax)``, ties to even.
+    mode: Mode = Mode.FLOAT32_EVEN,
+    shift: NDArray[np.int32] | int = 0,
+) -> NDArray[np.int64]:
+    """``clamp(round(sums * multiplier) + zero_point, qmin, qmax)`` by one of the rules of `Mode`.
 
     Args:
-        accumulator: (M, N) int32; beyond 2**24 its float32 is itself rounded to even.
-        multiplier: (N,) float32, finite: input scale x weight scale / output scale.
+        sums: (..., N) int32; beyond 2**24 their float32 is itself rounded to even.
+        multiplier: (N,) float32 or float64, finite; or int32, which stands for
+            ``multiplier * 2**(shift - 31)``.
         zero_point: of the output.
         qmin: lowest code; ``zero_point`` makes it a ReLU.
         qmax: highest code.
+        mode: the rule.
+        shift: (N,) beside an int32 multiplier, from -31 to 30; what a left shift would push out of
+            int32 is held there.
     """
-    low, high = np.float32(qmin - zero_point), np.float32(qmax - zero_point)
-    with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is beyond every code
-        scaled = np.rint(accumulator.astype(np.float32) * multiplier)
-        # Clamped before the cast, and before the zero point, which is then added exactly.
-        clamped = np.where(scaled > low, scaled, low)
-        clamped = np.where(clamped < high, clamped, high)
-    return clamped.astype(np.int32) + np.int32(zero_point)
+    low, high = qmin - zero_point, qmax - zero_point
+    match mode:
+        case Mode.FLOAT32_EVEN | Mode.FLOAT64_AWAY:
+            # The ends are whole, so clamping before rounding changes nothing, and no cast is wild.
+            with np.errstate(over="ignore", under="ignore"):
+                product = sums.astype(multiplier.dtype) * multiplier
+            inside = np.clip(product, low, high)
+            rounded = np.rint(inside) if mode is Mode.FLOAT32_EVEN else _half_away(inside)
+        case _:
+            rounded = np.clip(_fixed_point(sums, mode, multiplier, shift), low, high)
+    return rounded.astype(np.int64) + zero_point
+
+
+def _half_away(x: NDArray[Any]) -> NDArray[Any]:
+    """Round to nearest, ties away from zero: what truncation leaves is exact."""
+    whole = np.trunc(x)
+    return whole + (x - whole >= 0.5) - (x - whole <= -0.5)
+
+
+def _fixed_point(
+    sums: NDArray[np.int32], mode: Mode, multiplier: NDArray[Any], shift: NDArray[np.int32] | int
+) -> NDArray[np.int64]:
+    """``sums * multiplier * 2**(shift - 31)``, rounded once or twice; see `numq.fixedpoint`."""
+    left, right = (np.maximum(s, 0).astype(np.int64) for s in (shift, -np.asarray(shift)))
+    held = np.clip(sums.astype(np.int64), -(2**31) >> left, (2**31 - 1) >> left) << left
+    product = held * multiplier
+    if mode is Mode.Q31_SINGLE:
+        return (product + (1 << (30 + right))) >> (31 + right)
+    high = (product + 2**30) >> 31
+    if mode is Mode.Q31_DOUBLE_UP:
+        return (high + ((1 << right) >> 1)) >> right
+    rest = (1 << right) - 1
+    return (high >> right) + ((high & rest) > (rest >> 1) + (high < 0))
 
 
 def dequantize_numpy(

@@ -22,11 +22,15 @@ needs_pages = pytest.mark.skipif(
 SCRIPT = """
 import ctypes, mmap, sys
 import numpy as np
+from dataclasses import replace
 from itertools import product
 from matrices import COMPILED
 from numq.kernels import *
 from numq.kernels.grouped.activations import quantize_activation
-from numq.kernels.passes import elementwise, fixedpoint, ranges, special
+from numq.kernels.passes import elementwise, ranges, special
+from numq.kernels.passes.requantize import requantize
+from numq.kernels.product import ways
+from numq.kernels.product.epilogue import Mode
 from numq.kernels.grouped.weights import PackedGroupedWeight, pack_grouped_weight
 from numq.kernels.grouped.weight_only import matmul_float, matmul_integer
 
@@ -105,8 +109,11 @@ def run(front, isa, name):
                 ranges.min_max(x, axis=axis)
             ranges.quantize_rows(x, symmetric=False)
             quantize_activation(x, 8), special.erf(x)
-            ends = dict(rule=1, zero_point=0, qmin=-8, qmax=7, dtype=np.int16)
-            fixedpoint.requantize(word(m, n), g(np.arange(n)), g(np.arange(n) % 30), **ends)
+            ends = dict(zero_point=0, qmin=-8, qmax=7, dtype=np.int16)
+            factors = {Mode.FLOAT32_EVEN: .5, Mode.FLOAT64_AWAY: .5, Mode.Q31_DOUBLE: 2**30}
+            for (mode, factor), channels in product(factors.items(), (1, n)):
+                way = ways.requantized(mode, factor, channels=channels, **ends)
+                requantize(word(m, n), replace(way, record=g(way.record)))
 
 SIZES = ((1, 1, 1), (1, 70, 33), (3, 5, 2), (9, 131, 17), (30, 67, 71), (97, 33, 5))
 LAYERS = ((5, 7, 9, 3, 3, 1), (8, 5, 5, 17, 1, 1), (6, 6, 7, 6, 3, 6), (4, 9, 5, 8, 3, 2))

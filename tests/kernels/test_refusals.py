@@ -30,7 +30,10 @@ from numq.kernels import (
 from numq.kernels.grouped.activations import quantize_activation
 from numq.kernels.grouped.weight_only import matmul_float, matmul_integer
 from numq.kernels.grouped.weights import pack_grouped_weight
-from numq.kernels.passes import elementwise, fixedpoint, ranges, special
+from numq.kernels.passes import elementwise, ranges, special
+from numq.kernels.passes.requantize import requantize
+from numq.kernels.product import ways
+from numq.kernels.product.epilogue import Mode
 
 A, B = np.ones((2, 3), np.int8), np.ones((3, 4), np.int8)
 X, W = np.ones((1, 4, 5, 6), np.int8), np.ones((2, 4, 3, 3), np.int8)
@@ -40,6 +43,7 @@ PACKED, PACKED_CONV = pack_weight(B), pack_conv_weight(W)
 GROUPED = pack_grouped_weight(B, np.ones((1, 4), np.float32), bits=8, group=3)
 
 ENDS = {"qmin": -8, "qmax": 7}
+WAY = {"channels": 4, "zero_point": 0, "dtype": np.int8, **ENDS}
 
 #: each public function, and arguments that it takes
 CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
@@ -65,11 +69,9 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "dequantize": (elementwise.dequantize, {"codes": A, "scale": 0.5, "zero_point": 0}),
     "min max": (ranges.min_max, {"x": REAL}),
     "rows": (ranges.quantize_rows, {"x": REAL, "symmetric": True, **ENDS}),
-    "fixed": (
-        fixedpoint.requantize,
-        {"sums": SUMS, "multiplier": WORDS, "shift": WORDS, "rule": 0, "zero_point": 0,
-         "qmin": -8, "qmax": 7, "dtype": np.int8},
-    ),
+    "fixed": (ways.requantized, {**WAY, "mode": Mode.Q31_DOUBLE, "multiplier": WORDS}),
+    "float": (ways.requantized, {**WAY, "mode": Mode.FLOAT64_AWAY, "multiplier": 0.5}),
+    "sums": (requantize, {"sums": SUMS, "way": ways.integers()}),
     "activation": (quantize_activation, {"x": REAL, "group": 2}),
     "weight-only integer": (matmul_integer, {"x": REAL, "weight": GROUPED}),
     "weight-only float": (matmul_float, {"x": REAL, "weight": GROUPED}),
@@ -280,35 +282,27 @@ HOSTILE: dict[str, list[tuple[str, Any]]] = {
         ("qmax", -7),
     ],
     "fixed": [
-        *((n, v) for n, v in no_eight_bits("sums", SUMS) if getattr(v, "dtype", 0) != np.int32),
-        ("sums", SUMS.astype(np.int8)),
-        ("sums", SUMS.astype(np.int64)),
-        ("sums", SUMS.astype(">i4")),
         *no_codes(-128, 127),
         *no_integer("zero_point", -128, 127),
-        *no_integer("rule", 0, 2),
         *((n, v) for n, v in OUT_TYPES if v is not np.int16),
-        *(
-            (name, v)
-            for name, low, high in (("multiplier", 0, 2**31 - 1), ("shift", -31, 30))
-            for v in (
-                1.5,
-                True,
-                "1",
-                None,
-                [1] * 4,
-                low - 1,
-                high + 1,
-                np.ones(3, np.int32),
-                np.ones(4, np.float32),
-                np.array([1, 1, 1, low - 1]),
-                np.ones(4, bool),
-                np.array([1, high + 1, 1, 1]),
-                MASKED(WORDS),
-                np.ones((1, 4), np.int32),
-                np.full(4, 2**63, np.uint64),
-            )
-        ),
+        *no_integers("multiplier", 4, 0, 2**31 - 1),
+        *no_integers("shift", 4, -31, 30),
+        ("multiplier", np.array([1, 1, 1, -1], np.int32)),
+        ("shift", np.array([0, 31, 0, 0], np.int32)),
+        *(("mode", value) for value in (Mode.INTEGERS, Mode.DEQUANTIZED, 4, "Q31_SINGLE", None)),
+    ],
+    "float": [
+        *(("multiplier", value) for value in (NAN, INF, 0.0, -0.5, True, "1", None, 1, 1j)),
+        *(("multiplier", np.full(4, value)) for value in (NAN, INF, 0.0, -0.5)),
+        *(("multiplier", value) for value in (np.ones(3), ONES, WORDS, np.ones((1, 4)))),
+        ("multiplier", MASKED(np.ones(4))),
+    ],
+    "sums": [
+        *((n, v) for n, v in no_eight_bits("sums", SUMS) if getattr(v, "dtype", 0) != np.int32),
+        *(("sums", SUMS.astype(kind)) for kind in (np.int8, np.int64, ">i4")),
+        *(("way", value) for value in (None, 0, Mode.INTEGERS, ways.integers().record)),
+        ("way", ways.requantized(Mode.FLOAT32_EVEN, 0.5, **{**WAY, "channels": 3})),
+        *no_kernel(),
     ],
     "activation": [
         *no_float32("x", REAL),

@@ -230,13 +230,12 @@ def test_groups_too_long_for_int32_are_refused_and_empty_ones_give_zeros():
 @compiled_only
 def test_processes_that_compile_at_once_keep_their_code_apart(tmp_path):
     script = (
-        "from numq.kernels.passes.fixedpoint import requantize_rows as run\n"
-        "codes = np.zeros((1, 2), '{kind}')\n"
-        "one, sums = np.ones(2, np.int64), np.array([[3, -4]], np.int32)\n"
-        "run(sums, one << 30, one, 0, 0, 0 if '{kind}'[0] == 'u' else -9, 9, codes)\n"
-        "assert codes.tolist() == [[3, 0 if '{kind}'[0] == 'u' else -4]], codes\n"
+        "from numq.kernels.operands import _first_wrong\n"
+        "found = _first_wrong(np.dtype('{kind}'))\n"
+        "assert found(np.array([1, 5, 0], '{kind}'), 0, 4, True) == 1\n"
+        "assert found(np.array([1, 4, 0], '{kind}'), 0, 4, False) == 2\n"
     )
-    kinds = ["int8", "uint8", "int16", "uint16"]
+    kinds = ["int32", "int64", "float32", "float64"]
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     for _ in range(2):  # compile, then load
         started = [
@@ -247,4 +246,4 @@ def test_processes_that_compile_at_once_keep_their_code_apart(tmp_path):
             for kind in kinds
         ]
         assert [process.wait(timeout=300) for process in started] == [0] * 4
-    assert len(list(tmp_path.rglob("*requantize_rows*.nbc"))) == 4
+    assert len(list(tmp_path.rglob("*numq_first_wrong*.nbc"))) == 4

@@ -1,0 +1,172 @@
+"""A way out of int32 as a value: made and checked once, then given to every kernel that has sums.
+
+It is a record of bytes, so that compiled code gets one argument whatever the way: the numbers of
+`epilogue.Field`, then the scale, shift and bias of each channel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from numq.arguments import shown
+from numq.kernels.operands import (
+    CODE_LIMITS,
+    FLOAT32,
+    INT32,
+    Reals,
+    checked_array,
+    checked_codes,
+    integers_of,
+    limits_of,
+    reals_of,
+)
+from numq.kernels.product.epilogue import Field, Mode
+from numq.kernels.reference import dequantize_numpy, requantize_numpy
+
+FLOAT64 = np.dtype(np.float64)
+NO_FLOATS = np.empty(0, np.float32)
+SCALES = {Mode.FLOAT32_EVEN: np.float32, Mode.FLOAT64_AWAY: np.float64}  #: others are int32
+SCALED = tuple(mode for mode in Mode if mode not in (Mode.INTEGERS, Mode.DEQUANTIZED))
+
+
+@dataclass(frozen=True, eq=False)
+class WayOut:
+    """Made by ``integers``, ``dequantized`` or ``requantized``; all arrays are read-only."""
+
+    mode: Mode
+    dtype: np.dtype[Any]  #: of what comes out
+    scale: NDArray[Any]  #: (N,) float32, float64 or int32; empty for integers
+    shift: NDArray[np.int32]  #: (N,) beside int32 multipliers, else empty
+    bias: NDArray[np.float32]  #: (N,) or empty
+    codes: tuple[int, int, int]  #: zero point, qmin, qmax
+    record: NDArray[np.int8]  #: all of it, for compiled code
+
+    @property
+    def channels(self) -> int:
+        """How many there are; integers are alike in all."""
+        return 1 if self.mode is Mode.INTEGERS else self.scale.size
+
+    def numpy(self, sums: NDArray[np.int32], row_scale: NDArray[Any] = NO_FLOATS) -> NDArray[Any]:
+        """What comes out of (M, N) sums, in NumPy: the definition, and the form without JIT."""
+        match self.mode:
+            case Mode.INTEGERS:
+                return sums
+            case Mode.DEQUANTIZED:
+                down = row_scale if row_scale.size else np.ones(len(sums), FLOAT32)
+                return dequantize_numpy(
+                    sums, down, self.scale, self.bias if self.bias.size else None
+                )
+            case _:
+                codes = requantize_numpy(sums, self.scale, *self.codes, self.mode, self.shift)
+                return codes.astype(self.dtype)
+
+
+def integers() -> WayOut:
+    """The sums themselves, int32."""
+    return _INTEGERS
+
+
+def dequantized(
+    scale: float | NDArray[np.float32], bias: NDArray[np.float32] | None, channels: int
+) -> WayOut:
+    """``float32(sums) * scale + bias``, float32.
+
+    Args:
+        scale: finite, float32, or (channels,) of them.
+        bias: (channels,) float32, finite; None adds nothing.
+        channels: how many there are.
+    """
+    across = reals_of("scale", scale, channels, Reals.FINITE)
+    added = NO_FLOATS if bias is None else reals_of("bias", bias, channels, Reals.FINITE)
+    return _way(Mode.DEQUANTIZED, FLOAT32, across, bias=added)
+
+
+def requantized(
+    mode: Mode,
+    multiplier: Any,
+    shift: Any = 0,
+    *,
+    channels: int,
+    zero_point: int,
+    qmin: int,
+    qmax: int,
+    dtype: Any,
+) -> WayOut:
+    """``clamp(round(sums * multiplier) + zero_point, qmin, qmax)``, codes of 8 or 16 bits.
+
+    Args:
+        mode: which multiplier, and how it rounds.
+        multiplier: one number or (channels,) of them: float32 or float64 above 0, or int32 from 0
+            on, which stands for ``multiplier * 2**(shift - 31)``.
+        shift: int32 from -31 to 30, one or (channels,), beside an int32 multiplier.
+        channels: how many there are.
+        zero_point: of the output.
+        qmin: lowest code; ``zero_point`` makes it a ReLU.
+        qmax: highest code.
+        dtype: int8, uint8, int16 or uint16.
+
+    Raises:
+        TypeError: an argument has a type that is not listed.
+        ValueError: a shape or a value does not fit.
+    """
+    if not isinstance(mode, Mode) or mode not in SCALED:
+        raise ValueError(f"mode is {shown(mode)}; allowed: {', '.join(map(str, SCALED))}")
+    codes = checked_codes(limits_of(dtype, CODE_LIMITS), zero_point, qmin, qmax)
+    kind = SCALES.get(mode)
+    if kind is not None:
+        scale: NDArray[Any]
+        if kind is np.float64:
+            scale = _doubles_of("multiplier", multiplier, channels)
+        else:
+            scale = reals_of("multiplier", multiplier, channels, Reals.POSITIVE)
+        return _way(mode, np.dtype(dtype), scale, codes=codes)
+    scale = integers_of("multiplier", multiplier, channels, (0, 2**31 - 1))
+    shifts = integers_of("shift", shift, channels, (-31, 30))
+    return _way(mode, np.dtype(dtype), scale, shift=shifts, codes=codes)
+
+
+def _doubles_of(name: str, value: Any, count: int) -> NDArray[np.float64]:
+    """``(count,)`` float64 above 0 and finite, of one number or of an array."""
+    array = np.array(value) if isinstance(value, float) else value
+    checked_array(name, np.asarray(array) if isinstance(array, np.generic) else array, (FLOAT64,))
+    if array.shape not in ((), (count,)):
+        raise ValueError(f"{name} has shape {array.shape}; allowed are () and ({count},)")
+    wrong = ~(np.isfinite(array) & (array > 0))
+    if wrong.any():
+        raise ValueError(f"{name} is {array[wrong].flat[0]}; allowed are finite numbers above 0")
+    return np.array(np.broadcast_to(array, count))
+
+
+def _way(
+    mode: Mode,
+    dtype: np.dtype[Any],
+    scale: NDArray[Any],
+    *,
+    shift: NDArray[np.int32] = np.empty(0, INT32),
+    bias: NDArray[np.float32] = NO_FLOATS,
+    codes: tuple[int, int, int] = (0, 0, 0),
+) -> WayOut:
+    """Lay out the record."""
+    parts = (scale, shift, bias)
+    starts = np.cumsum([8 * len(Field), *(-(-part.nbytes // 64) * 64 for part in parts)])
+    record = np.zeros(starts[-1], np.int8)
+    head = (mode, dtype.itemsize, *codes, *starts[:2], starts[2] if bias.size else 0)
+    record[: 8 * len(Field)] = np.array(head, np.int64).view(np.int8)
+    for start, part in zip(starts[:-1], parts, strict=True):
+        record[start : start + part.nbytes] = part.view(np.int8)
+    record.flags.writeable = False
+    return WayOut(mode, dtype, _kept(scale), _kept(shift), _kept(bias), codes, record)
+
+
+def _kept(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy that nobody can change."""
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+_INTEGERS = _way(Mode.INTEGERS, INT32, NO_FLOATS)
