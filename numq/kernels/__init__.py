@@ -7,12 +7,13 @@ lacks), `microkernel` (the loop everything else serves),
 `shuffles`, `pack_a`, `pack_b` (what it reads), `loops` (what is in which cache), `direct` and
 `prepacked` (the other two ways through), `epilogue` (the ways out), `entries` and `parallel` (what
 is compiled), `matmul`, `fused` and `weights` (what is called). On the same tiles stand the
-convolution (`conv` and its `conv_*`) and the weight-only products (`weight_only`, `grouped_*`,
-`activations`); passes over memory are `runs`, `sweeps`, `elementwise`, `ranges` and `fixedpoint`.
+convolution (`conv`, `prepared`) and the weight-only products (`weight_only`, `grouped_*`,
+`activations`); passes over memory are `runs`, `sweeps`, `elementwise`, `ranges` and `requantize`.
 `ladder` climbs to the product in five short functions; `roof` measures what the machine could do.
 """
 
 from numq.kernels.convolution.conv import conv2d_dequantized, conv2d_integers, conv2d_requantized
+from numq.kernels.convolution.prepared import PreparedConv, prepare_conv2d
 from numq.kernels.convolution.shape import Layout
 from numq.kernels.convolution.weights import PackedConvWeight, pack_conv_weight
 from numq.kernels.machine.cpu import Isa, available, uses_kernels
@@ -26,6 +27,7 @@ __all__ = [
     "Layout",
     "PackedConvWeight",
     "PackedWeight",
+    "PreparedConv",
     "available",
     "conv2d_dequantized",
     "conv2d_integers",
@@ -38,6 +40,7 @@ __all__ = [
     "matmul_requantized",
     "pack_conv_weight",
     "pack_weight",
+    "prepare_conv2d",
     "set_threads",
     "uses_kernels",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ from numpy.typing import NDArray
 
 from numq.kernels import Isa, get_threads, set_threads
 from numq.kernels.convolution.conv import conv2d_dequantized, conv2d_integers, conv2d_requantized
+from numq.kernels.convolution.prepared import MOST_PLANS, prepare_conv2d
 from numq.kernels.convolution.shape import Layout
 from numq.kernels.convolution.weights import pack_conv_weight
+from numq.kernels.product import ways
+from numq.kernels.product.epilogue import Mode
 from numq.kernels.reference import dequantize_numpy, requantize_numpy
 
 each_layout = pytest.mark.parametrize("layout", Layout, ids=lambda layout: layout.value)
@@ -342,3 +346,101 @@ def test_a_packed_weight_is_read_only_and_counts_what_it_holds(isa: Isa) -> None
     assert packed.nbytes > before >= w.nbytes
     with pytest.raises(ValueError, match="read-only"):
         packed.values[...] = 0
+
+
+#: (channels, outputs, groups) of small layers: grouped, depthwise, depthwise twice
+SMALL = [(6, 22, 2), (19, 19, 19), (4, 8, 4)]
+RULES = {
+    Mode.FLOAT32_EVEN: np.float32(2.0**-7),
+    Mode.FLOAT64_AWAY: np.float64(2.0**-7),
+    Mode.Q31_SINGLE: np.int32(2**30),
+    Mode.Q31_DOUBLE: np.int32(2**30),
+    Mode.Q31_DOUBLE_UP: np.int32(2**30),
+}
+
+
+def codes_of(mode: Mode, outputs: int, per_channel: bool, dtype: Any) -> ways.WayOut:
+    """Ties are frequent: multipliers are powers of two, or three times that."""
+    unit, info = RULES[mode], np.iinfo(dtype)
+    each = np.arange(outputs) % 2
+    multiplier = (unit + unit / 2 * each).astype(unit.dtype) if per_channel else np.asarray(unit)
+    shift: Any = 0
+    if unit.dtype == np.int32:
+        shift = (-6 - each).astype(np.int32) if per_channel else -6
+    return ways.requantized(
+        mode, multiplier, shift, channels=outputs, zero_point=3, qmin=3, qmax=int(info.max) - 1,
+        dtype=dtype,
+    )  # fmt: skip
+
+
+@each_kernel
+@each_layout
+@pytest.mark.parametrize(("channels", "outputs", "groups"), SMALL)
+def test_every_rule_in_every_form(
+    isa: Isa, layout: Layout, channels: int, outputs: int, groups: int
+) -> None:
+    rng = np.random.default_rng(5)
+    x = laid_out(integers(rng, np.uint8, 2, channels, 13, 12), layout)
+    w = pack_conv_weight(
+        integers(rng, np.int8, outputs, channels // groups, 3, 2), groups=groups, isa=isa
+    )
+    given_: dict[str, Any] = {
+        "x_dtype": np.uint8, "stride": (2, 1), "padding": ((1, 0), (2, 1)), "dilation": (1, 2),
+        "layout": layout, "x_zero_point": 100, "bias": np.arange(outputs, dtype=np.int32),
+    }  # fmt: skip
+    for w_zero in (0, np.arange(outputs, dtype=np.int32)):
+        given_["w_zero_point"] = w_zero
+        sums = prepare_conv2d(w, ways.integers(), **given_)(x)
+        flat = nchw(sums, layout).transpose(0, 2, 3, 1).reshape(-1, outputs)
+        for mode, per_channel in itertools.product(RULES, (True, False)):
+            for dtype in (np.int8, np.uint8, np.int16):
+                way = codes_of(mode, outputs, per_channel, dtype)
+                codes = prepare_conv2d(w, way, **given_)(x)
+                assert codes.dtype == dtype
+                assert codes.flags.c_contiguous
+                got = nchw(codes, layout).transpose(0, 2, 3, 1).reshape(-1, outputs)
+                assert (got == way.numpy(flat)).all(), (mode, per_channel)
+
+
+def test_a_prepared_convolution_only_finds_its_plan_and_runs() -> None:
+    rng = np.random.default_rng(6)
+    w = integers(rng, np.int8, 8, 4, 3, 3)
+    layer = prepare_conv2d(w, ways.integers(), x_dtype=np.int8)
+    picture = integers(rng, np.int8, 1, 4, 6, 7)
+    expected = layer(picture)
+    names: list[str] = []
+
+    def note(frame: Any, event: str, _: Any) -> None:
+        if event == "call":
+            names.append(frame.f_code.co_name)
+
+    if FAST is not Isa.NUMPY:
+        before = sys.getprofile()
+        sys.setprofile(note)
+        result = layer(picture)
+        sys.setprofile(before)
+        assert (result == expected).all()
+        assert len(names) <= 6, names
+
+    for size in range(3, 3 + 2 * MOST_PLANS):  # what is kept is bounded
+        layer(np.ones((1, 4, 3, size), np.int8))
+    assert len(layer.plans) <= MOST_PLANS
+    assert (layer(picture) == expected).all()
+
+
+def test_a_prepared_convolution_refuses_other_images() -> None:
+    w = np.ones((2, 4, 3, 3), np.int8)
+    layer = prepare_conv2d(w, ways.integers(), x_dtype=np.int8)
+    good = np.ones((1, 4, 5, 5), np.int8)
+    layer(good)
+    for x in (good.astype(np.uint8), good.astype(np.int16), good.tolist(), None):
+        with pytest.raises(TypeError, match=r"^x (is|has) .*; allowed"):
+            layer(x)
+    for x in (good[0], good[:, :3], good[:, :, :2], good[None]):
+        with pytest.raises(ValueError, match=r"^x has .*; allowed"):
+            layer(x)
+    one = ways.requantized(
+        Mode.Q31_SINGLE, 2**30, channels=1, zero_point=0, qmin=-128, qmax=127, dtype=np.int8
+    )
+    with pytest.raises(ValueError, match="way has 1 channels; allowed are 2"):
+        prepare_conv2d(w, one, x_dtype=np.int8)

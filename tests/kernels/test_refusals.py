@@ -234,7 +234,7 @@ HOSTILE: dict[str, list[tuple[str, Any]]] = {
     "packed conv": [*CONV, ("groups", 2)],
     "conv requantized": [
         *CONV,
-        *OUT_TYPES,
+        *((n, v) for n, v in OUT_TYPES if v is not np.int16),
         *no_codes(-128, 127),
         *no_integer("zero_point", -128, 127),
         *no_reals("multiplier", 2, zero=False, negative=False),

@@ -17,19 +17,28 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numq.kernels.convolution.epilogue import add_terms_to_rows, dequantize_rows, requantize_rows
-from numq.kernels.convolution.shape import START, Plan, Shape, fixed, sizes_in
-from numq.kernels.convolution.stage import copy_pieces, split_phases, stage_rows
+from numq.kernels.convolution.rows import add_outer, multiply_deep
+from numq.kernels.convolution.shape import (
+    START,
+    Plan,
+    Shape,
+    fixed,
+    part_of,
+    plan_of,
+    share,
+    sizes_in,
+)
+from numq.kernels.convolution.stage import copy_pieces, fill_bytes, split_phases, stage_rows
 from numq.kernels.machine.jit import inlined
-from numq.kernels.machine.tile import BLOCK_K, Tile, columns_of, group_of, lanes_of
-from numq.kernels.product.loops import PANEL_PAD, SPARE, address, multiply_block
+from numq.kernels.machine.tile import Tile, columns_of, group_of, lanes_of, row_bytes_of
+from numq.kernels.product.epilogue import leave_rows
+from numq.kernels.product.loops import PANEL_PAD, SPARE, address
 from numq.kernels.product.pack_b import pack_b_rows, sum_columns
 
 SECTIONS = 11
-BLOCK_O = 48  #: output channels between two epilogues
+BLOCK_O = 48  #: output channels between two ways out
 B_BYTES = 3 << 17  #: of packed patches at most, where k allows
 MOST_PIXELS = 512
-INTEGERS, REQUANTIZED, DEQUANTIZED = 0, 1, 2  #: the ways out
 
 
 class Sections(NamedTuple):
@@ -48,8 +57,9 @@ class Sections(NamedTuple):
     size: int
 
 
-def sections_of(shape: Shape, plan: Plan, tile: Tile) -> Sections:
-    """Lay out the room of a task."""
+def columns_layout(shape: Shape, tile: Tile) -> tuple[Plan, Sections]:
+    """Split the work into jobs, and lay out the room of a task."""
+    plan = plan_of(shape, _pixels_of_block(shape, tile), tile.columns)
     words = -(-shape.channels // tile.group)
     phases = 1 if shape.kernel_w == 1 else shape.stride_w
     columns = shape.out_w + (shape.kernel_w - 1) * shape.dilation_w // shape.stride_w
@@ -71,12 +81,12 @@ def sections_of(shape: Shape, plan: Plan, tile: Tile) -> Sections:
     size = pieces + 16 * (tile.columns + 2)
     aligned = [-(-at // 64) * 64 for at in (raw, panels, sums, terms, pieces, size + 5 * 64)]
     raw, panels, sums, terms, pieces, size = aligned
-    return Sections(
+    return plan, Sections(
         columns, rows, step, phases, raw, panels, panel_bytes, sums, terms, pieces, size
     )
 
 
-def pixels_of_block(shape: Shape, tile: Tile) -> int:
+def _pixels_of_block(shape: Shape, tile: Tile) -> int:
     """Pixels packed at a time: whole panels."""
     depth = shape.kernel_h * shape.kernel_w * -(-shape.channels // tile.group) * tile.group
     fitting = min(MOST_PIXELS, shape.pixels + tile.columns - 1, B_BYTES // max(1, depth))
@@ -162,95 +172,81 @@ def pack_patches(isa, shape, at, base, pieces, pixel, count, first):
 
 
 @inlined
-def leave(isa, mode, sums, sums_row, mc, nc, o, place, pixels, ways):
-    """Take a block of sums out; ``ways`` are addresses per channel, and the codes."""
-    terms, scale, bias, zero, qmin, qmax = ways
-    terms, scale = terms + o * 4, scale + o * 4
-    if mode == REQUANTIZED:
-        requantize_rows(isa, sums, sums_row, mc, nc, terms, scale, zero, qmin, qmax, place, pixels)
-    elif mode == DEQUANTIZED:
-        shift = bias + o * 4 if bias else 0
-        dequantize_rows(isa, sums, sums_row, mc, nc, terms, scale, shift, place, pixels * 4)
+def stage_part(isa, image, given, shape, at, base, left, right):
+    """Stage what the pixels from ``left`` to ``right`` read; the first row of that."""
+    first = left // shape.out_w * shape.stride_h
+    if at.rows and left < right:
+        last = (right - 1) // shape.out_w * shape.stride_h
+        count = (last - first) // at.step + (shape.kernel_h - 1) * shape.dilation_h + 1
+        stage_image(isa, image, given.sign ^ 0x80, given.border, shape, at, base, first, count)
+    return first
+
+
+@inlined
+def pack_columns(isa, image, given, shape, at, base, pieces, j, nc, first):
+    """Pack the patches of ``nc`` pixels from ``j`` on."""
+    if at.rows:
+        pack_patches(isa, shape, at, base, pieces, j, nc, first)
     else:
-        add_terms_to_rows(isa, sums, sums_row, mc, nc, terms, place, pixels * 4)
+        pack_b_rows(
+            isa, image + j, shape.out_h * shape.out_w, shape.channels, nc, base + at.panels,
+            at.panel_bytes, given.sign ^ 0x80,
+        )  # fmt: skip
 
 
 def columns_kernel(isa: int):
     """The task of one instruction set.
 
     ``factors`` are those of the column sums, one for each output channel; where all are equal
-    (``uniform``) they become terms of the columns.
+    (``given.uniform``) they become terms of the columns.
     """
 
-    def numq_conv_columns(
-        x, sign, border, weight, row_terms, factors, uniform, sizes, mode, scale, bias,
-        zero, qmin, qmax, out, room, task,
-    ):  # fmt: skip
-        shape, plan = sizes_in(sizes)
+    def numq_conv_columns(x, weight, terms, factors, given, sizes, record, out, room, task):
+        shape, plan, given = sizes_in(sizes, given)
         at = Sections(*fixed(sizes[START:], SECTIONS))
-        space, group, columns = room[task], group_of(isa), columns_of(isa)
-        base, source, goal = address(space), address(x), address(out)
-        ways = (
-            address(row_terms), address(scale), address(bias) if bias.size else 0, zero, qmin, qmax
-        )  # fmt: skip
-        pixels = shape.out_h * shape.out_w
-        parts = (pixels + columns - 1) // columns
-        depth = shape.kernel_h * shape.kernel_w * ((shape.channels + group - 1) // group) * group
-        item = 1 if mode == REQUANTIZED else 4
-        sums, sums_row, panels = base + at.sums, 4 * plan.block, base + at.panels
-        numbers = space[at.sums : at.pieces].view(np.int32)
+        space, columns, pixels = room[task], columns_of(isa), shape.out_h * shape.out_w
+        steps = (
+            shape.kernel_h
+            * shape.kernel_w
+            * ((shape.channels + group_of(isa) - 1) // group_of(isa))
+        )
+        base, sums_row = address(space), 4 * plan.block
+        sums, panels = base + at.sums, base + at.panels
         pieces = space[at.pieces : at.size].view(np.int64)
-        start, width = (at.terms - at.sums) // 4, plan.block + SPARE  # terms, zeros, column sums
-        for i in range(start, start + 2 * width):
-            numbers[i] = 0
-        terms, zeros, of_columns = base + at.terms, base + at.terms + 4 * width, start + 2 * width
-        for job in range(plan.jobs * task // plan.tasks, plan.jobs * (task + 1) // plan.tasks):
-            across, rest = job % plan.across, job // plan.across
-            down, whole = rest % plan.down, rest // plan.down
+        numbers = space[at.sums : at.pieces].view(np.int32)
+        width = plan.block + SPARE
+        fill_bytes(isa, base + at.terms, 8 * width, 0)
+        of_columns = numbers[(at.terms - at.sums) // 4 :]
+        zeros, column_sums = base + at.terms + 4 * width, of_columns[2 * width :]
+        begin, end = share(plan.jobs, 1, task, plan.tasks)
+        for job in range(begin, end):
+            whole, down, across = part_of(plan, job)
             g = whole % shape.groups
-            left = parts * across // plan.across * columns
-            right = min(pixels, parts * (across + 1) // plan.across * columns)
-            top, bottom = shape.outputs * down // plan.down, shape.outputs * (down + 1) // plan.down
-            image = source + whole * shape.channels * shape.height * shape.width
-            first = left // shape.out_w * shape.stride_h
-            if at.rows and left < right:
-                last = (right - 1) // shape.out_w * shape.stride_h
-                count = (last - first) // at.step + (shape.kernel_h - 1) * shape.dilation_h + 1
-                stage_image(isa, image, sign ^ 0x80, border, shape, at, base, first, count)
+            left, right = share(pixels, columns, across, plan.across)
+            top, bottom = share(shape.outputs, 1, down, plan.down)
+            image = address(x) + whole * shape.channels * shape.height * shape.width
+            first = stage_part(isa, image, given, shape, at, base, left, right)
             for j in range(left, right, plan.block):
                 nc = min(plan.block, right - j)
-                if at.rows:
-                    pack_patches(isa, shape, at, base, pieces, j, nc, first)
-                else:
-                    pack_b_rows(
-                        isa, image + j, pixels, shape.channels, nc, panels, at.panel_bytes,
-                        sign ^ 0x80,
-                    )  # fmt: skip
-                if not uniform or factors[0]:
-                    place = base + at.sums + 4 * of_columns
-                    sum_columns(isa, panels, at.panel_bytes, depth // group, nc, place)
-                if uniform and factors[0]:
+                pack_columns(isa, image, given, shape, at, base, pieces, j, nc, first)
+                if factors.size:
+                    sum_columns(isa, panels, at.panel_bytes, steps, nc, address(column_sums))
+                if given.uniform:
                     for q in range(nc):
-                        numbers[start + q] = -factors[0] * numbers[of_columns + q]
+                        of_columns[q] = factors[0] * column_sums[q]
                 for i in range(top, bottom, BLOCK_O):
-                    mc = min(BLOCK_O, bottom - i)
-                    a = address(weight) + g * weight.strides[0] + i * weight.strides[2]
-                    for p in range(0, depth, BLOCK_K):
-                        multiply_block(
-                            isa, mc, nc, min(BLOCK_K, depth - p) // group,
-                            a + p // BLOCK_K * weight.strides[1], panels + p * columns,
-                            at.panel_bytes, sums, sums_row, sums if p else zeros,
-                            sums_row if p else 0, zeros if p else terms,
-                        )  # fmt: skip
-                    if not uniform:
-                        for r in range(mc):
-                            factor = factors[g * shape.outputs + i + r]
-                            for q in range(nc):
-                                numbers[r * plan.block + q] -= factor * numbers[of_columns + q]
-                    place = goal + ((whole * shape.outputs + i) * pixels + j) * item
-                    leave(
-                        isa, mode, sums, sums_row, mc, nc, g * shape.outputs + i, place, pixels,
-                        ways,
+                    mc, o = min(BLOCK_O, bottom - i), g * shape.outputs + i
+                    a = address(weight) + g * given.group_bytes + i * row_bytes_of(isa)
+                    multiply_deep(
+                        isa, mc, nc, steps, a, given.block_bytes, panels, at.panel_bytes, sums,
+                        sums_row, zeros, base + at.terms,
+                    )  # fmt: skip
+                    if factors.size and not given.uniform:
+                        add_outer(numbers, plan.block, mc, nc, factors[o:], column_sums)
+                    place = (whole * shape.outputs + i) * pixels + j
+                    leave_rows(
+                        isa, address(record), o, sums, sums_row, mc, nc, address(terms) + 4 * o,
+                        address(out) + place * given.item, pixels * given.item,
                     )  # fmt: skip
 
     return numq_conv_columns

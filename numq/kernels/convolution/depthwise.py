@@ -2,10 +2,8 @@
 
 A vector of outputs is summed in registers, tap after tap of the kernel: neighbouring pixels of a
 row for NCHW, neighbouring channels of a pixel for NHWC. The image is staged with its border, its
-bytes as they are; as unsigned numbers ``u = x + s``, with ``s`` 128 for int8,
-
-    accumulator = sum u * (w - w_zero)  -  (x_zero + s) * sum (w - w_zero)  +  bias
-                                        `------------- one term per channel ------'
+bytes as they are, and read as unsigned numbers; the zero points of the weight are taken off
+beforehand. All functions here but the layouts are compiled.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -16,153 +14,138 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numq.kernels.convolution.columns import DEQUANTIZED, REQUANTIZED
-from numq.kernels.convolution.epilogue import add_terms_to_rows, dequantize_rows, requantize_rows
-from numq.kernels.convolution.shape import START, Plan, Shape, fixed, sizes_in
-from numq.kernels.convolution.stage import copy_rows, fill_bytes
+from numq.kernels.convolution.shape import START, Plan, Shape, fixed, share, sizes_in
+from numq.kernels.convolution.stage import add_border
 from numq.kernels.convolution.taps import sum_of_channels, sum_of_pixels
-from numq.kernels.product.epilogue import dequantize_block, requantize_block
+from numq.kernels.machine.jit import inlined
+from numq.kernels.machine.parallel import tasks_for
+from numq.kernels.machine.tile import Tile
+from numq.kernels.product.epilogue import leave_columns, leave_rows
 from numq.kernels.product.loops import address
 
-SECTIONS = 5
+SECTIONS = 4
 SPARE_SUMS = 256  #: a sum and a load may overshoot by a few vectors
+MOST_SUMS = 4096  #: between two ways out, where a row of them is not longer
+DEPTHWISE_COST = 16  #: multiplications of a product that take as long as one of these
 
 
 class DepthwiseSections(NamedTuple):
     """Where in its room a task keeps what, in bytes; the staged image is at 0."""
 
     sums: int
-    ones: int
     taps: int
-    rows: int  #: of output, between two epilogues
+    rows: int  #: of output, between two ways out
     size: int
 
 
-def depthwise_sections_of(shape: Shape, plan: Plan, side_by_side: int) -> DepthwiseSections:
+def planes_layout(shape: Shape, tile: Tile) -> tuple[Plan, DepthwiseSections]:
+    """NCHW: a job is an output channel of an image."""
+    _ = tile
+    tasks = max(1, tasks_for(DEPTHWISE_COST * shape.macs))
+    jobs = shape.batch * shape.groups * shape.outputs
+    return Plan(min(tasks, jobs), jobs, 1, 1, 0), _sections_of(shape, 1)
+
+
+def channels_layout(shape: Shape, tile: Tile) -> tuple[Plan, DepthwiseSections]:
+    """NHWC: a job is a part of the rows of an image."""
+    _ = tile
+    tasks = max(1, tasks_for(DEPTHWISE_COST * shape.macs))
+    parts = tasks if shape.batch % tasks else 1
+    jobs = shape.batch * parts
+    return Plan(min(tasks, jobs), jobs, 1, parts, 0), _sections_of(shape, shape.groups)
+
+
+def _sections_of(shape: Shape, side_by_side: int) -> DepthwiseSections:
     """Lay out the room of a task; ``side_by_side`` channels are staged at a time."""
-    _ = plan
     wide = (shape.left + shape.width + shape.right) * side_by_side
     staged = (shape.top + shape.height + shape.bottom) * wide
     sums = -(-(staged + SPARE_SUMS * shape.stride_w) // 64) * 64
     across = shape.out_w * side_by_side
-    rows = max(1, min(shape.out_h, 4096 // across))
-    ones = sums + -(-4 * (rows * across + SPARE_SUMS) // 64) * 64
-    taps = ones + -(-4 * shape.out_w * rows // 64) * 64
-    size = taps + 8 * shape.kernel_h * shape.kernel_w
-    return DepthwiseSections(sums, ones, taps, rows, size)
+    rows = max(1, min(shape.out_h, MOST_SUMS // across))
+    taps = sums + -(-4 * (rows * across + SPARE_SUMS) // 64) * 64
+    return DepthwiseSections(sums, taps, rows, taps + 8 * shape.kernel_h * shape.kernel_w)
+
+
+@inlined
+def find_taps(shape, side_by_side, taps):
+    """Where each tap of the kernel reads, in bytes from the first; bytes of a staged row."""
+    wide = (shape.left + shape.width + shape.right) * side_by_side
+    for t in range(taps.size):
+        i, j = t // shape.kernel_w, t % shape.kernel_w
+        taps[t] = i * shape.dilation_h * wide + j * shape.dilation_w * side_by_side
+    return wide
 
 
 def planes_kernel(isa: int):
-    """The task of one instruction set, NCHW: a job is one output channel of one image."""
+    """The task of one instruction set, NCHW."""
 
-    def numq_depthwise_planes(
-        x, sign, border, weight, terms, sizes, mode, scale, bias, zero, qmin, qmax, out, room, task
-    ):
-        shape, plan = sizes_in(sizes)
+    def numq_depthwise_planes(x, weight, terms, factors, given, sizes, record, out, room, task):
+        shape, plan, given = sizes_in(sizes, given)
         at = DepthwiseSections(*fixed(sizes[START:], SECTIONS))
-        space, item = room[task], 1 if mode == REQUANTIZED else 4
-        base, channels = address(space), shape.groups * shape.outputs
-        wide, pixels = shape.left + shape.width + shape.right, shape.out_h * shape.out_w
-        count = shape.kernel_h * shape.kernel_w
-        taps = space[at.taps : at.taps + 8 * count].view(np.int64)
-        for t in range(count):
-            i, j = t // shape.kernel_w, t % shape.kernel_w
-            taps[t] = i * shape.dilation_h * wide + j * shape.dilation_w
-        staged = -1
-        for job in range(plan.jobs * task // plan.tasks, plan.jobs * (task + 1) // plan.tasks):
-            o = job % channels
-            plane = job // shape.outputs
+        base, channels = address(room[task]), shape.groups * shape.outputs
+        taps = room[task][at.taps : at.size].view(np.int64)
+        wide = find_taps(shape, 1, taps)
+        sums, staged = base + at.sums, -1
+        begin, end = share(plan.jobs, 1, task, plan.tasks)
+        for job in range(begin, end):
+            o, plane = job % channels, job // shape.outputs
             if plane != staged:
-                fill_bytes(isa, base, (shape.top + shape.height + shape.bottom) * wide, border)
-                copy_rows(
-                    isa, address(x) + plane * shape.height * shape.width, shape.width, shape.height,
-                    shape.width, base + shape.top * wide + shape.left, wide,
-                )  # fmt: skip
+                image = address(x) + plane * shape.height * shape.width
+                rows = shape.top + shape.height + shape.bottom
+                add_border(isa, image, 1, 1, given.border, shape, base, 0, rows)
                 staged = plane
             for top in range(0, shape.out_h, at.rows):
                 rows = min(at.rows, shape.out_h - top)
                 for y in range(rows):
                     sum_of_pixels(
                         isa, shape.out_w, shape.stride_w,
-                        base + (top + y) * shape.stride_h * wide, address(taps), count,
-                        address(weight) + o * 4, channels * 4, sign,
-                        base + at.sums + y * shape.out_w * 4,
+                        base + (top + y) * shape.stride_h * wide, address(taps), taps.size,
+                        address(weight) + 4 * o, 4 * channels, given.sign,
+                        sums + y * shape.out_w * 4,
                     )  # fmt: skip
-                size, place = rows * shape.out_w, job * pixels + top * shape.out_w
-                goal = address(out) + place * item
-                term, factor = address(terms) + o * 4, address(scale) + o * 4
-                if mode == REQUANTIZED:
-                    requantize_rows(
-                        isa, base + at.sums, 0, 1, size, term, factor, zero, qmin, qmax, goal, 0
-                    )
-                elif mode == DEQUANTIZED:
-                    shift = address(bias) + o * 4 if bias.size else 0
-                    dequantize_rows(isa, base + at.sums, 0, 1, size, term, factor, shift, goal, 0)
-                else:
-                    add_terms_to_rows(isa, base + at.sums, 0, 1, size, term, goal, 0)
+                place = (job * shape.out_h + top) * shape.out_w
+                leave_rows(
+                    isa, address(record), o, sums, 0, 1, rows * shape.out_w,
+                    address(terms) + 4 * o, address(out) + place * given.item, 0,
+                )  # fmt: skip
 
     return numq_depthwise_planes
 
 
 def channels_kernel(isa: int):
-    """The task of one instruction set, NHWC: a job is a part of the rows of one image."""
+    """The task of one instruction set, NHWC, as many output channels as input channels."""
 
-    def numq_depthwise_channels(
-        x, sign, border, weight, terms, sizes, mode, scale, bias, zero, qmin, qmax, out, room, task
-    ):
-        shape, plan = sizes_in(sizes)
+    def numq_depthwise_channels(x, weight, terms, factors, given, sizes, record, out, room, task):
+        shape, plan, given = sizes_in(sizes, given)
         at = DepthwiseSections(*fixed(sizes[START:], SECTIONS))
-        space, item = room[task], 1 if mode == REQUANTIZED else 4
-        base, channels = address(space), shape.groups
-        wide = (shape.left + shape.width + shape.right) * channels
-        count = shape.kernel_h * shape.kernel_w
-        taps = space[at.taps : at.taps + 8 * count].view(np.int64)
-        for t in range(count):
-            i, j = t // shape.kernel_w, t % shape.kernel_w
-            taps[t] = i * shape.dilation_h * wide + j * shape.dilation_w * channels
-        ones = space[at.ones : at.ones + 4 * shape.out_w * at.rows].view(np.float32)
-        for i in range(ones.size):
-            ones[i] = 1.0
-        for job in range(plan.jobs * task // plan.tasks, plan.jobs * (task + 1) // plan.tasks):
+        base, channels = address(room[task]), shape.groups
+        taps = room[task][at.taps : at.size].view(np.int64)
+        wide = find_taps(shape, channels, taps)
+        sums, row_bytes = base + at.sums, 4 * channels
+        begin, end = share(plan.jobs, 1, task, plan.tasks)
+        for job in range(begin, end):
             n, part = job // plan.across, job % plan.across
-            above, below = (
-                shape.out_h * part // plan.across, shape.out_h * (part + 1) // plan.across
-            )  # fmt: skip
+            above, below = share(shape.out_h, 1, part, plan.across)
             first = above * shape.stride_h
-            last = (below - 1) * shape.stride_h + (shape.kernel_h - 1) * shape.dilation_h + 1
+            count = (
+                (below - 1 - above) * shape.stride_h + (shape.kernel_h - 1) * shape.dilation_h + 1
+            )
+            image = address(x) + n * shape.height * shape.width * channels
             if above < below:
-                fill_bytes(isa, base, (last - first) * wide, border)
-            begin, end = max(first, shape.top), min(last, shape.top + shape.height)
-            row = shape.width * channels
-            copy_rows(
-                isa, address(x) + (n * shape.height + begin - shape.top) * row, row,
-                max(0, end - begin), row,
-                base + (begin - first) * wide + shape.left * channels, wide,
-            )  # fmt: skip
+                add_border(isa, image, channels, channels, given.border, shape, base, first, count)
             for top in range(above, below, at.rows):
-                rows = min(at.rows, below - top)
-                for p in range(rows * shape.out_w):
+                size = min(at.rows, below - top) * shape.out_w
+                for p in range(size):
                     y, z = top + p // shape.out_w, p % shape.out_w
                     start = (y * shape.stride_h - first) * wide + z * shape.stride_w * channels
                     sum_of_channels(
-                        isa, channels, base + start, address(taps), count, address(weight),
-                        channels * 4, sign, address(terms), base + at.sums + p * channels * 4,
+                        isa, channels, base + start, address(taps), taps.size, address(weight),
+                        row_bytes, given.sign, address(terms), sums + p * row_bytes,
                     )  # fmt: skip
-                size = rows * shape.out_w
-                sums = base + at.sums
                 place = (n * shape.out_h + top) * shape.out_w * channels
-                goal = address(out) + place * item
-                if mode == REQUANTIZED:
-                    requantize_block(
-                        isa, sums, 4 * channels, size, channels, address(scale), zero,
-                        qmin, qmax, goal, channels,
-                    )  # fmt: skip
-                elif mode == DEQUANTIZED:
-                    dequantize_block(
-                        isa, sums, 4 * channels, size, channels, address(ones),
-                        address(scale), address(bias) if bias.size else 0, goal, 4 * channels,
-                    )  # fmt: skip
-                else:
-                    copy_rows(isa, sums, 0, 1, 4 * size * channels, goal, 0)
+                leave_columns(
+                    isa, address(record), 0, sums, row_bytes, size, channels, 0,
+                    address(out) + place * given.item, channels * given.item,
+                )  # fmt: skip
 
     return numq_depthwise_channels

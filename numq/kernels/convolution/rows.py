@@ -17,18 +17,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numq.kernels.convolution.columns import DEQUANTIZED, REQUANTIZED
-from numq.kernels.convolution.shape import START, Plan, Shape, fixed, sizes_in
-from numq.kernels.convolution.stage import copy_rows, fill_bytes
+from numq.kernels.convolution.shape import (
+    START,
+    Plan,
+    Shape,
+    fixed,
+    part_of,
+    plan_of,
+    share,
+    sizes_in,
+)
+from numq.kernels.convolution.stage import add_border
 from numq.kernels.machine.jit import inlined
 from numq.kernels.machine.tile import BLOCK_K, ROW_PAD, Tile, columns_of, group_of, row_bytes_of
-from numq.kernels.product.epilogue import dequantize_block, requantize_block
+from numq.kernels.product.epilogue import leave_columns
 from numq.kernels.product.loops import SPARE, address, multiply_block
 from numq.kernels.product.pack_a import pack_a_rows, sum_rows
-from numq.kernels.product.prepacked import A_BYTES, MOST_ROWS
+from numq.kernels.product.prepacked import MOST_ROWS, rows_of_block
 
-ROW_SECTIONS = 6
-STRIP_O = 64  #: output channels between two epilogues
+SECTIONS = 6
+STRIP_O = 64  #: output channels between two ways out
 
 
 class RowSections(NamedTuple):
@@ -38,41 +46,63 @@ class RowSections(NamedTuple):
     packed: int
     chunk: int  #: bytes of packed patches per block of k
     sums: int
-    numbers: int  #: zeros, then row sums, then ones
+    numbers: int  #: zeros, then row sums
     size: int
 
 
-def row_sections_of(shape: Shape, plan: Plan, tile: Tile) -> RowSections:
-    """Lay out the room of a task."""
+def rows_layout(shape: Shape, tile: Tile) -> tuple[Plan, RowSections]:
+    """Split the work into jobs, and lay out the room of a task."""
+    plan = plan_of(shape, rows_of_block(tile, shape.depth), tile.columns)
     rows = (shape.out_h - 1) * shape.stride_h + (shape.kernel_h - 1) * shape.dilation_h + 1
     wide = shape.left + shape.width + shape.right
     packed = (rows * wide * shape.channels + 128 if shape.bordered else 64) // 64 * 64
     chunk = (plan.block + SPARE) * tile.row_bytes
     sums = packed + chunk * -(-shape.depth // BLOCK_K)
     numbers = sums + 4 * MOST_ROWS * STRIP_O
-    size = numbers + 4 * (STRIP_O + SPARE + 2 * (MOST_ROWS + SPARE))
-    return RowSections(int(shape.bordered), packed, chunk, sums, numbers, size + 64)
-
-
-def rows_of_block(shape: Shape, tile: Tile) -> int:
-    """Pixels packed at a time."""
-    fitting = A_BYTES // (tile.row_bytes * max(1, -(-shape.depth // BLOCK_K)))
-    return max(tile.rows, min(MOST_ROWS, fitting // tile.rows * tile.rows))
+    size = numbers + 4 * (STRIP_O + SPARE + MOST_ROWS + SPARE)
+    return plan, RowSections(int(shape.bordered), packed, chunk, sums, numbers, size)
 
 
 @inlined
-def add_border(isa, image, pixel_bytes, border, shape, room, first, count):
-    """Stage ``count`` rows from the ``first`` on, counted in the image with its border."""
-    inner, wide = shape.width * shape.channels, shape.left + shape.width + shape.right
-    wide *= shape.channels
-    fill_bytes(isa, room, count * wide, border)
-    for row in range(max(first, shape.top), min(first + count, shape.top + shape.height)):
-        source = image + (row - shape.top) * shape.width * pixel_bytes
-        target = room + (row - first) * wide + shape.left * shape.channels
-        if pixel_bytes == shape.channels:
-            copy_rows(isa, source, 0, 1, inner, target, 0)
-        else:
-            copy_rows(isa, source, pixel_bytes, shape.width, shape.channels, target, shape.channels)
+def multiply_deep(
+    isa, m, n, steps, a, a_block, b, panel_bytes, c, c_row, zeros, terms
+):  # fmt: skip
+    """``c = terms + a @ b`` for packed blocks of any depth, block of k after block of k."""
+    most = BLOCK_K // group_of(isa)
+    for p in range(0, steps, most):
+        multiply_block(
+            isa, m, n, min(most, steps - p), a + p // most * a_block,
+            b + p * group_of(isa) * columns_of(isa), panel_bytes, c, c_row, c if p else zeros,
+            c_row if p else 0, zeros if p else terms,
+        )  # fmt: skip
+
+
+@inlined
+def add_outer(sums, width, rows, columns, down, across):
+    """``sums[r, q] += down[r] * across[q]``, ``width`` numbers from row to row."""
+    for r in range(rows):
+        for q in range(columns):
+            sums[r * width + q] += down[r] * across[q]
+
+
+@inlined
+def stage_part(isa, image, given, shape, at, base, top, bottom):
+    """Stage what the pixels from ``top`` to ``bottom`` read, if there is a border.
+
+    Returns:
+        Where the patch of pixel 0 begins, bytes from row to row and from pixel to pixel.
+    """
+    pixel_bytes = shape.groups * shape.channels
+    row_bytes = shape.width * pixel_bytes
+    if at.staged and top < bottom:
+        first = top // shape.out_w * shape.stride_h
+        last = (bottom - 1) // shape.out_w * shape.stride_h
+        count = last - first + (shape.kernel_h - 1) * shape.dilation_h + 1
+        add_border(isa, image, pixel_bytes, shape.channels, given.border, shape, base, first, count)
+        pixel_bytes = shape.channels
+        row_bytes = (shape.left + shape.width + shape.right) * pixel_bytes
+        image = base - first * row_bytes
+    return image, row_bytes, pixel_bytes
 
 
 @inlined
@@ -89,8 +119,9 @@ def pack_run(isa, source, stride, count, depth, k, packed, chunk, sign):
 
 
 @inlined
-def pack_pixels(isa, source, row_bytes, pixel_bytes, shape, packed, chunk, sign, pixel, count):
-    """Pack the patches of ``count`` pixels; ``source`` is where the patch of pixel 0 begins."""
+def pack_pixels(isa, view, shape, packed, chunk, sign, pixel, count):
+    """Pack the patches of ``count`` pixels of what ``stage_part`` gave."""
+    source, row_bytes, pixel_bytes = view
     merged = shape.dilation_w == 1 and pixel_bytes == shape.channels
     width = shape.kernel_w * shape.channels if merged else shape.channels
     done = 0
@@ -110,101 +141,66 @@ def pack_pixels(isa, source, row_bytes, pixel_bytes, shape, packed, chunk, sign,
 
 
 @inlined
-def sum_packed(isa, space, base, packed, chunk, depth, count, totals, part):
+def sum_packed(isa, space, packed, chunk, depth, count, totals):
     """Sums of whole packed rows, made zero beyond the last k: sums take whole vectors."""
     size, inside = row_bytes_of(isa) // BLOCK_K, depth % BLOCK_K
-    if inside:
-        ends = packed - base + depth // BLOCK_K * chunk + inside * size
-        for r in range(count):
-            for i in range(ends, ends + ROW_PAD):
-                space[i + r * row_bytes_of(isa)] = 0
+    part = totals[MOST_ROWS:]
     for r in range(count):
         totals[r] = 0
+        if inside:
+            end = packed + depth // BLOCK_K * chunk + r * row_bytes_of(isa) + inside * size
+            for i in range(end, end + ROW_PAD):
+                space[i] = 0
         for p in range(0, depth, BLOCK_K):
-            row = packed + p // BLOCK_K * chunk + r * row_bytes_of(isa)
+            row = address(space) + packed + p // BLOCK_K * chunk + r * row_bytes_of(isa)
             sum_rows(isa, row, row_bytes_of(isa), 1, min(BLOCK_K, depth - p), address(part))
             totals[r] += part[0]
 
 
 def rows_kernel(isa: int):
-    """The task of one instruction set."""
+    """The task of one instruction set; ``factors`` of the row sums are one per output channel."""
 
-    def numq_conv_rows(
-        x, sign, border, weight, column_terms, factors, sizes, mode, scale, bias,
-        zero, qmin, qmax, out, room, task,
-    ):  # fmt: skip
-        shape, plan = sizes_in(sizes)
-        at = RowSections(*fixed(sizes[START:], ROW_SECTIONS))
-        space, columns = room[task], columns_of(isa)
-        pixels, depth = shape.out_h * shape.out_w, shape.kernel_h * shape.kernel_w * shape.channels
-        parts = (shape.outputs + columns - 1) // columns
-        wide = shape.groups * shape.outputs
-        item = 1 if mode == REQUANTIZED else 4
-        numbers = space[at.numbers : at.size - 64].view(np.int32)
-        for i in range(numbers.size):
-            numbers[i] = 0
-        zeros, totals = address(numbers), numbers[STRIP_O + SPARE :]
-        ones = totals[MOST_ROWS + SPARE :].view(np.float32)
-        for i in range(MOST_ROWS):
-            ones[i] = 1.0
+    def numq_conv_rows(x, weight, terms, factors, given, sizes, record, out, room, task):
+        shape, plan, given = sizes_in(sizes, given)
+        at = RowSections(*fixed(sizes[START:], SECTIONS))
+        space, pixels, wide = room[task], shape.out_h * shape.out_w, shape.groups * shape.outputs
+        depth = shape.kernel_h * shape.kernel_w * shape.channels
+        steps = (depth + group_of(isa) - 1) // group_of(isa)
         base = address(space)
-        sums, packed = base + at.sums, base + at.packed
+        sums, packed, zeros = base + at.sums, base + at.packed, base + at.numbers
         block = space[at.sums : at.numbers].view(np.int32)
-        for job in range(plan.jobs * task // plan.tasks, plan.jobs * (task + 1) // plan.tasks):
-            across, rest = job % plan.across, job // plan.across
-            down, rest = rest % plan.down, rest // plan.down
-            g, n = rest % shape.groups, rest // shape.groups
-            top, bottom = pixels * across // plan.across, pixels * (across + 1) // plan.across
-            left = parts * down // plan.down * columns
-            right = min(shape.outputs, parts * (down + 1) // plan.down * columns)
-            pixel_bytes = shape.groups * shape.channels
-            row_bytes = shape.width * pixel_bytes
-            source = address(x) + n * shape.height * row_bytes + g * shape.channels
-            panels = address(weight) + g * weight.strides[0]
-            if at.staged and top < bottom:
-                first = top // shape.out_w * shape.stride_h
-                last = (bottom - 1) // shape.out_w * shape.stride_h
-                count = last - first + (shape.kernel_h - 1) * shape.dilation_h + 1
-                add_border(isa, source, pixel_bytes, border, shape, base, first, count)
-                pixel_bytes = shape.channels
-                row_bytes = (shape.left + shape.width + shape.right) * pixel_bytes
-                source = base - first * row_bytes
+        numbers = space[at.numbers : at.size].view(np.int32)
+        numbers[: STRIP_O + SPARE] = 0
+        totals = numbers[STRIP_O + SPARE :]
+        begin, end = share(plan.jobs, 1, task, plan.tasks)
+        for job in range(begin, end):
+            whole, down, across = part_of(plan, job)
+            n, g = whole // shape.groups, whole % shape.groups
+            top, bottom = share(pixels, 1, across, plan.across)
+            left, right = share(shape.outputs, columns_of(isa), down, plan.down)
+            image = (
+                address(x) + (n * shape.height * shape.width * shape.groups + g) * shape.channels
+            )
+            view = stage_part(isa, image, given, shape, at, base, top, bottom)
             for i in range(top, bottom, plan.block):
                 mc = min(plan.block, bottom - i)
-                pack_pixels(
-                    isa, source, row_bytes, pixel_bytes, shape, packed, at.chunk, sign, i, mc
-                )
+                pack_pixels(isa, view, shape, packed, at.chunk, given.sign, i, mc)
                 if factors.size:
-                    sum_packed(
-                        isa, space, base, packed, at.chunk, depth, mc, totals, totals[MOST_ROWS:]
-                    )
+                    sum_packed(isa, space, at.packed, at.chunk, depth, mc, totals)
                 for j in range(left, right, STRIP_O):
                     nc, o = min(STRIP_O, right - j), g * shape.outputs + j
-                    for p in range(0, depth, BLOCK_K):
-                        steps = (min(BLOCK_K, depth - p) + group_of(isa) - 1) // group_of(isa)
-                        panel = panels + j // columns * weight.strides[1] + p * columns
-                        multiply_block(
-                            isa, mc, nc, steps, packed + p // BLOCK_K * at.chunk, panel,
-                            weight.strides[1], sums, 4 * STRIP_O, sums if p else zeros,
-                            4 * STRIP_O if p else 0, zeros if p else address(column_terms) + o * 4,
-                        )  # fmt: skip
+                    panels = address(weight) + g * given.group_bytes
+                    panels += j // columns_of(isa) * given.block_bytes
+                    multiply_deep(
+                        isa, mc, nc, steps, packed, at.chunk, panels, given.block_bytes, sums,
+                        4 * STRIP_O, zeros, address(terms) + 4 * o,
+                    )  # fmt: skip
                     if factors.size:
-                        for r in range(mc):
-                            for q in range(nc):
-                                block[r * STRIP_O + q] += factors[o + q] * totals[r]
-                    first_out = (n * pixels + i) * wide + o
-                    place = address(out) + first_out * item
-                    if mode == REQUANTIZED:
-                        requantize_block(
-                            isa, sums, 4 * STRIP_O, mc, nc, address(scale) + o * 4, zero, qmin,
-                            qmax, place, wide,
-                        )  # fmt: skip
-                    elif mode == DEQUANTIZED:
-                        dequantize_block(
-                            isa, sums, 4 * STRIP_O, mc, nc, address(ones), address(scale) + o * 4,
-                            address(bias) + o * 4 if bias.size else 0, place, 4 * wide,
-                        )  # fmt: skip
-                    else:
-                        copy_rows(isa, sums, 4 * STRIP_O, mc, 4 * nc, place, 4 * wide)
+                        add_outer(block, STRIP_O, mc, nc, totals, factors[o:])
+                    place = address(out) + ((n * pixels + i) * wide + o) * given.item
+                    leave_columns(
+                        isa, address(record), o, sums, 4 * STRIP_O, mc, nc, 0, place,
+                        wide * given.item,
+                    )  # fmt: skip
 
     return numq_conv_rows

@@ -5,6 +5,8 @@ as one word, the form in which the register tile reads them. Filling a packed pa
 of runs of words.
 """
 
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
 from __future__ import annotations
 
 from llvmlite import ir
@@ -24,6 +26,7 @@ from numq.kernels.machine.ir import (
     vector,
     zeros,
 )
+from numq.kernels.machine.jit import inlined
 from numq.kernels.machine.shuffles import Count, blocks_in, for_each, interleave, load_bytes
 from numq.kernels.machine.tile import Tile, emitted
 
@@ -121,17 +124,12 @@ def stage_rows(
 
     def borders(place: Value, number: Value) -> None:
         step = i64(tile.lanes * size)
-        for_each(
-            b,
-            blocks_in(b, number, tile.lanes),
-            lambda i: store(b, edge, b.add(place, b.mul(i, step))),
-        )
+        whole = blocks_in(b, number, tile.lanes)
+        for_each(b, whole, lambda i: store(b, edge, b.add(place, b.mul(i, step))))
 
     def row(index: Value) -> None:
-        start, goal = (
-            b.add(source, b.mul(index, source_row)),
-            b.add(target, b.mul(index, target_row)),
-        )
+        start = b.add(source, b.mul(index, source_row))
+        goal = b.add(target, b.mul(index, target_row))
         borders(goal, left)
         inside, whole = b.add(goal, b.mul(left, i64(size))), b.sdiv(width, i64(count))
 
@@ -216,10 +214,8 @@ def copy_rows(
     _ = tile
 
     def row(index: Value) -> None:
-        start, goal = (
-            b.add(source, b.mul(index, source_row)),
-            b.add(target, b.mul(index, target_row)),
-        )
+        start = b.add(source, b.mul(index, source_row))
+        goal = b.add(target, b.mul(index, target_row))
         places = [b.inttoptr(place, I8.as_pointer()) for place in (goal, start)]
         call(b, "llvm.memcpy.p0.p0.i64", ir.VoidType(), *places, count, ir.Constant(I1, 0))
 
@@ -232,3 +228,25 @@ def fill_bytes(b: Builder, tile: Tile, target: Value, count: Value, value: Value
     _ = tile
     place, byte = b.inttoptr(target, I8.as_pointer()), b.trunc(value, I8)
     call(b, "llvm.memset.p0.i64", ir.VoidType(), place, byte, count, ir.Constant(I1, 0))
+
+
+@inlined
+def add_border(isa, image, pixel_bytes, channels, border, shape, room, first, count):
+    """Stage ``count`` rows of pixels from the ``first`` on, counted in the image with its border.
+
+    Of each pixel, ``pixel_bytes`` apart, the first ``channels`` bytes are taken.
+    """
+    wide = (shape.left + shape.width + shape.right) * channels
+    fill_bytes(isa, room, count * wide, border)
+    begin, end = max(first, shape.top), min(first + count, shape.top + shape.height)
+    source = image + (begin - shape.top) * shape.width * pixel_bytes
+    target = room + (begin - first) * wide + shape.left * channels
+    if pixel_bytes == channels:
+        row = shape.width * channels
+        copy_rows(isa, source, row, max(0, end - begin), row, target, wide)
+    else:
+        for i in range(end - begin):
+            copy_rows(
+                isa, source + i * shape.width * pixel_bytes, pixel_bytes, shape.width, channels,
+                target + i * wide, channels,
+            )  # fmt: skip

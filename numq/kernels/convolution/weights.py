@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from numq.kernels.convolution.shape import MOST
 from numq.kernels.machine.cpu import KernelPath, choose
 from numq.kernels.machine.jit import made_once
 from numq.kernels.machine.tile import BLOCK_K, TILES
@@ -44,7 +45,9 @@ class PackedConvWeight:
 
         K runs over (kh, kw, C / groups).
         """
-        flat = self.values.transpose(0, 2, 3, 1).reshape(self.groups, -1, self.depth)
+        flat = self.values.transpose(0, 2, 3, 1).reshape(
+            self.groups, self.outputs // self.groups, self.depth
+        )
         return _read_only(np.stack([pack_weight(part.T, isa=self.isa).panels for part in flat]))
 
     @made_once
@@ -72,8 +75,25 @@ class PackedConvWeight:
     @made_once
     def taps(self) -> NDArray[np.int32]:
         """(kh * kw, O) of a depthwise weight in a row, and zeros for what a vector reads beyond."""
-        flat = self.values.reshape(len(self.values), -1).T.astype(np.int32).reshape(-1)
+        flat = self.values.reshape(self.outputs, -1).T.astype(np.int32).reshape(-1)
         return _read_only(np.concatenate([flat, np.zeros(SPARE_TERMS, np.int32)]))
+
+    def taps_less(self, w_zero: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The taps, less the zero point of each channel."""
+        if not w_zero.any():
+            return self.taps
+        taps = self.taps.copy()
+        taps[: self.values.size].reshape(-1, self.outputs)[...] -= w_zero
+        return taps
+
+    def sums_less(self, w_zero: NDArray[np.int32]) -> NDArray[np.int32]:
+        """``sum(w - w_zero)`` of each output channel, modulo 2**32."""
+        return self.sums - np.int32(self.depth) * w_zero
+
+    @property
+    def outputs(self) -> int:
+        """Output channels, those of all groups."""
+        return len(self.values)
 
     @made_once
     def depth(self) -> int:
@@ -109,11 +129,28 @@ def pack_conv_weight(
         raise ValueError(
             f"w has shape {w.shape}; allowed is (O, C / groups, kh, kw) with kh and kw above 0"
         )
-    groups = checked_integer("groups", groups, 1, 2**31 - 1)
+    groups = checked_integer("groups", groups, 1, MOST)
     if w.shape[0] % groups:
         raise ValueError(f"groups is {groups}; allowed are divisors of the {w.shape[0]} of w")
     sums = w.sum(axis=(1, 2, 3), dtype=np.int64).astype(np.int32)
     return PackedConvWeight(choose(isa), groups, _read_only(w.copy()), _read_only(sums))
+
+
+def packed_conv_weight(
+    w: NDArray[Any] | PackedConvWeight, groups: int, isa: KernelPath | None
+) -> PackedConvWeight:
+    """``w``, packed if it is not yet.
+
+    Raises:
+        ValueError: ``groups`` is not that of a packed ``w``; else as ``pack_conv_weight``.
+    """
+    if not isinstance(w, PackedConvWeight):
+        return pack_conv_weight(w, groups=groups, isa=isa)
+    if isa is not None:
+        choose(isa)
+    if checked_integer("groups", groups, 1, MOST) not in (1, w.groups):
+        raise ValueError(f"groups is {groups}; allowed is that of the packed w, {w.groups}")
+    return w
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:
