@@ -44,7 +44,7 @@ from numq import (
     rules,
     scales,
 )
-from numq.bits import inspect_code, inspect_float, inspect_int
+from numq.bits import inspect_code, inspect_float, inspect_int, inspect_table
 from numq.fixedpoint import (
     MultiplierRounding,
     multiply_by_quantized_multiplier,
@@ -57,8 +57,14 @@ from numq.formats import (
     FLOAT4_E2M1,
     FLOAT6_E2M3,
     FLOAT6_E3M2,
+    FLOAT8_E3M4,
+    FLOAT8_E4M3,
+    FLOAT8_E4M3B11FNUZ,
     FLOAT8_E4M3FN,
+    FLOAT8_E4M3FNUZ,
     FLOAT8_E5M2,
+    FLOAT8_E5M2FNUZ,
+    FLOAT8_E8M0FNU,
     FLOAT16,
     FLOAT32,
     FLOAT64,
@@ -71,6 +77,7 @@ from numq.formats import (
     INT8,
     INT16,
     INT32,
+    NF4,
     UINT2,
     UINT3,
     UINT4,
@@ -80,7 +87,9 @@ from numq.formats import (
     UINT8,
     UINT16,
     FloatFormat,
+    Format,
     IntFormat,
+    TableFormat,
     format_named,
 )
 from numq.granularity import PerBlock, PerChannel, PerGroup, PerTensor, PerToken
@@ -112,7 +121,7 @@ from numq.packing import PackOrder, pack, unpack
 from numq.qparams import QParams, choose_qparams
 from numq.qtensor import QTensor, dequantize, fake_quantize, quantize
 from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer
-from numq.rounding import Overflow, Rounding, round_to_int, round_values
+from numq.rounding import Overflow, Rounding, round_values
 from numq.rules import NonFinite, QuantizeRule, ScaleOp, ZeroPointOrder
 from numq.scales import (
     Affine,
@@ -131,8 +140,14 @@ __all__ = [
     "FLOAT4_E2M1",
     "FLOAT6_E2M3",
     "FLOAT6_E3M2",
+    "FLOAT8_E3M4",
+    "FLOAT8_E4M3",
+    "FLOAT8_E4M3B11FNUZ",
     "FLOAT8_E4M3FN",
+    "FLOAT8_E4M3FNUZ",
     "FLOAT8_E5M2",
+    "FLOAT8_E5M2FNUZ",
+    "FLOAT8_E8M0FNU",
     "FLOAT16",
     "FLOAT32",
     "FLOAT64",
@@ -145,6 +160,7 @@ __all__ = [
     "INT8",
     "INT16",
     "INT32",
+    "NF4",
     "UINT2",
     "UINT3",
     "UINT4",
@@ -157,6 +173,7 @@ __all__ = [
     "AffineQuantizer",
     "ErrorReport",
     "FloatFormat",
+    "Format",
     "IntFormat",
     "Isa",
     "Layout",
@@ -189,6 +206,7 @@ __all__ = [
     "Symmetric",
     "SymmetricQuantizer",
     "SymmetricRange",
+    "TableFormat",
     "Target",
     "ZeroPointOrder",
     "ZeroPointRule",
@@ -207,6 +225,7 @@ __all__ = [
     "inspect_code",
     "inspect_float",
     "inspect_int",
+    "inspect_table",
     "integer",
     "kernels",
     "matmul_int8",
@@ -223,7 +242,6 @@ __all__ = [
     "quantize",
     "quantize_multiplier",
     "requantize",
-    "round_to_int",
     "round_values",
     "rounding_divide_by_pot",
     "rules",

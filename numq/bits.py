@@ -24,7 +24,8 @@ from typing import TypeAlias
 
 from numq.arguments import integer, is_number, shown
 from numq.arrays import check_type
-from numq.formats import FloatFormat, IntFormat, Specials
+from numq.formats import FloatFormat, Format, IntFormat, Specials, TableFormat
+from numq.rounding import Overflow
 
 Real: TypeAlias = float | Fraction
 
@@ -47,7 +48,7 @@ class FloatBits:
     @property
     def sign(self) -> int:
         """1 for negative."""
-        return self.code >> (self.format.bits - 1)
+        return self.code >> (self.format.bits - 1) if self.format.signed else 0
 
     @property
     def exponent(self) -> int:
@@ -62,10 +63,9 @@ class FloatBits:
     @property
     def kind(self) -> str:
         """`zero`, `subnormal`, `normal`, `inf` or `nan`."""
-        special = _special(self.format, self.exponent, self.mantissa)
-        if special:
-            return special
-        if self.exponent == 0:
+        if not math.isfinite(self.value):
+            return "nan" if math.isnan(self.value) else "inf"
+        if self.exponent == 0 and self.format.specials is not Specials.EXPONENT_ONLY:
             return "subnormal" if self.mantissa else "zero"
         return "normal"
 
@@ -78,33 +78,48 @@ class FloatBits:
         """Four lines: value and error, bits by field, the fields read, the product."""
         f = self.format
         sign = "-" if self.sign else "+"
-        shown = f"{self.code:0{f.bits}b}"
-        fields = f"{shown[0]} {shown[1 : 1 + f.exponent_bits]} {shown[1 + f.exponent_bits :]}"
         head = f"{f.name}  {_shown(self.source)} -> {self.value!r}{self._error()}"
+        head = f"{head}\n  {self._fields()}"
+        signed = f"sign {self.sign} ({sign})  " if f.signed else ""
         if self.kind in ("inf", "nan"):
-            return f"{head}\n  {fields}\n  sign {self.sign} ({sign})  {self.kind}"
-        hidden = 0 if self.exponent == 0 else 1
-        stored = max(self.exponent, 1)
+            return f"{head}\n  {signed}{self.kind}"
+        hidden = self.kind == "normal"
+        stored = self.exponent if hidden else 1
         steps = 2**f.mantissa_bits
         return (
-            f"{head}\n  {fields}\n"
-            f"  sign {self.sign} ({sign})  exponent {stored} - bias {f.bias} = {stored - f.bias}  "
-            f"significand {hidden} + {self.mantissa}/{steps}"
+            f"{head}\n"
+            f"  {signed}exponent {stored} - bias {f.bias} = {stored - f.bias}  "
+            f"significand {int(hidden)} + {self.mantissa}/{steps}"
             f"{'' if hidden else '  (exponent field 0 reads as 1: ' + self.kind + ')'}\n"
             f"  value = {sign}2^{stored - f.bias} * {hidden + self.mantissa / steps!r}"
         )
+
+    def _fields(self) -> str:
+        """The bits, a space between sign, exponent and mantissa."""
+        f, shown = self.format, f"{self.code:0{self.format.bits}b}"
+        start = int(f.signed)
+        cut = start + f.exponent_bits
+        return " ".join(part for part in (shown[:start], shown[start:cut], shown[cut:]) if part)
 
     def _error(self) -> str:
         if isinstance(self.source, float) and not math.isfinite(self.source):
             return ""
         if not math.isfinite(self.value):
             return "  (overflows)"
-        error = Fraction(self.value) - Fraction(self.source)
-        return f"  (error {_short(error, '{:+.1e}', '{:+.1e}')})" if error else "  (exact)"
+        beyond = abs(Fraction(self.source)) > Fraction(self.format.highest)
+        return _difference(self.value, self.source, "; saturates" if beyond else "")
+
+
+def _difference(value: float, source: Real, remark: str = "") -> str:
+    """`  (exact)`, or what has been lost."""
+    error = Fraction(value) - Fraction(source)
+    return f"  (error {_short(error, '{:+.1e}', '{:+.1e}')}{remark})" if error else "  (exact)"
 
 
 def inspect_float(value: Real | int | str, fmt: FloatFormat) -> FloatBits:
     """Round `value` to `fmt` (half to even) and take the code apart.
+
+    What is too large becomes infinity or NaN, or saturates where the format has neither.
 
     Args:
         value: a number; text such as "0.1" or "1e-400" is taken as the exact decimal it is.
@@ -120,7 +135,7 @@ def inspect_float(value: Real | int | str, fmt: FloatFormat) -> FloatBits:
     return FloatBits(fmt, encode_float(source, fmt), source)
 
 
-def inspect_code(code: int, fmt: FloatFormat | IntFormat) -> FloatBits | IntBits:
+def inspect_code(code: int, fmt: Format) -> FloatBits | IntBits | TableBits:
     """A stored code taken apart: what number do these bits mean?
 
     Args:
@@ -129,18 +144,41 @@ def inspect_code(code: int, fmt: FloatFormat | IntFormat) -> FloatBits | IntBits
 
     Raises:
         TypeError: `code` is not an integer.
-        ValueError: a code of more bits.
+        ValueError: a code of more bits, or one that a table has not.
 
     >>> from numq.formats import FLOAT8_E4M3FN, INT8
     >>> inspect_code(0x3F, FLOAT8_E4M3FN).value, inspect_code(0xFF, INT8).value
     (1.875, -1)
     """
-    check_type(fmt, FloatFormat | IntFormat, "fmt")
+    check_type(fmt, Format, "fmt")
     code = integer(code, "code", 0, 2**fmt.bits - 1)
-    if isinstance(fmt, FloatFormat):
-        return FloatBits(fmt, code, _exact(decode_float(code, fmt)))
-    negative = fmt.signed and code >> (fmt.bits - 1)
-    return IntBits(fmt, code - 2**fmt.bits if negative else code)
+    match fmt:
+        case FloatFormat():
+            return FloatBits(fmt, code, _exact(decode_float(code, fmt)))
+        case TableFormat():
+            return TableBits(fmt, code, Fraction(fmt.decode([code])[0]))
+        case IntFormat():
+            negative = fmt.signed and code >> (fmt.bits - 1)
+            return IntBits(fmt, code - 2**fmt.bits if negative else code)
+    raise TypeError(f"fmt is {fmt!r}; allowed are integers, floats and tables")
+
+
+def inspect(value: Real | int | str, fmt: Format) -> FloatBits | IntBits | TableBits:
+    """What `value` looks like in a format of any kind, and what is lost.
+
+    Raises:
+        TypeError: `value` is not a number, or not an integer where the format is one.
+        ValueError: text that is no number; NaN in a format without NaN, infinity in a table.
+    """
+    check_type(fmt, Format, "fmt")
+    match fmt:
+        case FloatFormat():
+            return inspect_float(value, fmt)
+        case TableFormat():
+            return inspect_table(value, fmt)
+        case IntFormat():
+            return inspect_int(integer(value, "value"), fmt)
+    raise TypeError(f"fmt is {fmt!r}; allowed are integers, floats and tables")
 
 
 def _exact(value: Real | int) -> Real:
@@ -198,25 +236,49 @@ def _short(v: Fraction, as_float: str, as_decimal: str) -> str:
     return as_decimal.format(Decimal(v.numerator) / Decimal(v.denominator))
 
 
-def encode_float(value: Real | int, fmt: FloatFormat) -> int:
-    """The code of the nearest number of `fmt`, ties to even.
+def encode_float(value: Real | int, fmt: FloatFormat, overflow: Overflow = Overflow.NATIVE) -> int:
+    """The code of the nearest number of `fmt`, ties to the even significand.
 
-    Too large a value becomes infinity, or NaN where the format has no infinity, or the largest
-    number where it has neither (ml_dtypes' rule). NaN in a format without NaN raises ValueError.
+    Under NATIVE, too large a value becomes infinity, or NaN where the format has no infinity, or
+    the largest number where it has neither; what lies below the numbers of an unsigned format
+    becomes NaN (ml_dtypes' rules). Under SATURATE either becomes the nearest number.
+
+    Raises:
+        ValueError: NaN in a format without NaN, another overflow rule.
     """
     check_type(fmt, FloatFormat, "fmt")
+    if overflow not in (Overflow.NATIVE, Overflow.SATURATE):
+        raise ValueError(f"overflow is {overflow}; allowed are NATIVE and SATURATE")
     real = _exact(value)
     negative = math.copysign(1, real) < 0 if isinstance(real, float) else real < 0
-    sign = int(negative) << (fmt.bits - 1)
-    if isinstance(real, float) and not math.isfinite(real):
-        return sign | (_nan_code(fmt) if math.isnan(real) else _overflow_code(fmt))
+    if isinstance(real, float) and math.isnan(real):
+        return _signed(fmt.nan, fmt, negative)
+    code = fmt.top + 1 if isinstance(real, float) and math.isinf(real) else _size_code(real, fmt)
+    if code > fmt.top:
+        code = fmt.top if overflow is Overflow.SATURATE else fmt.beyond
+    bare = fmt.specials is Specials.EXPONENT_ONLY
+    if not fmt.signed and ((negative and code) or (bare and (negative or not real))):
+        return fmt.nan if overflow is Overflow.NATIVE and fmt.has_nan else 0
+    return _signed(code, fmt, negative)
+
+
+def _size_code(real: Real, fmt: FloatFormat) -> int:
+    """The code of |value| without its sign; beyond the largest number, anything above its code."""
     size = abs(Fraction(real))
-    lowest = 1 - fmt.bias  # exponent of the subnormals and of the smallest normals
+    lowest = fmt.min_exponent
     exponent = max(_floor_log2(size), lowest) if size else lowest
     # Counting steps from zero makes a carry of the mantissa run into the exponent by itself.
     steps = round(size / Fraction(2) ** (exponent - fmt.mantissa_bits))
-    code = steps + ((exponent - lowest) << fmt.mantissa_bits)
-    return sign | min(code, _overflow_code(fmt))
+    if fmt.specials is Specials.EXPONENT_ONLY:  # the first step is code 0
+        return max(steps - 1 + exponent - lowest, 0)
+    return steps + ((exponent - lowest) << fmt.mantissa_bits)
+
+
+def _signed(code: int, fmt: FloatFormat, negative: bool) -> int:
+    """With the sign bit, if there is one; the code of a negative zero may mean something else."""
+    if not fmt.signed or not negative or (fmt.specials is Specials.FNUZ and code == 0):
+        return code
+    return code | 1 << (fmt.bits - 1)
 
 
 def _floor_log2(v: Fraction) -> int:
@@ -231,36 +293,17 @@ def decode_float(code: int, fmt: FloatFormat) -> float:
         raise ValueError(f"code is {code}; {fmt.name} has codes 0 to {2**fmt.bits - 1}")
     exponent = (code >> fmt.mantissa_bits) & (2**fmt.exponent_bits - 1)
     mantissa = code & (2**fmt.mantissa_bits - 1)
-    sign = -1.0 if code >> (fmt.bits - 1) else 1.0
-    special = _special(fmt, exponent, mantissa)
-    if special:
-        return math.copysign(math.inf if special == "inf" else math.nan, sign)
+    negative = fmt.signed and bool(code >> (fmt.bits - 1))
+    size = code - (int(negative) << (fmt.bits - 1))
+    sign = -1.0 if negative else 1.0
+    if size > fmt.top or (fmt.specials is Specials.FNUZ and code == fmt.nan):
+        special = math.inf if fmt.has_infinity and size == fmt.top + 1 else math.nan
+        return math.copysign(special, sign)
+    if fmt.specials is Specials.EXPONENT_ONLY:
+        return math.ldexp(1, exponent - fmt.bias)
     hidden = 2**fmt.mantissa_bits if exponent else 0
     power = max(exponent, 1) - fmt.bias - fmt.mantissa_bits
     return sign * math.ldexp(hidden + mantissa, power)
-
-
-def _special(fmt: FloatFormat, exponent: int, mantissa: int) -> str:
-    """`inf`, `nan`, or the empty string for a number."""
-    top = exponent == 2**fmt.exponent_bits - 1
-    ones = mantissa == 2**fmt.mantissa_bits - 1
-    if top and fmt.specials is Specials.IEEE:
-        return "nan" if mantissa else "inf"
-    return "nan" if top and ones and fmt.specials is Specials.NAN_ONLY else ""
-
-
-def _overflow_code(fmt: FloatFormat) -> int:
-    """Infinity, or NaN, or the largest number: the first of them that the format has."""
-    all_ones = int(2 ** (fmt.bits - 1) - 1)
-    return all_ones - (2**fmt.mantissa_bits - 1) if fmt.specials is Specials.IEEE else all_ones
-
-
-def _nan_code(fmt: FloatFormat) -> int:
-    if fmt.specials is Specials.NONE:
-        raise ValueError(f"value is NaN, which {fmt.name} cannot hold")
-    if fmt.specials is Specials.NAN_ONLY:
-        return int(2 ** (fmt.bits - 1) - 1)
-    return _overflow_code(fmt) | 2 ** (fmt.mantissa_bits - 1)  # the quiet NaN
 
 
 @dataclass(frozen=True, repr=False)
@@ -327,3 +370,60 @@ def inspect_int(value: int, fmt: IntFormat) -> IntBits:
     """
     check_type(fmt, IntFormat, "fmt")
     return IntBits(fmt, integer(value, "value"))
+
+
+@dataclass(frozen=True, repr=False)
+class TableBits:
+    """A place in a table beside the number that led to it.
+
+    Attributes:
+        format: the table.
+        code: the place, from 0 on.
+        source: the number that was asked for.
+    """
+
+    format: TableFormat
+    code: int
+    source: Real
+
+    @property
+    def value(self) -> float:
+        """The table's value there."""
+        return self.format.values[self.code]
+
+    def __repr__(self) -> str:
+        """Value and error, the bits, the neighbours."""
+        f, code = self.format, self.code
+        beyond = not f.lowest <= self.source <= f.highest
+        lost = _difference(self.value, self.source, "; saturates" if beyond else "")
+        near = [
+            f"code {c} is {f.values[c]!r}" for c in (code - 1, code + 1) if 0 <= c < len(f.values)
+        ]
+        return (
+            f"{f.name}  {_shown(self.source)} -> {self.value!r}{lost}\n"
+            f"  {code:0{f.bits}b}\n"
+            f"  code {code} of 0 to {len(f.values) - 1}; {', '.join(near)}"
+        )
+
+
+def inspect_table(value: Real | int | str, fmt: TableFormat) -> TableBits:
+    """The code of the nearest value of a table, ties to the even code; exact.
+
+    Raises:
+        TypeError: `value` is not a number.
+        ValueError: text that is no number, NaN or infinity.
+
+    >>> from numq.formats import NF4
+    >>> inspect_table("0.3", NF4)
+    nf4  0.3 -> 0.33791524171829224  (error +3.8e-02)
+      1011
+      code 11 of 0 to 15; code 10 is 0.24611230194568634, code 12 is 0.44070982933044434
+    """
+    check_type(fmt, TableFormat, "fmt")
+    source = _parse(value) if isinstance(value, str) else _exact(value)
+    if isinstance(source, float) and not math.isfinite(source):
+        raise ValueError(f"value is {source}; allowed for {fmt.name} are finite numbers")
+    real = Fraction(source)
+    distances = [abs(Fraction(v) - real) for v in fmt.values]
+    nearest = [code for code, d in enumerate(distances) if d == min(distances)]
+    return TableBits(fmt, min(nearest, key=lambda code: code % 2), source)

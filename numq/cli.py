@@ -15,9 +15,9 @@ import numpy as np
 from numq.arguments import shown
 from numq.bench.agreement import UnequalAnswersError
 from numq.bench.command import add_arguments
-from numq.bits import inspect_code, inspect_float, inspect_int
+from numq.bits import inspect, inspect_code
 from numq.extras import Extra, MissingExtraError, extra
-from numq.formats import FLOAT_FORMATS, INT_FORMATS, IntFormat, format_named
+from numq.formats import FORMATS, IntFormat, format_named
 
 _NEGATIVE = re.compile(r"-[\d.]|-(inf|nan)", re.IGNORECASE)
 
@@ -112,7 +112,7 @@ def _folder(text: str) -> Path:
 
 
 def _names() -> list[str]:
-    return [f.name for f in (*FLOAT_FORMATS, *INT_FORMATS)]
+    return [f.name for f in FORMATS]
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
@@ -124,9 +124,9 @@ def _inspect(arguments: argparse.Namespace) -> None:
     if arguments.code:
         print(inspect_code(_integer(arguments.value, "a code"), fmt))
     elif isinstance(fmt, IntFormat):
-        print(inspect_int(_integer(arguments.value), fmt))
+        print(inspect(_integer(arguments.value), fmt))
     else:
-        print(inspect_float(arguments.value.strip(), fmt))
+        print(inspect(arguments.value.strip(), fmt))
 
 
 def _integer(text: str, what: str = "an integer format") -> int:

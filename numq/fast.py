@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from numq.arrays import Array, FloatArray
-from numq.formats import IntFormat
+from numq.formats import Format, IntFormat
 from numq.granularity import Granularity, PerChannel, PerGroup, PerTensor, PerToken, Shape
 from numq.kernels import uses_kernels
 from numq.kernels.grouped.weights import PackedGroupedWeight, pack_grouped_weight
@@ -51,16 +51,16 @@ def view_of(granularity: Granularity, shape: Shape) -> View | None:
     return None
 
 
-def worthwhile(x: Array, granularity: Granularity, fmt: IntFormat, scale: Array) -> View | None:
+def worthwhile(x: Array, granularity: Granularity, fmt: Format, scale: Array) -> View | None:
     """The view in which a kernel takes `x`; None where NumPy has to."""
     if x.size < LARGE or type(x) is not np.ndarray or not uses_kernels():
         return None
-    narrow = fmt.bits <= 16 and scale.dtype != np.float64
+    narrow = isinstance(fmt, IntFormat) and fmt.bits <= 16 and scale.dtype != np.float64
     return view_of(granularity, x.shape) if narrow else None
 
 
 def quantize(
-    x: FloatArray, view: View, scale: Array, zero_point: Array, fmt: IntFormat
+    x: FloatArray, view: View, scale: Array, zero_point: Array, fmt: Format
 ) -> tuple[Array, bool]:
     """Codes in the shape of `x`, and whether all of `x` is finite."""
     s, z = _parameters(scale, zero_point)
@@ -79,7 +79,7 @@ def dequantize(codes: Array, view: View, scale: Array, zero_point: Array) -> Flo
 
 
 def fake_quantize(
-    x: FloatArray, view: View, scale: Array, zero_point: Array, fmt: IntFormat
+    x: FloatArray, view: View, scale: Array, zero_point: Array, fmt: Format
 ) -> tuple[FloatArray, bool]:
     """float32 in the shape of `x`, and whether all of `x` is finite."""
     s, z = _parameters(scale, zero_point)
@@ -90,13 +90,14 @@ def fake_quantize(
 
 
 def quantize_rows(
-    x: FloatArray, fmt: IntFormat, *, symmetric: bool
+    x: FloatArray, fmt: Format, *, symmetric: bool
 ) -> tuple[Array, Array, Array] | None:
     """(codes, scales, zero points) of a float32 matrix, each row by its own minimum and maximum.
 
     None where NumPy has to: small, not finite, or so large that the grid would leave float32.
     """
-    takes = type(x) is np.ndarray and x.dtype == np.float32 and x.ndim == 2 and fmt.bits <= 8
+    narrow = isinstance(fmt, IntFormat) and fmt.bits <= 8
+    takes = type(x) is np.ndarray and x.dtype == np.float32 and x.ndim == 2 and narrow
     if not (takes and x.size >= LARGE_ROWS and uses_kernels()):
         return None
     codes, scales, zero_points, finite = ranges.quantize_rows(
@@ -107,12 +108,12 @@ def quantize_rows(
 
 
 def grouped(
-    codes: Array, scale: Array, zero_point: Array, fmt: IntFormat, granularity: Granularity
+    codes: Array, scale: Array, zero_point: Array, fmt: Format, granularity: Granularity
 ) -> PackedGroupedWeight:
     """An (out, in) weight packed as (in, out) with groups along `in`; ValueError if it has none."""
-    if codes.ndim != 2 or fmt.bits > 8:
+    if codes.ndim != 2 or fmt.bits > 8 or not isinstance(fmt, IntFormat):
         raise ValueError(
-            f"w is {fmt.name} of shape {codes.shape}; needed: a matrix of 8 bits or fewer"
+            f"w is {fmt.name} of shape {codes.shape}; allowed: a matrix of integers of up to 8 bits"
         )
     outputs, depth = codes.shape
     match granularity:

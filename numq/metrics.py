@@ -43,7 +43,8 @@ class ErrorReport:
         max_abs: largest absolute error, in the data's unit.
         mean_abs: mean absolute error.
         sqnr_db: signal-to-quantization-noise ratio in dB.
-        saturated: share of elements, 0…1, that lie beyond the last code by more than half a step.
+        saturated: share of elements, 0…1, that lie beyond the last code by more than half a step
+            (of floats and tables: of the outermost one).
     """
 
     max_abs: float
@@ -76,6 +77,9 @@ def error_report(x: ArrayLike, q: QTensor) -> ErrorReport:
 def _saturated(x: FloatArray, q: QTensor) -> float:
     """Share of elements more than half a step outside the range of the codes."""
     low, high = (expand(end, q.granularity, q.shape) for end in q.qparams.range)
-    half = np.abs(expand(q.scale, q.granularity, q.shape).astype(np.float64)) / 2
-    outside = (x < low - half) | (x > high + half)
+    scale = expand(q.scale, q.granularity, q.shape).astype(np.float64)
+    below, above = (np.abs(scale) * step / 2 for step in q.format.end_steps)
+    outside = (x < low - np.where(scale < 0, above, below)) | (
+        x > high + np.where(scale < 0, below, above)
+    )
     return float(outside.mean()) if outside.size else 0.0

@@ -274,11 +274,8 @@ def _search(kept: Samples, target: Target) -> FloatArray:
 def _squared_error(kept: Samples, lo: FloatArray, hi: FloatArray, target: Target) -> FloatArray:
     """(B,) sum of squared quantization errors if [lo, hi] were the range."""
     scale, zero_point = scale_and_zero_point(lo, hi, target)
-    s, fmt = scale.astype(np.float64)[:, None], target.format
-    z = zero_point[:, None]
-    error = kept.values / s  # one buffer, from steps to codes to errors
-    np.rint(error, out=error)
-    np.clip(error, fmt.qmin - z, fmt.qmax - z, out=error)
+    s = scale.astype(np.float64)[:, None]
+    error = target.format.nearest(kept.values / s, zero_point[:, None])
     error *= s
     np.subtract(kept.values, error, out=error)
     error[np.isnan(kept.values)] = 0  # what a shorter block lacks

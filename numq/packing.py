@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from numq.arguments import integer
 from numq.arrays import IntArray, as_int, check_type
-from numq.formats import IntFormat
+from numq.formats import Format
 
 
 class PackOrder(Enum):
@@ -30,7 +30,7 @@ _AWQ_NIBBLES = (0, 2, 4, 6, 1, 3, 5, 7)
 # Elements that an order must see together: a run is padded with zeros to a multiple of this.
 _RUN = {PackOrder.LOW_FIRST: 1, PackOrder.GPTQ: 1, PackOrder.AWQ: 8, PackOrder.GGUF: 32}
 _WIDTHS = {
-    PackOrder.LOW_FIRST: tuple(range(2, 17)),
+    PackOrder.LOW_FIRST: tuple(range(1, 17)),
     PackOrder.GPTQ: (2, 3, 4, 8),
     PackOrder.AWQ: (4,),
     PackOrder.GGUF: (4,),
@@ -39,12 +39,12 @@ _WORDS = (PackOrder.GPTQ, PackOrder.AWQ)
 
 
 def pack(
-    codes: ArrayLike, fmt: IntFormat, order: PackOrder = PackOrder.LOW_FIRST
+    codes: ArrayLike, fmt: Format, order: PackOrder = PackOrder.LOW_FIRST
 ) -> NDArray[np.unsignedinteger[Any]]:
     """Pack integer codes along the last axis.
 
     Args:
-        codes: (..., n) integers inside `fmt`; signed codes are packed as two's complement.
+        codes: (..., n) codes of `fmt`; signed ones are packed as two's complement.
         fmt: width and signedness of a code.
         order: where each element goes. ONNX packs the flattened tensor: `ravel()` first.
 
@@ -60,12 +60,10 @@ def pack(
     >>> [hex(b) for b in pack([1, 2, 3], UINT4)]
     ['0x21', '0x3']
     """
-    codes = as_int(codes, "codes")
     _check_order(fmt, order)
+    codes = fmt.checked(codes, "codes")
     if codes.ndim == 0:
         raise ValueError("codes is 0-dimensional; allowed is at least one axis to pack along")
-    if codes.size and (codes.min() < fmt.qmin or codes.max() > fmt.qmax):
-        raise ValueError(f"codes reach from {codes.min()} to {codes.max()}, outside {fmt!r}")
     narrow = codes.astype(np.uint8 if fmt.bits <= 8 else np.uint16)  # two's complement
     arranged = _arrange(_pad(narrow, _RUN[order]), order)
     bits = ((arranged[..., None] >> np.arange(fmt.bits, dtype=narrow.dtype)) & 1).astype(np.uint8)
@@ -78,7 +76,7 @@ def pack(
 
 def unpack(
     packed: NDArray[np.unsignedinteger[Any]],
-    fmt: IntFormat,
+    fmt: Format,
     count: int,
     order: PackOrder = PackOrder.LOW_FIRST,
 ) -> IntArray:
@@ -86,8 +84,8 @@ def unpack(
 
     Raises:
         TypeError: `packed` has not the dtype of `order` (uint8, or uint32 for GPTQ and AWQ).
-        ValueError: fewer than `count` codes are there, a code that a narrow range leaves out, or a
-            format that `order` does not define.
+        ValueError: fewer than `count` codes are there, a code that a narrow range or a table
+            leaves out, or a format that `order` does not define.
     """
     _check_order(fmt, order)
     packed, count = _check_packed(packed, order), integer(count, "count")
@@ -99,11 +97,9 @@ def unpack(
     codes = bits[..., : whole * fmt.bits].reshape(*packed.shape[:-1], whole, fmt.bits)
     values = (codes.astype(np.int32) << np.arange(fmt.bits, dtype=np.int32)).sum(-1, dtype=np.int32)
     values = _restore(values, order)[..., :count]
-    if fmt.signed:  # the top bit weighs −2^(bits−1)
+    if fmt.dtype.kind == "i":  # the top bit weighs −2^(bits−1)
         values = values - ((values >> (fmt.bits - 1)) << fmt.bits)
-    if values.size and values.min() < fmt.qmin:  # the code that a narrow range leaves out
-        raise ValueError(f"packed holds the code {values.min()}, outside {fmt!r}")
-    return values.astype(fmt.dtype)
+    return fmt.checked(values, "packed codes").astype(fmt.dtype)
 
 
 def _arrange(codes: IntArray, order: PackOrder) -> IntArray:
@@ -134,10 +130,10 @@ def _pad(x: NDArray[Any], multiple: int) -> NDArray[Any]:
     return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)]) if missing else x
 
 
-def _check_order(fmt: IntFormat, order: PackOrder) -> None:
-    check_type(fmt, IntFormat, "fmt")
+def _check_order(fmt: Format, order: PackOrder) -> None:
+    check_type(fmt, Format, "fmt")
     check_type(order, PackOrder, "order")
-    if fmt.signed and order is not PackOrder.LOW_FIRST:
+    if fmt.dtype.kind == "i" and order is not PackOrder.LOW_FIRST:
         offset = 2 ** (fmt.bits - 1)
         raise ValueError(f"fmt is {fmt!r}; {order.name} stores unsigned codes: add {offset} first")
     if fmt.bits not in _WIDTHS[order]:

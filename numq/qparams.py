@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from numq.arguments import flag
 from numq.arrays import Array, FloatArray, as_float, as_int, check_finite, check_type, frozen
-from numq.formats import IntFormat
+from numq.formats import Format
 from numq.granularity import Granularity, PerTensor
 from numq.scales import (
     NUMQ_FLOOR,
@@ -31,7 +31,8 @@ class QParams:
     Attributes:
         scale: floats of `scale_format`, finite and positive; shape as the granularity gives it:
             () per tensor, (C,) per channel.
-        zero_point: int32 of the same shape (a scalar is broadcast), within the format's codes.
+        zero_point: int32 of the same shape (a scalar is broadcast), within the format's codes; 0
+            for floats and tables.
         format: the codes.
         granularity: which elements each scale belongs to.
         scale_format: what scales are stored in. A given scale is rounded to float32; to float16
@@ -49,7 +50,7 @@ class QParams:
 
     scale: Array
     zero_point: Array
-    format: IntFormat
+    format: Format
     granularity: Granularity = PerTensor()
     scale_format: ScaleFormat = ScaleFormat.FLOAT32
     signed_scale: bool = False
@@ -58,13 +59,13 @@ class QParams:
         self,
         scale: ArrayLike,
         zero_point: ArrayLike,
-        format: IntFormat,
+        format: Format,
         granularity: Granularity = PerTensor(),
         scale_format: ScaleFormat = ScaleFormat.FLOAT32,
         signed_scale: bool = False,
     ) -> None:
         """Check everything, then freeze."""
-        check_type(format, IntFormat, "format")
+        check_type(format, Format, "format")
         check_type(granularity, Granularity, "granularity")
         check_type(scale_format, ScaleFormat, "scale_format")
         signed_scale = flag(signed_scale, "signed_scale")
@@ -91,7 +92,7 @@ class QParams:
         """The smallest and the largest real number each block can hold, float64."""
         scale = self.scale.astype(np.float64)
         zero_point = self.zero_point.astype(np.int64)
-        ends = [scale * (code - zero_point) for code in (self.format.qmin, self.format.qmax)]
+        ends = [scale * (end - zero_point) for end in (self.format.lowest, self.format.highest)]
         return np.minimum(*ends), np.maximum(*ends)
 
     @property
@@ -161,19 +162,21 @@ def _checked_scale(scale: ArrayLike, scale_format: ScaleFormat, signed: bool) ->
     return frozen(stored)
 
 
-def _checked_zero_point(zero_point: ArrayLike, fmt: IntFormat, shape: tuple[int, ...]) -> Array:
+def _checked_zero_point(zero_point: ArrayLike, fmt: Format, shape: tuple[int, ...]) -> Array:
     given = as_int(zero_point, "zero_point")
     if given.shape not in ((), shape):
         raise ValueError(f"zero_point has shape {given.shape}; the scale has {shape}")
-    if given.size and (given.min() < fmt.qmin or given.max() > fmt.qmax):
-        raise ValueError(f"zero_point is {_span(given)}; allowed is {fmt!r}")
+    allowed = fmt.zero_points
+    if given.size and (given.min() < allowed.start or given.max() >= allowed.stop):
+        which = repr(fmt) if len(allowed) > 1 else f"0 for {fmt.name}, which has no zero point"
+        raise ValueError(f"zero_point is {_span(given)}; allowed is {which}")
     return frozen(np.broadcast_to(given, shape).astype(np.int32))
 
 
 def choose_qparams(
     rmin: ArrayLike,
     rmax: ArrayLike,
-    fmt: IntFormat,
+    fmt: Format,
     *,
     scheme: Scheme = Affine(),
     granularity: Granularity = PerTensor(),
@@ -204,7 +207,7 @@ def choose_qparams(
     >>> choose_qparams(-1.0, 1.55, UINT8)
     QParams(uint8, per tensor, scale 0.01, zero_point 100, covers [-1, 1.55])
     """
-    check_type(fmt, IntFormat, "fmt")
+    check_type(fmt, Format, "fmt")
     check_type(scheme, Affine | Symmetric, "scheme")
     check_type(floor, ScaleFloor, "floor")
     lo, hi = as_float(rmin, "rmin"), as_float(rmax, "rmax")

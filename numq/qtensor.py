@@ -1,7 +1,12 @@
 """Quantize, dequantize, fake-quantize, and the tensor of codes that they pass around.
 
-    q = clip(round(x / scale) + zero_point, qmin, qmax)        (1)
-    x' = scale · (q − zero_point)                              (2)
+    q = encode(x / scale)                                       (1)
+    x' = scale · decode(q)                                      (2)
+
+which for integers, whose zero point stands beside the scale, are
+
+    q = clip(round(x / scale) + zero_point, qmin, qmax)         (1)
+    x' = scale · (q − zero_point)                               (2)
 
 (1) has rivals, which `QuantizeRule` names; (2) has none.
 """
@@ -22,28 +27,28 @@ from numq.arrays import (
     FloatArray,
     IntArray,
     as_float,
-    as_int,
     check_dtype,
     check_finite,
     check_type,
 )
 from numq.fast import View
-from numq.formats import IntFormat
+from numq.formats import Format
 from numq.granularity import Granularity, Shape, check_params, spread_out
 from numq.kernels import PackedWeight, pack_weight
 from numq.kernels.grouped.weights import PackedGroupedWeight
 from numq.packing import pack
 from numq.qparams import QParams
-from numq.rounding import fma32, to_codes
+from numq.rounding import fma32
 from numq.rules import ONNX, NonFinite, QuantizeRule, ScaleOp, ZeroPointOrder
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class QTensor:
-    """Integer codes with the parameters that give them a meaning; frozen.
+    """Codes with the parameters that give them a meaning; frozen.
 
     Attributes:
-        codes: integers of `qparams.format.dtype`, the shape of the original, read-only.
+        codes: integers of `qparams.format.dtype`, the shape of the original, read-only; those of
+            floats are their bits, those of tables the places in them.
         qparams: scale, zero point, format, granularity.
 
     Raises:
@@ -57,10 +62,8 @@ class QTensor:
     def __post_init__(self) -> None:
         """Check codes against the parameters, then freeze a copy."""
         check_type(self.qparams, QParams, "qparams")
-        codes = as_int(self.codes, "codes")
         fmt = self.qparams.format
-        if codes.size and (codes.min() < fmt.qmin or codes.max() > fmt.qmax):
-            raise ValueError(f"codes reach from {codes.min()} to {codes.max()}; allowed is {fmt!r}")
+        codes = fmt.checked(self.codes, "codes")
         check_params(self.qparams.scale, self.qparams.granularity, codes.shape, "codes")
         frozen = np.array(codes, dtype=fmt.dtype)
         frozen.setflags(write=False)
@@ -102,8 +105,8 @@ class QTensor:
         return self.qparams.zero_point
 
     @property
-    def format(self) -> IntFormat:
-        """The integer format of the codes."""
+    def format(self) -> Format:
+        """The format of the codes."""
         return self.qparams.format
 
     @property
@@ -230,9 +233,11 @@ def _quantize(
     x: FloatArray, qparams: QParams, rule: QuantizeRule, rng: np.random.Generator | None
 ) -> IntArray:
     """Equation (1) in NumPy, any rule."""
+    missing = None
     if rule.non_finite is NonFinite.RAISE:
         check_finite(x, "x")
-        missing = None
+    elif rule.non_finite is NonFinite.KEEP:
+        _check_nan(x, qparams.format)
     elif (missing := np.isnan(x)).any():
         instead = np.inf if rule.non_finite is NonFinite.NAN_AS_INFINITY else 0
         x = np.where(missing, x.dtype.type(instead), x)
@@ -240,7 +245,7 @@ def _quantize(
     zero_point = spread_out(qparams.zero_point, qparams.granularity, x.shape)
     steps = _to_steps(x, scale, zero_point, rule)
     offset = zero_point if rule.order is ZeroPointOrder.ROUND_THEN_ADD else _NO_OFFSET
-    codes = to_codes(steps, qparams.format, rule.rounding, rule.overflow, offset, rng)
+    codes = qparams.format.to_codes(steps, rule.rounding, rule.overflow, offset, rng)
     if missing is not None and rule.non_finite is not NonFinite.NAN_AS_INFINITY:
         codes = np.where(missing, _nan_code(rule, qparams.format, zero_point), codes)
     return codes.astype(qparams.format.dtype, copy=False)
@@ -275,22 +280,30 @@ def _reciprocal(scale: FloatArray) -> FloatArray:
     return reciprocal
 
 
-def _nan_code(rule: QuantizeRule, fmt: IntFormat, zero_point: Array) -> Array:
-    codes = {
-        NonFinite.NAN_TO_QMIN: np.array(fmt.qmin),
-        NonFinite.NAN_TO_QMAX: np.array(fmt.qmax),
-        NonFinite.NAN_TO_CODE_ZERO: np.array(min(max(0, fmt.qmin), fmt.qmax)),
+def _check_nan(x: FloatArray, fmt: Format) -> None:
+    if not fmt.has_nan and np.isnan(x).any():
+        raise ValueError(f"x holds NaN, which has no code in {fmt.name}; allowed is another rule")
+
+
+def _nan_code(rule: QuantizeRule, fmt: Format, zero_point: Array) -> Array:
+    """The code that the rule gives NaN: of an end of the grid, of zero, or the one next to 0."""
+    if rule.non_finite is NonFinite.NAN_TO_CODE_ZERO:
+        return np.array(min(max(0, fmt.codes.start), fmt.codes.stop - 1))
+    stands_for: dict[NonFinite, ArrayLike] = {
+        NonFinite.NAN_TO_QMIN: fmt.lowest,
+        NonFinite.NAN_TO_QMAX: fmt.highest,
         NonFinite.NAN_TO_ZERO_POINT: zero_point,
     }
-    return codes[rule.non_finite]
+    return fmt.encode(stands_for[rule.non_finite])
 
 
 def dequantize(q: QTensor, dtype: DTypeLike = np.float32) -> FloatArray:
-    """Codes to real numbers, `scale · (code − zero_point)`, equation (2).
+    """Codes to real numbers, `scale · decode(code)`, equation (2).
 
-    The difference is exact; up to 16 bits the product is rounded once, to `dtype`. INT32 codes
-    with float32 out go through float64: 16777217 with scale 1 still becomes 16777216, the nearest
-    float32; ask for float64 to keep it.
+    What a code stands for is exact (integers: code − zero_point); for integers of up to 16 bits
+    and floats of up to 32, the product is rounded once, to `dtype`. INT32 codes with float32 out go
+    through float64: 16777217 with scale 1 still becomes 16777216, the nearest float32; ask for
+    float64 to keep it.
 
     Args:
         q: the tensor of codes.
@@ -311,9 +324,9 @@ def _dequantize(codes: IntArray, qparams: QParams, dtype: np.dtype[Any]) -> Floa
     if view and dtype == np.float32:
         return fast.dequantize(codes, view, qparams.scale, qparams.zero_point)
     scale = spread_out(qparams.scale, granularity, shape).astype(np.float64)
-    zero_point = spread_out(qparams.zero_point, granularity, shape).astype(np.int64)
+    zero_point = spread_out(qparams.zero_point, granularity, shape)
     with np.errstate(over="ignore", under="ignore"):
-        return ((codes.astype(np.int64) - zero_point) * scale).astype(dtype)
+        return ((qparams.format.to_values(codes) - zero_point) * scale).astype(dtype)
 
 
 def fake_quantize(

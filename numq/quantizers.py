@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from numq import fast
 from numq.arguments import shown
 from numq.arrays import FloatArray, as_float, check_finite, check_type
-from numq.formats import INT8, IntFormat
+from numq.formats import INT8, Format
 from numq.granularity import Granularity, PerTensor, PerToken, param_shape
 from numq.metrics import ErrorReport, error_report
 from numq.observers import MinMaxObserver, Observed, Observer
@@ -43,7 +43,7 @@ from numq.scales import (
 )
 
 _FIELD_TYPES = {
-    "format": IntFormat,
+    "format": Format,
     "granularity": Granularity,
     "observer": Observer,
     "rule": QuantizeRule,
@@ -55,7 +55,7 @@ class Quantizer(ABC):
     """Base of the quantizers; a subclass says which scheme turns a range into parameters.
 
     Attributes:
-        format: the integer codes.
+        format: the codes.
         granularity: which elements share a scale.
         observer: chooses the range from the data.
         clip: (lo, hi) fixes either end of the range in place of the observer's; values outside
@@ -65,7 +65,7 @@ class Quantizer(ABC):
         floor: what zero and tiny scales become.
     """
 
-    format: IntFormat = INT8
+    format: Format = INT8
     granularity: Granularity = PerTensor()
     _: KW_ONLY
     observer: Observer = MinMaxObserver()

@@ -1,4 +1,4 @@
-"""From a real number to an integer code: rounding, then what happens outside the format."""
+"""Rounding and overflow: the rules by which a real number goes to a grid value."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arrays import Array, FloatArray, IntArray, as_float, as_int, check_type
-from numq.formats import IntFormat
-
-_CAP = 2.0**31 - 128  #: the largest float32 that int32 holds
+from numq.arrays import Array, FloatArray, as_float, check_type
 
 
 class Rounding(Enum):
@@ -26,13 +23,17 @@ class Rounding(Enum):
 
 
 class Overflow(Enum):
-    """What becomes of a rounded value that the format does not hold."""
+    """What becomes of a rounded value that the format does not hold.
 
-    SATURATE = "the nearest code"
+    WRAP and the three casts are for integers, NATIVE for floats.
+    """
+
+    SATURATE = "the code of the lowest or the highest grid value"
     WRAP = "modulo 2^bits, as a register does"
     CAST_INT32 = "cast to int32, where what it lacks becomes -2^31; add, wrapping; then saturate"
     CAP_CAST_INT32 = "cap at 2^31 − 128, float32's last below 2^31; then as CAST_INT32 (FBGEMM)"
     CAST_INT64 = "add as floats, cast to int64, where +1e38 becomes -2^63; then saturate"
+    NATIVE = "what the float format has for it: infinity, else NaN, else the largest number"
     RAISE = "OverflowError"
 
 
@@ -55,10 +56,11 @@ def round_values(
     """
     x = as_float(x, "x")
     check_type(rounding, Rounding, "rounding")
-    return _integral(x, rounding, rng)
+    return rounded(x, rounding, rng)
 
 
-def _integral(x: FloatArray, rounding: Rounding, rng: np.random.Generator | None) -> FloatArray:
+def rounded(x: FloatArray, rounding: Rounding, rng: np.random.Generator | None) -> FloatArray:
+    """`round_values` of arguments that have been checked."""
     match rounding:
         case Rounding.HALF_EVEN:
             return np.rint(x)
@@ -95,121 +97,53 @@ def _half_away(x: FloatArray) -> FloatArray:
 
 def _stochastic(x: FloatArray, rng: np.random.Generator | None) -> FloatArray:
     """Up with probability `x − floor(x)`: the expected value is `x`."""
-    if rng is None:
-        raise ValueError("Rounding.STOCHASTIC needs rng=, a numpy.random.Generator")
-    check_type(rng, np.random.Generator, "rng")
-    up = rng.random(x.shape) < _fraction(x)
+    up = _drawn(x.shape, rng) < _fraction(x)
     return np.where(up, np.floor(x) + 1, np.floor(x)).astype(x.dtype)
 
 
-def round_to_int(
-    x: ArrayLike,
-    fmt: IntFormat,
+def _drawn(shape: tuple[int, ...], rng: np.random.Generator | None) -> FloatArray:
+    """Uniform numbers in [0, 1)."""
+    if rng is None:
+        raise ValueError("rng is None; allowed for Rounding.STOCHASTIC is a numpy.random.Generator")
+    check_type(rng, np.random.Generator, "rng")
+    return rng.random(shape)
+
+
+def goes_on(
+    fraction: FloatArray,
+    rounding: Rounding,
     *,
-    rounding: Rounding = Rounding.HALF_EVEN,
-    overflow: Overflow = Overflow.SATURATE,
-    offset: ArrayLike = 0,
-    rng: np.random.Generator | None = None,
-) -> IntArray:
-    """`overflow(round(x) + offset)` as `fmt.dtype`, clamped in float *before* the integer cast.
+    odd: Array,
+    upward: Array | bool,
+    outward: Array | bool,
+    rng: np.random.Generator | None,
+) -> Array:
+    """Whether a value between two neighbours of any grid goes on from the first to the second.
 
     Args:
-        x: float array of any shape, without NaN; ±inf saturates.
-        fmt: the codes allowed.
-        rounding: how `x` becomes integral.
-        overflow: what happens outside `fmt`.
-        offset: integers added after rounding, broadcast against `x` (a zero point).
+        fraction: how much of the way lies behind it, in [0, 1].
+        rounding: the rule; ties to even are ties to the neighbour that is not odd.
+        odd: whether the first neighbour is odd.
+        upward: whether the second is the larger one.
+        outward: whether the second is the one farther from zero.
         rng: the generator of STOCHASTIC rounding.
-
-    Raises:
-        TypeError: `x` is not real numbers, `offset` not integers.
-        ValueError: NaN in `x`, infinity or a narrow range under WRAP, STOCHASTIC without `rng`.
-        OverflowError: under RAISE, if a value lies outside `fmt`; names the first.
     """
-    x, offset = as_float(x, "x"), as_int(offset, "offset")
-    if offset.ndim and not _broadcasts(offset.shape, x.shape):
-        raise ValueError(
-            f"offset has shape {offset.shape}; allowed is what broadcasts to {x.shape}"
-        )
-    check_type(fmt, IntFormat, "fmt")
-    check_type(rounding, Rounding, "rounding")
-    check_type(overflow, Overflow, "overflow")
-    if np.isnan(x).any():
-        raise ValueError("x holds NaN, which has no integer code; choose a NonFinite policy")
-    return to_codes(x, fmt, rounding, overflow, offset, rng)
-
-
-def to_codes(
-    x: FloatArray,
-    fmt: IntFormat,
-    rounding: Rounding,
-    overflow: Overflow,
-    offset: IntArray,
-    rng: np.random.Generator | None,
-) -> IntArray:
-    """`round_to_int` of arguments that have been checked."""
-    # float64 holds every bound, also 2^31 − 1, which float32 would round up to 2^31.
-    rounded = _integral(x, rounding, rng).astype(np.float64)
-    codes: FloatArray
-    match overflow:
-        case Overflow.SATURATE:
-            codes = np.clip(rounded + offset, fmt.qmin, fmt.qmax)
-        case Overflow.WRAP:
-            codes = _wrap(rounded, offset, fmt)
-        case Overflow.CAST_INT32:
-            total = _wrapped_sum(_cast(rounded, 32), offset, 32)
-            codes = np.clip(total, fmt.qmin, fmt.qmax)
-        case Overflow.CAP_CAST_INT32:
-            total = _wrapped_sum(_cast(np.minimum(rounded, _CAP), 32), offset, 32)
-            codes = np.clip(total, fmt.qmin, fmt.qmax)
-        case Overflow.CAST_INT64:
-            codes = np.clip(_cast(rounded + offset, 64), fmt.qmin, fmt.qmax)
-        case Overflow.RAISE:
-            codes = _inside(rounded + offset, fmt)
-    return codes.astype(fmt.dtype)
-
-
-def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
-    """Whether an array of this shape takes the other without stretching it."""
-    pairs = zip(shape[::-1], to[::-1], strict=False)
-    return len(shape) <= len(to) and all(n in (1, m) for n, m in pairs)
-
-
-def _wrap(rounded: FloatArray, offset: Array | int, fmt: IntFormat) -> FloatArray:
-    """The low `bits` of the two's complement of `rounded + offset`.
-
-    The modulus is taken before the offset is added, as the sum could lose its low bits.
-    """
-    if fmt.narrow_range:
-        raise ValueError(f"fmt is {fmt!r}; a register wraps over all its codes, not a narrow range")
-    if np.isinf(rounded).any():
-        raise ValueError("x holds an infinity, which Overflow.WRAP cannot reduce")
-    span = 2.0**fmt.bits
-    low = np.mod(np.mod(rounded, span) + offset, span)
-    return np.where(low > fmt.qmax, low - span, low)
-
-
-def _cast(whole: FloatArray, bits: int) -> FloatArray:
-    """x86's float-to-integer conversion: what does not fit becomes the smallest integer."""
-    half = 2.0 ** (bits - 1)
-    return np.where((whole >= -half) & (whole < half), whole, -half)
-
-
-def _wrapped_sum(a: FloatArray, b: Array | int, bits: int) -> FloatArray:
-    """`a + b` as a register of so many bits holds it; exact, as both are far below 2^53."""
-    half = 2.0 ** (bits - 1)
-    return np.mod(a + b + half, 2 * half) - half
-
-
-def _inside(codes: FloatArray, fmt: IntFormat) -> FloatArray:
-    outside = (codes < fmt.qmin) | (codes > fmt.qmax)
-    if outside.any():
-        where = tuple(int(i) for i in np.unravel_index(int(np.argmax(outside)), outside.shape))
-        raise OverflowError(
-            f"{int(outside.sum())} values lie outside {fmt!r}, the first at {where}: "
-            f"{codes[where]:.0f}"
-        )
-    return codes
+    beyond, tie = fraction > 0.5, fraction == 0.5
+    match rounding:
+        case Rounding.HALF_EVEN:
+            return beyond | (tie & odd)
+        case Rounding.HALF_AWAY:
+            return beyond | (tie & outward)
+        case Rounding.HALF_UP:
+            return beyond | (tie & upward)
+        case Rounding.TOWARD_ZERO:
+            return (fraction == 1) | ((fraction > 0) & np.logical_not(outward))
+        case Rounding.FLOOR:
+            return (fraction == 1) | ((fraction > 0) & np.logical_not(upward))
+        case Rounding.CEIL:
+            return (fraction == 1) | ((fraction > 0) & upward)
+        case Rounding.STOCHASTIC:
+            return _drawn(fraction.shape, rng) < fraction
 
 
 def fma32(x: FloatArray, y: FloatArray, z: Array) -> FloatArray:

@@ -59,6 +59,7 @@ class NonFinite(Enum):
     NAN_TO_ZERO_POINT = "NaN becomes the zero point, so it reads as 0"
     NAN_TO_CODE_ZERO = "NaN becomes code 0, or the one next to it, whatever the zero point"
     NAN_AS_INFINITY = "NaN meets the overflow rule too, as +inf does"
+    KEEP = "NaN becomes the NaN of a float format; formats that have none refuse it"
 
 
 @dataclass(frozen=True)

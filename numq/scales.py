@@ -17,7 +17,7 @@ import numpy as np
 
 from numq.arguments import number, shown
 from numq.arrays import Array, FloatArray, IntArray, check_type
-from numq.formats import IntFormat
+from numq.formats import Format
 from numq.rounding import Rounding, round_values
 
 
@@ -138,7 +138,7 @@ class Target:
     """What a range is wanted for: all that decides which scale it will get.
 
     Attributes:
-        format: the integer codes.
+        format: the codes.
         scheme: affine or symmetric, with their conventions.
         scale_format: what the scale is rounded to.
         floor: what zero and tiny scales become.
@@ -149,7 +149,7 @@ class Target:
         ValueError: a clip whose ends are not finite numbers, the low one below the high one.
     """
 
-    format: IntFormat
+    format: Format
     scheme: Scheme = Affine()
     scale_format: ScaleFormat = ScaleFormat.FLOAT32
     floor: ScaleFloor = NUMQ_FLOOR
@@ -157,8 +157,13 @@ class Target:
 
     def __post_init__(self) -> None:
         """Refuse fields of other types, and a clip that is not a range."""
-        check_type(self.format, IntFormat, "format")
+        check_type(self.format, Format, "format")
         check_type(self.scheme, Affine | Symmetric, "scheme")
+        if isinstance(self.scheme, Affine) and len(self.format.zero_points) == 1:
+            raise ValueError(
+                f"scheme is {self.scheme} for {self.format.name}; allowed is Symmetric, as zero "
+                "points belong to integers"
+            )
         check_type(self.scale_format, ScaleFormat, "scale_format")
         check_type(self.floor, ScaleFloor, "floor")
         object.__setattr__(self, "clip", _checked_clip(self.clip))
@@ -177,12 +182,6 @@ def _checked_clip(clip: Clip) -> Clip:
     return lo, hi
 
 
-def middle(fmt: IntFormat) -> int:
-    """The zero point of a symmetric grid: 0 for signed codes, 128 for uint8."""
-    check_type(fmt, IntFormat, "fmt")
-    return (fmt.qmin + fmt.qmax + 1) // 2
-
-
 def scale_and_zero_point(rmin: Array, rmax: Array, target: Target) -> tuple[FloatArray, IntArray]:
     """Scale (of the target's scale format) and int32 zero point for finite ranges `rmin ≤ rmax`.
 
@@ -194,7 +193,7 @@ def scale_and_zero_point(rmin: Array, rmax: Array, target: Target) -> tuple[Floa
     if isinstance(scheme, Symmetric):
         exact = _symmetric_scale(lo, hi, fmt, scheme.range)
         scale = store_scale(_apply_floor(exact, target.floor), scale_format)
-        zero_point: IntArray = np.full(scale.shape, middle(fmt), np.int32)
+        zero_point: IntArray = np.full(scale.shape, fmt.middle, np.int32)
     else:
         exact = _affine_scale(lo, hi, fmt)
         scale = store_scale(_apply_floor(exact, target.floor), scale_format)
@@ -203,16 +202,21 @@ def scale_and_zero_point(rmin: Array, rmax: Array, target: Target) -> tuple[Floa
     return _keep_finite(scale, zero_point, fmt), zero_point
 
 
-def _affine_scale(lo: FloatArray, hi: FloatArray, fmt: IntFormat) -> FloatArray:
+def _affine_scale(lo: FloatArray, hi: FloatArray, fmt: Format) -> FloatArray:
     """(max − min) / (qmax − qmin); halves are subtracted, as float64 ranges may overflow too."""
-    return (hi / 2 - lo / 2) / ((fmt.qmax - fmt.qmin) / 2)
+    return (hi / 2 - lo / 2) / ((fmt.highest - fmt.lowest) / 2)
 
 
 def _symmetric_scale(
-    lo: FloatArray, hi: FloatArray, fmt: IntFormat, convention: SymmetricRange
+    lo: FloatArray, hi: FloatArray, fmt: Format, convention: SymmetricRange
 ) -> FloatArray:
-    below = middle(fmt) - fmt.qmin  # 128 for int8
-    above = fmt.qmax - middle(fmt)  # 127
+    below = fmt.middle - fmt.lowest  # 128 for int8
+    above = fmt.highest - fmt.middle  # 127
+    if below <= 0 and convention is not SymmetricRange.RESTRICTED:
+        raise ValueError(
+            f"range is {convention.name}; allowed for {fmt.name}, which has nothing below zero, is "
+            "RESTRICTED"
+        )
     amax = np.maximum(-lo, hi)
     match convention:
         case SymmetricRange.RESTRICTED:
@@ -228,28 +232,29 @@ def _symmetric_scale(
 
 
 def _affine_zero_point(
-    lo: FloatArray, hi: FloatArray, scale: FloatArray, fmt: IntFormat, rule: ZeroPointRule
+    lo: FloatArray, hi: FloatArray, scale: FloatArray, fmt: Format, rule: ZeroPointRule
 ) -> IntArray:
+    zero_point: FloatArray
     if rule is ZeroPointRule.FROM_MIN:
-        zero_point = fmt.qmin - np.rint(lo / scale)
+        zero_point = fmt.lowest - np.rint(lo / scale)
     else:
-        error_min = abs(fmt.qmin) + np.abs(lo / scale)
-        error_max = abs(fmt.qmax) + np.abs(hi / scale)
-        from_min, from_max = fmt.qmin - lo / scale, fmt.qmax - hi / scale
+        error_min = abs(fmt.lowest) + np.abs(lo / scale)
+        error_max = abs(fmt.highest) + np.abs(hi / scale)
+        from_min, from_max = fmt.lowest - lo / scale, fmt.highest - hi / scale
         nearest = np.where(error_min < error_max, from_min, from_max)
         nearest = np.where((lo == 0) & (hi == 0), 0, nearest)  # TFLite's own case
         zero_point = round_values(nearest, Rounding.HALF_AWAY)
-    return np.clip(zero_point, fmt.qmin, fmt.qmax).astype(np.int32)
+    return np.clip(zero_point, fmt.lowest, fmt.highest).astype(np.int32)
 
 
-def _keep_finite(scale: FloatArray, zero_point: IntArray, fmt: IntFormat) -> FloatArray:
+def _keep_finite(scale: FloatArray, zero_point: IntArray, fmt: Format) -> FloatArray:
     """Lower a scale whose outermost code would lie beyond float32.
 
     It happens where the data itself reaches the end of float32 and rounding the zero point moved
     the grid outward. Halving keeps a power of two one.
     """
-    z = zero_point.astype(np.int64)
-    steps = np.maximum(fmt.qmax - z, z - fmt.qmin)
+    z = zero_point.astype(np.float64)
+    steps = np.maximum(fmt.highest - z, z - fmt.lowest)
     limit = float(np.finfo(np.float32).max)
     if (
         scale.dtype == np.float64

@@ -32,7 +32,7 @@ from numq.nn import Linear, ReLU, Sequential
         ("inf", "float16", "inf -> inf", "0 11111 0000000000"),
         ("1e9", "float8_e4m3fn", "1000000000.0 -> nan", "0 1111 111"),
         ("nan", "float8_e5m2", "nan -> nan", "0 11111 10"),
-        ("0x3f", "float4_e2m1", "63.0 -> 6.0  (error -5.7e+01)", "0 11 1"),
+        ("0x3f", "float4_e2m1", "63.0 -> 6.0  (error -5.7e+01; saturates)", "0 11 1"),
         ("0x3f", "int8", "63 fits [-128, 127]", "00111111"),
         ("-1", "int16", "-1 fits [-32768, 32767]", "11111111 11111111"),
         ("0b101", "uint4", "5 fits [0, 15]", "0101"),

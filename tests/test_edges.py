@@ -11,7 +11,7 @@ from numq.integer.accumulate import accumulate, matmul_int8, max_depth
 from numq.observers import MovingAverageObserver, PercentileObserver
 from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
-from numq.rounding import Overflow, Rounding, fma32, round_to_int, round_values
+from numq.rounding import Overflow, Rounding, fma32, round_values
 
 
 def test_depths_at_their_ends():
@@ -86,19 +86,19 @@ def test_what_is_whole_stays_whole_whatever_is_drawn():
     assert round_values([1.0, 1.25, -2.0], Rounding.STOCHASTIC, rng).tolist() == [1, 2, -2]
 
 
-def test_round_to_int_at_the_ends():
-    assert round_to_int([300.0, -300.0], INT8).tolist() == [127, -128]
-    assert round_to_int([2.5, 3.5], INT8).tolist() == [2, 4]
-    assert round_to_int([127.4, -128.4], INT8, overflow=Overflow.RAISE).tolist() == [127, -128]
+def test_integers_encode_at_the_ends():
+    assert INT8.encode([300.0, -300.0]).tolist() == [127, -128]
+    assert INT8.encode([2.5, 3.5]).tolist() == [2, 4]
+    assert INT8.encode([127.4, -128.4], overflow=Overflow.RAISE).tolist() == [127, -128]
     for value in (127.5, -128.6):
         with pytest.raises(OverflowError, match="1 values lie outside"):
-            round_to_int([value], INT8, overflow=Overflow.RAISE)
-    assert round_to_int([120.0], INT8, overflow=Overflow.WRAP, offset=10).tolist() == [-126]
-    assert round_to_int([-120.0], INT8, overflow=Overflow.WRAP, offset=-10).tolist() == [126]
-    column = round_to_int(np.ones((2, 3)), INT8, offset=np.array([[1], [-1]]))
+            INT8.encode([value], overflow=Overflow.RAISE)
+    assert INT8.encode([120.0], overflow=Overflow.WRAP, offset=10).tolist() == [-126]
+    assert INT8.encode([-120.0], overflow=Overflow.WRAP, offset=-10).tolist() == [126]
+    column = INT8.encode(np.ones((2, 3)), offset=np.array([[1], [-1]]))
     assert column.tolist() == [[2, 2, 2], [0, 0, 0]]
     with pytest.raises(ValueError, match="offset"):
-        round_to_int(np.ones((2, 3)), INT8, offset=np.array([1, -1]))
+        INT8.encode(np.ones((2, 3)), offset=np.array([1, -1]))
 
 
 def test_a_tensor_shows_its_first_six_codes():
@@ -169,7 +169,7 @@ def test_a_fused_sum_sees_on_which_side_of_a_tie_it_lies():
 
 
 def test_an_offset_of_fewer_axes_is_repeated():
-    codes = round_to_int(np.zeros((2, 3)), INT8, offset=np.array([1, 2, 3]))
+    codes = INT8.encode(np.zeros((2, 3)), offset=np.array([1, 2, 3]))
     assert codes.tolist() == [[1, 2, 3], [1, 2, 3]]
 
 

@@ -111,7 +111,9 @@ def signs(order):
 
 
 def test_a_narrow_format_does_not_read_the_code_it_lacks():
-    with pytest.raises(ValueError, match="packed holds the code -8, outside int4_narrow"):
+    with pytest.raises(
+        ValueError, match="packed codes reach from -8 to .*; allowed is int4_narrow"
+    ):
         unpack(np.uint8([0x80]), INT4.narrow(), 2)
 
 
@@ -220,7 +222,7 @@ def test_memory_layout_does_not_matter(order):
 @pytest.mark.parametrize("fmt", [UINT4, INT4, INT4.narrow(), UINT2], ids=lambda f: f.name)
 def test_codes_outside_the_format_are_refused(fmt):
     for code in (fmt.qmin - 1, fmt.qmax + 1, 2**40, -(2**40)):
-        with pytest.raises(ValueError, match=rf"{code}.*outside {fmt.name} \[{fmt.qmin}, "):
+        with pytest.raises(ValueError, match=rf"{code}.*allowed is {fmt.name} \[{fmt.qmin}, "):
             pack([0 if fmt.qmin <= 0 else fmt.qmin, code], fmt)
 
 
@@ -251,7 +253,7 @@ def test_pack_refuses(codes, error, message):
     ],
 )
 def test_widths_that_an_order_does_not_define_are_refused(order, fmt):
-    message = f"fmt has {fmt.bits} bits; {order.name} packs {min(WIDTHS[order])}"
+    message = f"fmt has {fmt.bits} bits; {order.name} packs "
     with pytest.raises(ValueError, match=message):
         pack([0, 1], fmt, order)
     with pytest.raises(ValueError, match=message):

@@ -13,6 +13,7 @@ from numq.flows.constants import fixed_edges, reached
 from numq.flows.fuse import shape_of
 from numq.flows.obstacles import kept_float, obstacle
 from numq.flows.recipe import Override, Recipe
+from numq.formats import integer_format
 from numq.granularity import PerChannel, PerTensor
 from numq.graph import Graph, Node
 from numq.graph.inputs import Numbers, used_as
@@ -268,7 +269,7 @@ def _fixed(graph: Graph, quantizers: Mapping[str, Quantizer]) -> dict[str, QPara
     for edge, quantizer in quantizers.items():
         node = graph.producer(edge)
         if node is not None and node.op in FIXED_RANGES and quantizer.clip == (None, None):
-            made[edge] = FIXED_RANGES[node.op](quantizer.format)
+            made[edge] = FIXED_RANGES[node.op](integer_format(quantizer.format, "format"))
     return made
 
 

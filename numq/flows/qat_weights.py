@@ -25,7 +25,7 @@ from numq.qtensor import QTensor, quantize
 from numq.quantizers import Quantizer
 from numq.rounding import Rounding
 from numq.rules import TORCH_FAKE_QUANTIZE, ZeroPointOrder
-from numq.scales import ScaleFormat, middle
+from numq.scales import ScaleFormat
 
 
 class Estimator(Enum):
@@ -126,7 +126,7 @@ def fake_quantized(
     """
     if kind is Estimator.LSQ:
         assert isinstance(step, Tensor)
-        zero = np.full(step.shape, middle(quantizer.format), step.dtype)
+        zero = np.full(step.shape, quantizer.format.middle, step.dtype)
         return lsq(w, step, quantizer.format, quantizer.granularity, zero_point=zero), step.data
     if kind is Estimator.STE:
         params = step if isinstance(step, QParams) else quantizer.qparams(w.data)
@@ -152,7 +152,7 @@ def weight_codes(
     if kind is Estimator.LSQ:
         assert scale is not None
         fmt = quantizer.format
-        params = QParams(scale, middle(fmt), fmt, quantizer.granularity)
+        params = QParams(scale, fmt.middle, fmt, quantizer.granularity)
         return quantize(w, params, rule=TORCH_FAKE_QUANTIZE)
     if kind is Estimator.STE:
         return quantizer(w)

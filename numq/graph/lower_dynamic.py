@@ -30,7 +30,6 @@ from numq.scales import (
     Symmetric,
     SymmetricRange,
     ZeroPointRule,
-    middle,
 )
 
 
@@ -139,7 +138,7 @@ def _exact_scale(made: Writing, node: Node, lo: str, hi: str) -> str:
     fmt = q.format
     if isinstance(q.scheme, Symmetric):
         largest = made.emit(node, "amax", "Max", made.emit(node, "-lo", "Neg", lo), hi)
-        above = _wide(made, node, "above", fmt.qmax - middle(fmt))
+        above = _wide(made, node, "above", fmt.qmax - fmt.middle)
         return made.emit(node, "exact", "Div", largest, above)
     half = _wide(made, node, "half", 0.5)
     halves = [made.emit(node, f"{name}:half", "Mul", end, half)
@@ -166,7 +165,7 @@ def _zero_point(made: Writing, node: Node, lo: str, scale: str) -> str:
     q = _quantizer(node)
     fmt = q.format
     if isinstance(q.scheme, Symmetric):
-        return made.constant(node, "zero", np.asarray(middle(fmt), np.int32))
+        return made.constant(node, "zero", np.asarray(fmt.middle, np.int32))
     wide = made.cast(node, "scale:wide", scale, "float64")
     steps = made.emit(node, "lo:rounded", "Round", made.emit(node, "lo:steps", "Div", lo, wide))
     at = made.emit(node, "zero:exact", "Sub", _wide(made, node, "qmin", fmt.qmin), steps)

@@ -19,7 +19,7 @@ import numpy as np
 
 from numq import formats, granularity, observers, quantizers, rules, scales
 from numq.arrays import Array, IntArray, check_type
-from numq.formats import IntFormat
+from numq.formats import Format
 from numq.graph.graph import Constant, Graph, Node, Shape
 from numq.graph.inputs import Input, Numbers
 from numq.graph.schema import Size
@@ -192,14 +192,14 @@ def _tensor(key: str, text: dict[str, Any], arrays: dict[str, Array]) -> QTensor
     return QTensor(_unpacked(arrays[key], params.format, shape, key), params)
 
 
-def _packed(codes: IntArray, fmt: IntFormat) -> Array:
+def _packed(codes: IntArray, fmt: Format) -> Array:
     """Codes as bytes without gaps; those of 32 bits as they are."""
     return codes.astype(fmt.dtype).ravel() if fmt.bits == 32 else pack(codes.ravel(), fmt)
 
 
 def _unpacked(stored: Array, fmt: Any, shape: Shape, name: str) -> IntArray:
     """The way back; the bytes are counted before anything is made of them."""
-    check_type(fmt, IntFormat, "format")
+    check_type(fmt, Format, "format")
     count = math.prod(shape)
     if min(shape, default=0) < 0 or fmt.packed_nbytes(count) != stored.nbytes:
         raise ValueError(f"{name} has shape {shape}, but {stored.nbytes} bytes")

@@ -34,7 +34,7 @@ from numq.fixedpoint import (
     multiply_by_quantized_multiplier,
     quantize_multiplier,
 )
-from numq.formats import IntFormat
+from numq.formats import IntFormat, integer_format
 from numq.integer.linear import check_codes, check_input
 from numq.integer.requantize import Requantization
 from numq.qparams import QParams
@@ -97,7 +97,8 @@ def prepare_static_add(
     answers = np.zeros((256, 256), out.format.dtype)
     codes = np.clip(sums, lowest, out.format.qmax).astype(out.format.dtype)
     answers[np.ix_(_codes(a), _codes(b))] = codes
-    return StaticAdd((a.format, b.format), frozen(answers))
+    formats = integer_format(a.format, "a.format"), integer_format(b.format, "b.format")
+    return StaticAdd(formats, frozen(answers))
 
 
 def add_static(a: ArrayLike, b: ArrayLike, layer: StaticAdd) -> IntArray:

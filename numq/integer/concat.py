@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from numq.arguments import integer
 from numq.arrays import IntArray, check_type, frozen
+from numq.formats import integer_format
 from numq.integer.linear import check_codes, check_input
 from numq.integer.requantize import Requantization, prepare_requantizer, requantize
 from numq.integer.tables import StaticTable, look_up
@@ -74,7 +75,7 @@ def _table(x: QParams, out: QParams, how: Requantization) -> StaticTable:
         values = requantize(codes.astype(np.int32) - x.zero_point, requantizer)
     answers = np.zeros(256, out.format.dtype)
     answers[codes] = values
-    return StaticTable(x.format, frozen(answers))
+    return StaticTable(integer_format(x.format, "x.format"), frozen(answers))
 
 
 def concat_static(arrays: Sequence[ArrayLike], layer: StaticConcat, axis: int) -> IntArray:
@@ -89,7 +90,7 @@ def concat_static(arrays: Sequence[ArrayLike], layer: StaticConcat, axis: int) -
     if len(arrays) != len(layer.inputs):
         raise ValueError(f"{len(arrays)} arrays came; the layer joins {len(layer.inputs)}")
     parts = [
-        check_codes(codes, params.format, f"arrays[{i}]")
+        check_codes(codes, integer_format(params.format, "format"), f"arrays[{i}]")
         for i, (codes, params) in enumerate(zip(arrays, layer.inputs, strict=True))
     ]
     ndim = parts[0].ndim

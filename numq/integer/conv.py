@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from numq.arguments import integer, integers
 from numq.arrays import Frozen, IntArray, as_float32, check_type
-from numq.formats import IntFormat
+from numq.formats import IntFormat, integer_format
 from numq.granularity import PerChannel, PerTensor
 from numq.integer.bias import static_bias
 from numq.integer.convolve import NO_PADDING, Pair, conv2d_int8
@@ -109,8 +109,8 @@ def prepare_static_conv2d(
     operand = pack_conv_weight(w.codes, groups=groups)
     z_x, z_w = int(x.zero_point), w.zero_point
     return StaticConv2d(
-        x.format, operand, z_x, z_w, int_bias, requantizer, (sh, sw), checked_border(padding),
-        (dh, dw), groups,
+        integer_format(x.format, "x.format"), operand, z_x, z_w, int_bias, requantizer, (sh, sw),
+        checked_border(padding), (dh, dw), groups,
     )  # fmt: skip
 
 

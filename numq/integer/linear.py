@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from numq.arguments import integers
 from numq.arrays import Frozen, IntArray, as_int, check_type
-from numq.formats import IntFormat
+from numq.formats import IntFormat, integer_format
 from numq.integer.accumulate import accumulate
 from numq.integer.bias import static_bias
 from numq.integer.operands import check_weight, float_bias
@@ -90,10 +90,10 @@ def prepare_static(
     w, int_bias = static_bias(w, real, x, out)
     requantizer = prepare_requantizer(x.scale, w.scale, out, how, relu=relu)
     return StaticLinear(
-        x.format,
+        integer_format(x.format, "x.format"),
         w.codes,
         w.operand,
-        w.format,
+        integer_format(w.format, "w.format"),
         int(x.zero_point),
         w.zero_point,
         int_bias,

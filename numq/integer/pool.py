@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from numq.arguments import flag, integers
 from numq.arrays import Array, IntArray, as_int, check_type
+from numq.formats import integer_format
 from numq.integer.convolve import NO_PADDING, Pair
 from numq.integer.linear import Border, check_codes, check_input, checked_border
 from numq.integer.requantize import Requantization, mean_bits, prepare_mean, requantize
@@ -96,7 +97,7 @@ def avg_pool2d_static(
     """
     check_type(layer, StaticAverage, "layer")
     border = int(flag(count_include_pad, "count_include_pad"))
-    x = check_codes(codes, layer.x.format)
+    x = check_codes(codes, integer_format(layer.x.format, "x.format"))
     window = _Window.checked(x, size, stride, padding)
     sums = np.asarray(sum(window.taps(window.padded(_shifted(x, layer), 0))))
     ones = window.padded(np.ones((1, 1, *x.shape[2:]), np.int32), border)
@@ -118,7 +119,7 @@ def global_avg_pool2d_static(codes: ArrayLike, layer: StaticAverage) -> IntArray
         ValueError: codes outside it, not four axes, no pixels or more than 2^22.
     """
     check_type(layer, StaticAverage, "layer")
-    x = check_codes(codes, layer.x.format)
+    x = check_codes(codes, integer_format(layer.x.format, "x.format"))
     _check_pictures(x)
     pixels = x.shape[2] * x.shape[3]
     if not 1 <= pixels <= _MOST_PIXELS:

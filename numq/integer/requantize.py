@@ -32,7 +32,7 @@ from numq.fixedpoint import (
     multiply_by_quantized_multiplier,
     quantize_multiplier,
 )
-from numq.formats import IntFormat
+from numq.formats import IntFormat, integer_format
 from numq.kernels import uses_kernels
 from numq.kernels.passes import requantize as passes
 from numq.kernels.product import ways
@@ -260,7 +260,8 @@ def _requantizer(
         factor, shift = quantize_multiplier(multiplier)
     zero_point = int(out.zero_point)
     qmin = max(out.format.qmin, zero_point) if relu else out.format.qmin
-    return Requantizer(how, factor, shift, zero_point, qmin, out.format.qmax, out.format)
+    fmt = integer_format(out.format, "out.format")
+    return Requantizer(how, factor, shift, zero_point, qmin, fmt.qmax, fmt)
 
 
 _NOTHING = 2.0**-126  # stands for such a multiplier: kernels take positive numbers

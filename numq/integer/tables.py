@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from numq.arguments import shown
 from numq.arrays import FloatArray, Frozen, IntArray, as_float, check_finite, check_type, frozen
-from numq.formats import IntFormat
+from numq.formats import IntFormat, integer_format
 from numq.integer.linear import check_codes, check_input
 from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
@@ -73,7 +73,7 @@ def prepare_table(
         )
     answers = np.zeros(256, out.format.dtype)
     answers[codes] = quantize(values, out, rule=rule).codes
-    return StaticTable(x.format, frozen(answers))
+    return StaticTable(integer_format(x.format, "x.format"), frozen(answers))
 
 
 def apply_table(codes: ArrayLike, table: StaticTable) -> IntArray:

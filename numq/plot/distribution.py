@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from numq.arrays import FloatArray, as_float, check_finite, check_type
-from numq.bits import decode_float
-from numq.formats import FloatFormat
+from numq.formats import Format
 from numq.metrics import error_report
 from numq.plot.grid import levels
 from numq.plot.style import BLUE, FAINT, VERMILLION, given, title
@@ -53,11 +52,11 @@ def histogram(x: ArrayLike, qparams: QParams | None = None, *, ax: Axes | None =
     return ax
 
 
-def float_values(formats: Mapping[str, FloatFormat | QParams], *, ax: Axes | None = None) -> Axes:
+def float_values(formats: Mapping[str, Format | QParams], *, ax: Axes | None = None) -> Axes:
     """Every finite number of each format as a tick, a row a format: where precision is.
 
     Args:
-        formats: name of the row → a float format, or the parameters of integers; at most 8 bits.
+        formats: name of the row → a format, or the parameters of codes; at most 8 bits.
         ax: where to draw; None makes a new figure.
 
     Raises:
@@ -78,12 +77,12 @@ def float_values(formats: Mapping[str, FloatFormat | QParams], *, ax: Axes | Non
     return ax
 
 
-def _numbers(fmt: FloatFormat | QParams, name: str) -> FloatArray:
-    check_type(fmt, FloatFormat | QParams, f"formats[{name!r}]")
+def _numbers(fmt: Format | QParams, name: str) -> FloatArray:
+    check_type(fmt, Format | QParams, f"formats[{name!r}]")
     bits = fmt.format.bits if isinstance(fmt, QParams) else fmt.bits
     if bits > 8:
         raise ValueError(f"formats has {name!r} of {bits} bits; allowed are at most 8")
     if isinstance(fmt, QParams):
         return levels(fmt)
-    decoded = (decode_float(code, fmt) for code in range(2**fmt.bits))
-    return np.array([v for v in decoded if np.isfinite(v)])
+    decoded = fmt.decode(fmt.codes)
+    return decoded[np.isfinite(decoded)]

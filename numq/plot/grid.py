@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from numq.arrays import FloatArray, as_float, check_finite, check_type
 from numq.plot.style import BLUE, FAINT, INK, RUST, VERMILLION, bare, given, legend, minus, remark
 from numq.qparams import QParams
-from numq.qtensor import fake_quantize, quantize
+from numq.qtensor import dequantize, fake_quantize, quantize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ _MOST_TICKS = 64  #: more codes than this are drawn as a bar
 
 
 def levels(qparams: QParams) -> FloatArray:
-    """The real numbers that the codes qmin … qmax stand for, in that order, float64."""
+    """The finite real numbers that codes stand for, from the lowest grid value on, float64."""
     check_type(qparams, QParams, "qparams")
     if qparams.format.bits > 16:
         raise ValueError(f"qparams has {qparams.format.name}; a picture shows at most 16 bits")
@@ -33,8 +33,8 @@ def levels(qparams: QParams) -> FloatArray:
             f"qparams has scales of shape {qparams.scale.shape}; a picture shows one scale: "
             "allowed is per tensor"
         )
-    codes = np.arange(qparams.format.qmin, qparams.format.qmax + 1)
-    return float(qparams.scale) * (codes - int(qparams.zero_point))
+    grid = np.unique(qparams.format.decode(qparams.format.codes))
+    return float(qparams.scale) * (grid[np.isfinite(grid)] - int(qparams.zero_point))
 
 
 def number_line(qparams: QParams, x: ArrayLike = (), *, ax: Axes | None = None) -> Axes:
@@ -70,8 +70,10 @@ def number_line(qparams: QParams, x: ArrayLike = (), *, ax: Axes | None = None) 
 
 def _name_ends_and_zero(ax: Axes, qparams: QParams, real: FloatArray, room: float) -> None:
     """A line and two labels each; an end with less than `room` to the labels before has none."""
-    fmt, zero, named = qparams.format, int(qparams.zero_point), list[float]()
-    for code, place in {zero: 0.0, fmt.qmax: real[-1], fmt.qmin: real[0]}.items():
+    fmt, named = qparams.format, list[float]()
+    zero, *ends = fmt.encode([float(qparams.zero_point), fmt.highest, fmt.lowest]).tolist()
+    called = "zero point" if len(fmt.zero_points) > 1 else "zero"
+    for code, place in {zero: 0.0, ends[0]: real[-1], ends[1]: real[0]}.items():
         colour, words = (VERMILLION, RUST) if code == zero else (FAINT, INK)
         ax.plot([place, place], [0, 1], color=colour, linewidth=1.2, zorder=1)
         if any(abs(place - other) < room for other in named):
@@ -79,7 +81,7 @@ def _name_ends_and_zero(ax: Axes, qparams: QParams, real: FloatArray, room: floa
         named.append(place)
         where = {"textcoords": "offset points", "ha": "center", "fontsize": 9, "color": words}
         ax.annotate(minus(f"{place:.4g}"), (place, 1), (0, 8), **where)
-        name = minus(f"{code}\nzero point" if code == zero else f"{code}")
+        name = minus(f"{code}\n{called}" if code == zero else f"{code}")
         ax.annotate(name, (place, 0), (0, -8), va="top", **where)
 
 
@@ -87,7 +89,7 @@ def _follow(ax: Axes, values: FloatArray, qparams: QParams) -> None:
     """Arrows from real values to the codes that they get."""
     if not values.size:
         return
-    places = levels(qparams)[quantize(values, qparams).codes.astype(int) - qparams.format.qmin]
+    places = dequantize(quantize(values, qparams), np.float64)
     arrow = {"arrowstyle": "->", "color": BLUE, "shrinkA": 2, "shrinkB": 0}
     ax.plot(values, np.ones(len(values)), "o", color=BLUE, markersize=5, zorder=4)
     for value, place in zip(values, places, strict=True):
@@ -97,7 +99,7 @@ def _follow(ax: Axes, values: FloatArray, qparams: QParams) -> None:
 def _walk(qparams: QParams) -> tuple[FloatArray, FloatArray]:
     """Real numbers densely from beyond one end to beyond the other, and what they come back as."""
     real = levels(qparams)
-    step = abs(float(qparams.scale))
+    step = abs(float(qparams.scale)) * max(qparams.format.end_steps)
     beyond = max(2 * step, 0.15 * float(np.ptp(real)))
     ends = np.add.outer([real.min(), real.max()], step * np.array([-1.5, -0.5, 0, 0.5, 1.5]))
     spread = np.linspace(real.min() - beyond, real.max() + beyond, 4001)
@@ -113,37 +115,42 @@ def staircase(qparams: QParams, *, ax: Axes | None = None) -> Axes:
     scale, zero = float(qparams.scale), int(qparams.zero_point)
     ax.plot(x, x, "--", color=FAINT, linewidth=1, label="unquantized")
     ax.plot(x, y, color=BLUE, label="quantized and back")
-    for start, end in ((x[0], real.min() - abs(scale) / 2), (real.max() + abs(scale) / 2, x[-1])):
+    below, above = (abs(scale) * step / 2 for step in fmt.end_steps[:: 1 if scale > 0 else -1])
+    for start, end in ((x[0], real.min() - below), (real.max() + above, x[-1])):
         ax.axvspan(start, end, color=VERMILLION, alpha=0.10, linewidth=0, zorder=0)
-    ax.plot(0, 0, "o", color=VERMILLION, markersize=5, label=minus(f"zero, code {zero}"))
+    named = minus(f"zero, code {fmt.encode(float(zero))}")
+    ax.plot(0, 0, "o", color=VERMILLION, markersize=5, label=named)
     codes = ax.secondary_yaxis(
         "right", functions=(lambda v: v / scale + zero, lambda q: (q - zero) * scale)
     )
-    codes.set_ylabel(f"{fmt.name} code", fontsize=9, color=INK)
+    kind = "code" if len(fmt.zero_points) > 1 else "grid value"
+    codes.set_ylabel(f"{fmt.name} {kind}", fontsize=9, color=INK)
     codes.tick_params(labelsize=8, colors=INK)
-    codes.set_yticks(_few_codes(fmt.qmin, fmt.qmax, zero))
+    codes.set_yticks(_few_codes(fmt.lowest, fmt.highest, zero))
     codes.spines["right"].set(visible=True, color=FAINT)
     ax.set(xlabel="real value x", ylabel="dequantized value", xlim=(x[0], x[-1]))
     legend(ax, loc="upper left", title="saturates where shaded", title_fontsize=8)
     return ax
 
 
-def _few_codes(qmin: int, qmax: int, zero: int) -> list[int]:
+def _few_codes(lowest: float, highest: float, zero: int) -> list[float]:
     """Both ends, zero, and what lies whole steps away from zero, some eight in all."""
-    step = max(1, (qmax - qmin + 1) // 8)
+    step = max(1, int(highest - lowest + 1) // 8)
     around = range(zero - 16 * step, zero + 16 * step, step)
-    inside = [q for q in around if qmin + step / 2 < q < qmax - step / 2]
-    return sorted({qmin, zero, qmax, *inside})
+    inside = [q for q in around if lowest + step / 2 < q < highest - step / 2]
+    return sorted({lowest, zero, highest, *inside})
 
 
 def error(qparams: QParams, *, ax: Axes | None = None) -> Axes:
     """Dequantized value minus real value: at most half a step inside the range, anything beyond.
 
+    The step is the one between the outermost codes, the widest of a float format.
+
     Formats of more than 64 codes show a band in place of their teeth.
     """
     real, (x, y) = levels(qparams), _walk(qparams)
     ax = given(ax, 2.2)
-    half = abs(float(qparams.scale)) / 2
+    half = abs(float(qparams.scale)) * max(qparams.format.end_steps) / 2
     teeth = y - x
     if len(real) > _MOST_TICKS:
         inside = (x > real.min()) & (x < real.max())

@@ -9,7 +9,7 @@ import numpy as np
 from numq.arguments import integer, integers, shown
 from numq.arrays import check_type
 from numq.bits import FloatBits, IntBits
-from numq.formats import IntFormat
+from numq.formats import Format, IntFormat
 from numq.granularity import Granularity, Shape, expand, param_shape
 from numq.packing import PackOrder, pack
 from numq.plot.style import INK, bare, given, minus, shade, title
@@ -43,16 +43,15 @@ def bit_field(bits: FloatBits | IntBits, *, ax: Axes | None = None) -> Axes:
 
 def _fields(bits: FloatBits | IntBits) -> list[tuple[str, int]]:
     """Name and width of each field, from the most significant bit on."""
-    fmt = bits.format
-    if isinstance(fmt, IntFormat):
+    if isinstance(bits, IntBits):
+        fmt = bits.format
         sign = "−" if fmt.signed else ""
         rest = f"$2^{{{fmt.bits - 2}}}$ … $2^0$" if fmt.bits > 2 else "$2^0$"
         return [(f"${sign}2^{{{fmt.bits - 1}}}$", 1), (rest, fmt.bits - 1)]
-    exponent = f"exponent\n{bits.exponent}" if isinstance(bits, FloatBits) else ""
-    fields = [("±", 1), (exponent, fmt.exponent_bits)]
-    if fmt.mantissa_bits and isinstance(bits, FloatBits):
-        fields.append((f"mantissa\n{bits.mantissa}", fmt.mantissa_bits))
-    return fields
+    signs, exponents = int(bits.format.signed), bits.format.exponent_bits
+    fields = [("±", signs), (f"exponent\n{bits.exponent}", exponents)]
+    fields.append((f"mantissa\n{bits.mantissa}", bits.format.mantissa_bits))
+    return [(name, count) for name, count in fields if count]
 
 
 def _title(bits: FloatBits | IntBits) -> str:
@@ -60,7 +59,7 @@ def _title(bits: FloatBits | IntBits) -> str:
 
 
 def packed_layout(
-    fmt: IntFormat, count: int, order: PackOrder = PackOrder.LOW_FIRST, *, ax: Axes | None = None
+    fmt: Format, count: int, order: PackOrder = PackOrder.LOW_FIRST, *, ax: Axes | None = None
 ) -> Axes:
     """Which bit of which element each bit of a packed run holds; a row a byte, or a word.
 
@@ -72,7 +71,7 @@ def packed_layout(
         order: where each goes.
         ax: where to draw; None makes a new figure.
     """
-    check_type(fmt, IntFormat, "fmt")
+    check_type(fmt, Format, "fmt")
     if integer(count, "count") < 1:
         raise ValueError(f"count is {count}; allowed are 1 and more")
     name, fmt = fmt.name, IntFormat(fmt.bits, signed=False)

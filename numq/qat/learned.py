@@ -1,11 +1,16 @@
 """Estimators that learn their range: LSQ, LSQ+, PACT.
 
-With v = x/s + z, q = round(v) clipped to [qmin, qmax] and x' = s·(q − z):
+With q = decode(encode(x/s)), the grid value of any format, and x' = s·q:
 
-    ∂x = g where qmin ≤ round(v) ≤ qmax, else 0                                        (1)
-    ∂s = g · (q − z − x/s)  inside,  g · (qmin − z) below,  g · (qmax − z) above         (2)
+    ∂x = g where rounding alone leads to a grid value, else 0                          (1)
+    ∂s = g · (q − x/s)  inside,  g · q outside, where q is the lowest or the highest     (2)
+
+For integers with a zero point, q = clip(round(x/s) + z, qmin, qmax) − z, and
+
     ∂z = 0 inside,  −g·s outside                                                       (3)
 
+For floats and tables (2) follows as it does for integers, with decode(encode(·)) in the place of
+round: a piecewise constant function whose derivative the straight-through estimator takes as 1.
 (2) is equation 3 of Esser et al. 2020 (LSQ), (3) of Bhalgat et al. 2020 (LSQ+). Both are sums over
 all elements that share the parameter, so they are scaled by 1/√(N·Q_p) to match the size of the
 weights' updates.
@@ -23,7 +28,7 @@ from numq.arguments import integer, number
 from numq.arrays import FloatArray, as_float, check_finite, check_type
 from numq.autograd.operands import floating
 from numq.autograd.tensor import Operand, Tensor, record
-from numq.formats import IntFormat
+from numq.formats import Format
 from numq.granularity import Granularity, PerTensor, block_rows, param_shape, spread_out
 
 SMALLEST_SCALE = 2.0**-100
@@ -33,7 +38,7 @@ SMALLEST_SCALE = 2.0**-100
 def lsq(
     x: Operand,
     scale: Operand,
-    fmt: IntFormat,
+    fmt: Format,
     granularity: Granularity = PerTensor(),
     *,
     zero_point: Operand | None = None,
@@ -49,8 +54,9 @@ def lsq(
         scale: s, floats of the shape that the granularity gives; learned if it is a parameter.
         fmt: the codes.
         granularity: which elements share a scale.
-        zero_point: floats of the same shape, rounded and clipped to the codes before use; learned
-            if it is a parameter (torch's `_fake_quantize_learnable_*`). None: 0.
+        zero_point: floats of the same shape, rounded and clipped to the format's zero points (any
+            code; floats and tables: 0) before use; learned if it is a parameter (torch's
+            `_fake_quantize_learnable_*`). None: 0.
         grad_factor: of the gradients of s and z; None: 1/√(N·Q_p), N elements to a scale.
 
     Raises:
@@ -63,33 +69,32 @@ def lsq(
     factor = _factor(grad_factor, x.shape, fmt, granularity)
     values, wide = _widened(x)
     step = spread_out(np.maximum(s.data.astype(wide), SMALLEST_SCALE), granularity, x.shape)
-    zero = spread_out(np.clip(np.rint(z.data), fmt.qmin, fmt.qmax), granularity, x.shape)
-    zero = zero.astype(wide)
+    allowed = fmt.zero_points
+    whole = np.clip(np.rint(z.data), allowed.start, allowed.stop - 1)
+    zero = spread_out(whole, granularity, x.shape).astype(wide)
     # Multiplied by the reciprocal, as torch does: 1 element in a million rounds differently.
     with np.errstate(over="ignore"):  # where the step is the smallest
         steps = values * (1 / step)
-    rounded = np.rint(steps) + zero
-    q = np.clip(rounded, fmt.qmin, fmt.qmax)
-    inside = (rounded >= fmt.qmin) & (rounded <= fmt.qmax)
+    q, inside = fmt.nearest(steps, zero), fmt.inside(steps, zero)
 
     def backward(g: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        slope = np.where(inside, (q - zero) - steps, q - zero)  # equation (2)
+        slope = np.where(inside, q - steps, q)  # equation (2)
         to_s = summed(g * slope, granularity, s.shape) * factor
         to_z = summed(np.where(inside, 0, -g * step), granularity, z.shape) * factor  # (3)
         return np.where(inside, g, 0), to_s, to_z
 
     return record(
-        "LearnedFakeQuantize", (x, s, z), ((q - zero) * step).astype(x.dtype, copy=False), backward,
+        "LearnedFakeQuantize", (x, s, z), (q * step).astype(x.dtype, copy=False), backward,
         format=fmt, granularity=granularity,
     )  # fmt: skip
 
 
 def lsq_plus(
-    x: Operand, scale: Operand, offset: Operand, fmt: IntFormat, *, grad_factor: float | None = None
+    x: Operand, scale: Operand, offset: Operand, fmt: Format, *, grad_factor: float | None = None
 ) -> Tensor:
     """LSQ+ (Bhalgat et al. 2020): a step and a real offset β, both learned, per tensor.
 
-    x' = s·clip(round((x − β)/s), qmin, qmax) + β;  ∂β = g outside, 0 inside. Zero is exact only
+    x' = s·decode(encode((x − β)/s)) + β;  ∂β = g outside, 0 inside. Zero is exact only
     where β is a multiple of s; `lsq` with a zero point keeps it exact always.
 
     Args:
@@ -110,9 +115,7 @@ def lsq_plus(
     step, shift = np.maximum(s.data.astype(wide), SMALLEST_SCALE), beta.data.astype(wide)
     with np.errstate(over="ignore"):  # where the step is the smallest
         v = (values - shift) / step
-    rounded = np.rint(v)
-    q = np.clip(rounded, fmt.qmin, fmt.qmax)
-    inside = rounded == q
+    q, inside = fmt.nearest(v), fmt.inside(v)
 
     def backward(g: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         to_s = summed(g * np.where(inside, q - v, q), PerTensor(), ()) * factor
@@ -123,14 +126,17 @@ def lsq_plus(
     return record("LearnedFakeQuantize", (x, s, beta), y, backward, format=fmt)
 
 
-def gradient_factor(shape: tuple[int, ...], fmt: IntFormat, granularity: Granularity) -> float:
-    """1/√(N·Q_p) (Esser et al. 2020, section 2.2); 1 where there are no elements."""
+def gradient_factor(shape: tuple[int, ...], fmt: Format, granularity: Granularity) -> float:
+    """1/√(N·Q_p) (Esser et al. 2020, section 2.2); 1 where there are no elements.
+
+    Q_p is the highest grid value.
+    """
     count = math.prod(granularity.block_shape(shape))
-    return 1 / math.sqrt(count * fmt.qmax) if count else 1.0
+    return 1 / math.sqrt(count * fmt.highest) if count else 1.0
 
 
 def lsq_initial_scale(
-    x: ArrayLike, fmt: IntFormat, granularity: Granularity = PerTensor()
+    x: ArrayLike, fmt: Format, granularity: Granularity = PerTensor()
 ) -> FloatArray:
     """Where LSQ starts: `2·mean|x|/√Q_p` (Esser et al. 2020, section 2.1).
 
@@ -148,12 +154,12 @@ def lsq_initial_scale(
     """
     values = as_float(x, "x")
     check_finite(values, "x")
-    check_type(fmt, IntFormat, "fmt")
+    check_type(fmt, Format, "fmt")
     check_type(granularity, Granularity, "granularity")
     rows = np.abs(block_rows(values, granularity))
     count = np.maximum((~np.isnan(rows)).sum(axis=1), 1)
     means = (np.nansum(rows, axis=1) / count).astype(values.dtype)
-    scale = 2 * means / math.sqrt(fmt.qmax)
+    scale = 2 * means / math.sqrt(fmt.highest)
     alive = scale >= SMALLEST_SCALE
     scale = np.where(alive, scale, scale[alive].mean() if alive.any() else 1.0)
     return scale.reshape(param_shape(granularity, values.shape)).astype(values.dtype)
@@ -202,11 +208,9 @@ def summed(g: FloatArray, granularity: Granularity, shape: tuple[int, ...]) -> F
     return np.nansum(block_rows(g, granularity), axis=1).reshape(shape).astype(g.dtype)
 
 
-def _check(
-    x: Tensor, s: Tensor, fmt: IntFormat, granularity: Granularity, **others: Tensor
-) -> None:
+def _check(x: Tensor, s: Tensor, fmt: Format, granularity: Granularity, **others: Tensor) -> None:
     """Raise for choices of another type, a shape that does not fit, NaN or infinity."""
-    check_type(fmt, IntFormat, "fmt")
+    check_type(fmt, Format, "fmt")
     check_type(granularity, Granularity, "granularity")
     needed = param_shape(granularity, x.shape)
     for name, t in {"scale": s, **others}.items():
@@ -219,7 +223,7 @@ def _check(
 
 
 def _factor(
-    given: float | None, shape: tuple[int, ...], fmt: IntFormat, granularity: Granularity
+    given: float | None, shape: tuple[int, ...], fmt: Format, granularity: Granularity
 ) -> float:
     if given is None:
         return gradient_factor(shape, fmt, granularity)

@@ -1,10 +1,10 @@
 """Straight-through estimators: what stands in for the derivative of rounding, which is 0.
 
-    forward:   x' = s·(clip(round(x/s) + z, qmin, qmax) − z)
+    forward:   x' = s·decode(encode(x/s))        integers: s·(clip(round(x/s) + z, qmin, qmax) − z)
     backward:  ∂x = g · mask
 
 They differ in the mask alone, and most of all *at the bound*: an activation that saturates sits
-exactly on qmax, so a mask that leaves the bound out stops its gradient for good.
+exactly on the highest code, so a mask that leaves the bound out stops its gradient for good.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numq.autograd.tensor import Operand, Tensor, record
 from numq.granularity import expand
 from numq.qparams import QParams
 from numq.qtensor import fake_quantize
-from numq.rounding import Rounding, round_values
+from numq.rounding import Rounding
 from numq.rules import ONNX, QuantizeRule, ScaleOp, ZeroPointOrder
 
 
@@ -28,7 +28,7 @@ class Mask(Enum):
 
     EVERYWHERE = "1 (Bengio, Léonard and Courville 2013, section 5.1)"
     ROUNDED_INSIDE = "1 where qmin ≤ round(x/s) + z ≤ qmax, the bounds included (torch)"
-    REAL_INSIDE = "1 where qmin ≤ x/s + z ≤ qmax before rounding (AQT)"
+    REAL_INSIDE = "1 where lowest ≤ x/s + z ≤ highest before rounding (AQT)"
 
 
 def fake_quantize_ste(
@@ -63,11 +63,10 @@ def _passes(x: FloatArray, qparams: QParams, mask: Mask, rule: QuantizeRule) -> 
     if mask is Mask.EVERYWHERE:
         return np.ones(x.shape, np.bool_)
     steps = unclipped(x, qparams, rule)
+    zero_point, fmt = expand(qparams.zero_point, qparams.granularity, x.shape), qparams.format
     if mask is Mask.ROUNDED_INSIDE:
-        steps = round_values(steps, rule.rounding)
-    zero_point = expand(qparams.zero_point, qparams.granularity, x.shape)
-    low, high = qparams.format.qmin - zero_point, qparams.format.qmax - zero_point
-    return (steps >= low) & (steps <= high)
+        return fmt.inside(steps, zero_point, rule.rounding)
+    return (steps >= fmt.lowest - zero_point) & (steps <= fmt.highest - zero_point)
 
 
 def unclipped(x: FloatArray, qparams: QParams, rule: QuantizeRule) -> FloatArray:

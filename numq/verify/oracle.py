@@ -76,6 +76,8 @@ def fit(rounded: int, offset: int, fmt: IntFormat, overflow: Overflow) -> int:
         case Overflow.CAST_INT64:
             total = nearest_float(Fraction(rounded + offset), FLOAT64)
             return clamp(cast(int(total), 64), fmt)
+        case Overflow.NATIVE:
+            raise ValueError("NATIVE is a rule of floats")
         case Overflow.RAISE:
             if clamp(rounded + offset, fmt) != rounded + offset:
                 raise OverflowError(f"{rounded + offset} is outside {fmt!r}")
@@ -150,7 +152,7 @@ def _infinite(x: float, zero_point: int, fmt: IntFormat, rule: QuantizeRule) -> 
 
 def _nan_code(rule: QuantizeRule, fmt: IntFormat, zero_point: int) -> int:
     match rule.non_finite:
-        case NonFinite.RAISE:
+        case NonFinite.RAISE | NonFinite.KEEP:
             raise ValueError("x is NaN")
         case NonFinite.NAN_TO_QMIN:
             return fmt.qmin

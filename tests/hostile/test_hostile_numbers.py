@@ -57,9 +57,10 @@ CASES = [
     case(bits.decode_float, code=15, fmt=nq.FLOAT16),
     # rounding
     case(nq.round_values, x=X, rounding=nq.Rounding.STOCHASTIC, rng=RNG),
-    case(nq.round_to_int, x=X, fmt=nq.INT8, rounding=nq.Rounding.STOCHASTIC, rng=RNG, settings={
-        **finite("x"), "right": {
-            ("x", "inf"): lambda a: a[1, 0] == 127, ("x", "-inf"): lambda a: a[1, 0] == -128,
+    case(nq.INT8.encode, values=X, rounding=nq.Rounding.STOCHASTIC, rng=RNG, settings={
+        **finite("values"), "right": {
+            ("values", "inf"): lambda a: a[1, 0] == 127,
+            ("values", "-inf"): lambda a: a[1, 0] == -128,
             ("offset", "-99"): lambda a: a[1, 0] == 2 - 99,
             ("offset", "in a list"): lambda a: a[1, 0] == 2}}),
     # packing

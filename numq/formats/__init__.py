@@ -1,0 +1,100 @@
+"""Number formats as values: integers, floats, tables; what their codes stand for, both ways.
+
+format      `Format`: what all of them have, `encode` and `decode` first
+integers    `IntFormat`: a code is its grid value
+floats      `FloatFormat`: sign, exponent, mantissa
+tables      `TableFormat`: a code is a place in a table
+names       `format_named`
+"""
+
+from numq.formats.floats import (
+    BFLOAT16,
+    FLOAT4_E2M1,
+    FLOAT6_E2M3,
+    FLOAT6_E3M2,
+    FLOAT8_E3M4,
+    FLOAT8_E4M3,
+    FLOAT8_E4M3B11FNUZ,
+    FLOAT8_E4M3FN,
+    FLOAT8_E4M3FNUZ,
+    FLOAT8_E5M2,
+    FLOAT8_E5M2FNUZ,
+    FLOAT8_E8M0FNU,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    FLOAT_FORMATS,
+    FloatFormat,
+    Specials,
+)
+from numq.formats.format import Format
+from numq.formats.integers import (
+    INT2,
+    INT3,
+    INT4,
+    INT5,
+    INT6,
+    INT7,
+    INT8,
+    INT16,
+    INT32,
+    INT_FORMATS,
+    UINT2,
+    UINT3,
+    UINT4,
+    UINT5,
+    UINT6,
+    UINT7,
+    UINT8,
+    UINT16,
+    IntFormat,
+    integer_format,
+)
+from numq.formats.names import FORMATS, format_named
+from numq.formats.tables import NF4, TableFormat
+
+__all__ = [
+    "BFLOAT16",
+    "FLOAT4_E2M1",
+    "FLOAT6_E2M3",
+    "FLOAT6_E3M2",
+    "FLOAT8_E3M4",
+    "FLOAT8_E4M3",
+    "FLOAT8_E4M3B11FNUZ",
+    "FLOAT8_E4M3FN",
+    "FLOAT8_E4M3FNUZ",
+    "FLOAT8_E5M2",
+    "FLOAT8_E5M2FNUZ",
+    "FLOAT8_E8M0FNU",
+    "FLOAT16",
+    "FLOAT32",
+    "FLOAT64",
+    "FLOAT_FORMATS",
+    "FORMATS",
+    "INT2",
+    "INT3",
+    "INT4",
+    "INT5",
+    "INT6",
+    "INT7",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT_FORMATS",
+    "NF4",
+    "UINT2",
+    "UINT3",
+    "UINT4",
+    "UINT5",
+    "UINT6",
+    "UINT7",
+    "UINT8",
+    "UINT16",
+    "FloatFormat",
+    "Format",
+    "IntFormat",
+    "Specials",
+    "TableFormat",
+    "format_named",
+    "integer_format",
+]

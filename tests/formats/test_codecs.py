@@ -1,0 +1,217 @@
+"""One table of properties for every format: nearest value, idempotent, monotone, saturating.
+
+The oracle is brute force in fractions over all grid values; it shares no code with the codecs.
+"""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from numq.formats import (
+    BFLOAT16,
+    FLOAT8_E4M3FN,
+    FLOAT8_E8M0FNU,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    FLOAT_FORMATS,
+    INT2,
+    INT4,
+    INT8,
+    NF4,
+    UINT3,
+    UINT8,
+    FloatFormat,
+    Specials,
+    TableFormat,
+)
+from numq.rounding import Overflow, Rounding
+
+SMALL = [
+    *[fmt for fmt in FLOAT_FORMATS if fmt.bits <= 8],
+    FloatFormat("ue4m3", 4, 3, Specials.NAN_ONLY, signed=False),
+    FloatFormat("ue3m2", 3, 2, Specials.NONE, bias=0, signed=False),
+    FloatFormat("e2m1 by 2^9", 2, 1, bias=10),
+    INT2, INT4.narrow(), INT8, UINT3, UINT8,
+    NF4,
+    TableFormat("ternary", (-1.0, 0.0, 1.0)),
+    TableFormat("binary", (-1.0, 1.0)),
+    TableFormat("uneven", (-1.0, -1 / 3, 1e-30, 0.1, 0.7, 3.0)),
+]  # fmt: skip
+WIDE = [FLOAT16, BFLOAT16, FLOAT32, FLOAT64]
+DETERMINISTIC = [r for r in Rounding if r is not Rounding.STOCHASTIC]
+NAMES = {"ids": lambda v: v.name}
+
+
+def grid(fmt):
+    """Every finite value, ascending, once."""
+    values = np.unique(fmt.decode(fmt.codes))
+    return values[np.isfinite(values)]
+
+
+def around(fmt):
+    """Grid values and the middles between them, each ± one ulp, and what lies beyond the ends."""
+    values = grid(fmt)
+    middles = values[:-1] / 2 + values[1:] / 2
+    thirds = values[:-1] + (values[1:] - values[:-1]) / 3
+    exact = np.concatenate([values, middles, thirds])
+    reach = [-1e30, -0.0, 0.0, 5e-324, -5e-324, 1e30, 2 * fmt.lowest, 2 * fmt.highest]
+    beside = [np.nextafter(exact, -np.inf), np.nextafter(exact, np.inf)]
+    return np.concatenate([exact, *beside, reach])
+
+
+def brute(x, fmt, values, rounding):
+    """The grid value that `x` goes to by the rule, by looking at its two neighbours."""
+    x = Fraction(x)
+    below = [v for v in values if v <= x]
+    above = [v for v in values if v >= x]
+    if not below or not above:
+        return float(values[0] if not below else values[-1])
+    low, high = below[-1], above[0]
+    if low == high:
+        return float(low)
+    tie, nearer = x - low == high - x, (high if high - x < x - low else low)
+    match rounding:
+        case Rounding.FLOOR:
+            return float(low)
+        case Rounding.CEIL:
+            return float(high)
+        case Rounding.TOWARD_ZERO:
+            return float(low if x >= 0 else high)
+        case Rounding.HALF_UP:
+            return float(high if tie else nearer)
+        case Rounding.HALF_AWAY:
+            return float((high if x >= 0 else low) if tie else nearer)
+    return float(even(low, high, fmt) if tie else nearer)
+
+
+def even(low, high, fmt):
+    """The neighbour whose code is even; for E8M0, whose significands are all odd, the upper one."""
+    if fmt is FLOAT8_E8M0FNU:
+        return high
+    codes = [int(fmt.encode(float(v))) for v in (low, high)]
+    return low if codes[0] % 2 == 0 else high
+
+
+@pytest.mark.parametrize("rounding", DETERMINISTIC, **NAMES)
+@pytest.mark.parametrize("fmt", SMALL, **NAMES)
+def test_encode_gives_the_neighbour_that_the_rule_names(fmt, rounding):
+    values = [Fraction(v) for v in grid(fmt)]
+    x = around(fmt)
+    x = x[:: max(1, len(x) // 200)] if len(values) > 100 else x
+    got = fmt.decode(fmt.encode(x, rounding=rounding))
+    assert got.tolist() == [brute(v, fmt, values, rounding) for v in x]
+
+
+@pytest.mark.parametrize("fmt", SMALL, **NAMES)
+def test_every_code_comes_back(fmt):
+    codes = np.array(fmt.codes)
+    values = fmt.decode(codes)
+    finite = np.isfinite(values)
+    assert fmt.encode(values[finite]).tolist() == codes[finite].tolist()
+    assert fmt.encode(values, overflow=Overflow.NATIVE).tolist() == codes.tolist() if (
+        getattr(fmt, "specials", None) in (Specials.NAN_ONLY, Specials.FNUZ)
+    ) else finite.any()  # fmt: skip
+
+
+@pytest.mark.parametrize("fmt", SMALL + WIDE, **NAMES)
+def test_encode_is_monotone_and_saturates(fmt):
+    x = np.sort(np.concatenate([np.random.default_rng(0).normal(0, 1, 500), np.logspace(-40, 38),
+                                -np.logspace(-40, 38), [-np.inf, np.inf]]))  # fmt: skip
+    y = fmt.decode(fmt.encode(x))
+    assert (np.diff(y) >= 0).all()
+    assert (y[0], y[-1]) == (fmt.lowest, fmt.highest)
+    assert fmt.encode(y).tolist() == fmt.encode(x).tolist()
+    assert fmt.nearest(x).tolist() == y.tolist()
+
+
+@pytest.mark.parametrize("fmt", SMALL, **NAMES)
+def test_inside_is_what_saturation_leaves_alone(fmt):
+    x = around(fmt)
+    below, above = fmt.lowest - fmt.end_steps[0], fmt.highest + fmt.end_steps[1]
+    inside = fmt.inside(x)
+    assert inside[(x >= fmt.lowest) & (x <= fmt.highest)].all()
+    assert not inside[(x <= below) | (x >= above)].any()
+    assert fmt.inside(np.float64(fmt.highest))
+
+
+@pytest.mark.parametrize("fmt", SMALL + WIDE, **NAMES)
+def test_a_format_says_what_its_grid_is(fmt):
+    assert fmt.levels == len(fmt.codes) if fmt.bits < 63 else fmt.levels == 2**64
+    assert fmt.dtype.kind == ("i" if fmt.codes.start < 0 else "u")
+    assert fmt.dtype.itemsize * 8 >= fmt.bits
+    if fmt.bits <= 8:
+        values = grid(fmt)
+        assert (values[0], values[-1]) == (fmt.lowest, fmt.highest)
+        ends = values[1] - values[0], values[-1] - values[-2]
+        assert ends == fmt.end_steps
+    assert fmt.packed_nbytes(8) == fmt.bits
+
+
+@pytest.mark.parametrize("fmt", SMALL, **NAMES)
+def test_stochastic_rounding_is_right_on_average(fmt):
+    values = grid(fmt)
+    start, end = values[len(values) // 2 - 1 :][:2]
+    x = np.full(4000, start + (end - start) / 4)
+    got = fmt.decode(fmt.encode(x, rounding=Rounding.STOCHASTIC, rng=np.random.default_rng(1)))
+    assert set(got) == {start, end}
+    assert np.mean(got == end) == pytest.approx(0.25, abs=0.03)  # four standard deviations: 0.027
+    with pytest.raises(ValueError, match=r"rng is None; allowed for Rounding\.STOCHASTIC"):
+        fmt.encode(x, rounding=Rounding.STOCHASTIC)
+
+
+@pytest.mark.parametrize("fmt", SMALL, **NAMES)
+def test_what_a_format_has_not_is_refused(fmt):
+    if not fmt.has_nan:
+        with pytest.raises(ValueError, match=f"NaN, which has no code in {fmt.name}"):
+            fmt.encode([1.0, np.nan])
+    with pytest.raises(ValueError, match=r"codes reach from .* allowed is "):
+        fmt.decode([fmt.codes.start, fmt.codes.stop])
+    with pytest.raises(OverflowError, match=r"1 values lie outside .* the first at \(1,\)"):
+        fmt.encode([fmt.highest, 1e300], overflow=Overflow.RAISE)
+    assert fmt.encode([fmt.highest], overflow=Overflow.RAISE).shape == (1,)
+    refused = set(Overflow) - set(fmt.overflows)
+    for overflow in refused:
+        with pytest.raises(ValueError, match=f"overflow is {overflow.name}; allowed for"):
+            fmt.encode([1.0], overflow=overflow)
+    if len(fmt.zero_points) == 1:
+        with pytest.raises(ValueError, match="offset is not 0"):
+            fmt.encode([1.0], offset=1)
+        with pytest.raises(TypeError, match="allowed are integer formats"):
+            _ = fmt.qmax
+
+
+def test_empty_and_scalar():
+    for fmt in SMALL + WIDE:
+        assert fmt.encode(np.zeros((0, 3))).shape == (0, 3)
+        assert fmt.decode(fmt.encode(np.zeros((0, 3)))).shape == (0, 3)
+        assert fmt.encode(1.0).shape == ()
+        assert fmt.decode(fmt.encode(fmt.highest)) == fmt.highest
+
+
+def test_directed_rounding_of_e4m3_among_subnormals():
+    step = 2.0**-9
+    x = np.array([0.25, 1.5, 7.999, -0.25, -1.5]) * step
+    up, down = (FLOAT8_E4M3FN.decode(FLOAT8_E4M3FN.encode(x, rounding=r)) / step
+                for r in (Rounding.CEIL, Rounding.FLOOR))  # fmt: skip
+    assert up.tolist() == [1, 2, 8, 0, -1]
+    assert down.tolist() == [0, 1, 7, -1, -2]
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: FloatFormat("x", 8, 0, Specials.EXPONENT_ONLY), "signed is True; allowed"),
+        (lambda: FloatFormat("x", 4, 3, Specials.FNUZ, signed=False), "signed is False; allowed"),
+        (lambda: FloatFormat("x", 4, 3, bias=-1), "bias is -1"),
+        (lambda: FloatFormat("x", 4, 3, bias=1073), "bias is 1073; .* to 1072"),
+        (lambda: FloatFormat("x", 11, 3, Specials.NONE), "bias is 1023; .* from 1024"),
+        (lambda: TableFormat("x", (1.0,)), "values has 1 entries; allowed are 2 to 256"),
+        (lambda: TableFormat("x", (0.0, 0.0)), r"values\[1\] is 0"),
+        (lambda: TableFormat("x", (-2.0, -1.0)), "the last of values is -1"),
+    ],
+)  # fmt: skip
+def test_fields_that_make_no_format_are_refused(made, message):
+    with pytest.raises(ValueError, match=message):
+        made()
