@@ -247,6 +247,7 @@ def encode_float(value: Real | int, fmt: FloatFormat, overflow: Overflow = Overf
         ValueError: NaN in a format without NaN, another overflow rule.
     """
     check_type(fmt, FloatFormat, "fmt")
+    check_type(overflow, Overflow, "overflow")
     if overflow not in (Overflow.NATIVE, Overflow.SATURATE):
         raise ValueError(f"overflow is {overflow}; allowed are NATIVE and SATURATE")
     real = _exact(value)

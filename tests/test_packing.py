@@ -111,9 +111,7 @@ def signs(order):
 
 
 def test_a_narrow_format_does_not_read_the_code_it_lacks():
-    with pytest.raises(
-        ValueError, match="packed codes reach from -8 to .*; allowed is int4_narrow"
-    ):
+    with pytest.raises(ValueError, match="packed codes reach from -8 to 0; allowed is int4_narrow"):
         unpack(np.uint8([0x80]), INT4.narrow(), 2)
 
 

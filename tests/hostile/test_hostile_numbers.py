@@ -6,7 +6,7 @@ from hostile_engine import case
 from hostile_known import assert_table
 
 import numq as nq
-from numq import bits, scales
+from numq import bits
 
 X = np.array([[0.5, -1.0, 0.25], [2.0, 0.125, -0.75]], np.float32)
 CODES = np.array([[1, -2, 3], [4, 5, -6]], np.int8)
@@ -44,6 +44,7 @@ CASES = [
     case(nq.IntFormat, bits=8),
     case(nq.IntFormat(8).packed_nbytes, count=5),
     case(nq.FloatFormat, name="mine", exponent_bits=4, mantissa_bits=3),
+    case(nq.TableFormat, name="mine", values=(-1.0, 0.0, 1.0)),
     # bits
     case(nq.inspect_float, value=1.5, fmt=nq.FLOAT16, settings={"right": {
         ("value", "nan"): code_of(0x7E00), ("value", "inf"): code_of(0x7C00),
@@ -53,6 +54,8 @@ CASES = [
     case(bits.encode_float, value=1.5, fmt=nq.FLOAT16, settings={"right": {
         ("value", "nan"): lambda a: a == 0x7E00, ("value", "inf"): lambda a: a == 0x7C00,
         ("value", "-inf"): lambda a: a == 0xFC00}}),
+    case(nq.inspect_table, value=1.5, fmt=nq.NF4,
+         settings=legal("value", "digits", answer=code_of(12))),
     case(nq.inspect_code, code=15, fmt=nq.FLOAT16), case(nq.format_named, name="bf16"),
     case(bits.decode_float, code=15, fmt=nq.FLOAT16),
     # rounding
@@ -78,7 +81,7 @@ CASES = [
          format=nq.INT8, granularity=nq.PerChannel(0), settings=finite("scale")),
     case(nq.choose_qparams, rmin=np.float32(-1.0), rmax=np.float32(1.5), fmt=nq.INT8,
          settings=finite("rmin", "rmax")),
-    case(scales.middle, fmt=nq.INT8),
+
     case(nq.quantize_multiplier, real_multiplier=np.array([0.3, 0.004]),
          settings=finite("real_multiplier")),
     case(nq.multiply_by_quantized_multiplier, x=np.array([100, -7]), multiplier=np.array(1 << 30),

@@ -73,10 +73,10 @@ MISTAKES = {
         ValueError,
         ONE_SCALE,
     ),
-    "packed_layout of floats": (
-        partial(plot.packed_layout, FLOAT16, 2),
+    "packed_layout of a name": (
+        partial(plot.packed_layout, "float16", 2),
         TypeError,
-        "fmt is float16 .*; allowed: IntFormat",
+        "fmt is 'float16'; allowed: Format",
     ),
     "packed_layout in no order": (
         partial(plot.packed_layout, UINT4, 2, "low first"),
@@ -143,10 +143,10 @@ MISTAKES = {
     ),
     "histogram of nothing": (partial(plot.histogram, []), ValueError, "x has no values"),
     "float_values of nothing": (partial(plot.float_values, {}), ValueError, "formats is empty"),
-    "float_values of integers": (
-        partial(plot.float_values, {"ints": UINT8}),
+    "float_values of a name": (
+        partial(plot.float_values, {"ints": "uint8"}),
         TypeError,
-        r"formats\['ints'\] is uint8 .*; allowed: .*QParams",
+        r"formats\['ints'\] is 'uint8'; allowed: .*QParams",
     ),
     "bit_field of a number": (partial(plot.bit_field, 3), TypeError, "bits is 3; allowed: .*Bits"),
     "packed_layout of no elements": (
