@@ -12,7 +12,7 @@ from matrices import COMPILED, FAST, KERNELS
 
 from numq.kernels import Isa, get_threads, set_threads
 from numq.kernels.grouped.activations import quantize_activation
-from numq.kernels.grouped.dot import INTEGER_HEIGHTS
+from numq.kernels.grouped.panel import INTEGER_HEIGHTS
 from numq.kernels.grouped.weight_only import matmul_float, matmul_integer
 from numq.kernels.grouped.weights import pack_grouped_weight
 

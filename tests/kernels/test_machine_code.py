@@ -34,10 +34,10 @@ def codes() -> dict[str, Any]:
     """Every function of the room that is written in IR and calls an x86 instruction by name."""
     names = [module.name for module in pkgutil.walk_packages(kernels.__path__, "numq.kernels.")]
     emits = {
-        code.emit.__name__: code.emit
+        form.__name__: form
         for name in names
         for code in vars(import_module(name)).values()
-        if hasattr(code, "emit")
+        for form in getattr(code, "forms", ())
     }
     return {name: emit for name, emit in emits.items() if CALL.search(text(emit, TILES[Isa.AVX2]))}
 

@@ -27,7 +27,7 @@ from numq.kernels.passes.elementwise import Floats, quantize_numpy
 from numq.kernels.passes.range_runs import min_max_run, sum_run
 from numq.kernels.passes.ranges import grid_numpy, kept_finite, rounded_scale
 from numq.kernels.passes.runs import LANES, quantize8_run
-from numq.kernels.passes.sweeps import ANY, FLAWS, tasks_of
+from numq.kernels.passes.sweeps import ANY, TASK_SIZE, tasks_of
 from numq.kernels.product.loops import address
 
 QMAX = 127
@@ -81,21 +81,25 @@ def quantize_activation(
     """
     checked_floats("x", x, axes=2)
     group, per_row = checked_integer("group", group, 1, MOST), checked_flag("per_row", per_row)
+    return quantized_activation(x, group, per_row, heights, choose(isa))
+
+
+def quantized_activation(
+    x: Floats, group: int, per_row: bool, heights: tuple[int, ...], isa: KernelPath
+) -> GroupedActivation:
+    """The same, unchecked."""
     (m, k), depth = x.shape, padded(group)
     groups, tiles = -(-k // group), -(-m // heights[-1])
-    height = next(height for height in heights if height * tiles >= m)
+    height = 1 if m == 1 else next(height for height in heights if height * tiles >= m)
     quads = np.empty((tiles, groups * depth // QUAD, height, QUAD), np.int8)
     scales = np.empty((tiles, groups, height), np.float32)
     offsets = np.empty((tiles, groups, height), np.int32)
-    if choose(isa) is Isa.NUMPY:
+    if isa is Isa.NUMPY:
         _quantize_numpy(x, group, per_row, quads, scales, offsets)
     elif x.size:
-        tasks = min(tasks_of(x.size), tiles)
-        # A task works in: a row of codes, also seen by fours; a range; flaws; a zero point of 0.
-        row, ends = np.zeros((tasks, groups * depth), np.int8), np.empty((tasks, FLAWS), np.float32)
-        space = row, row.view(np.int32), ends, np.zeros((tasks, FLAWS), np.int32)
-        made, x = (quads.view(np.int32), scales, offsets), np.ascontiguousarray(x)
-        _task().run_all(tasks, x, group, per_row, *made, *space, tasks)
+        tasks = 1 if x.size < TASK_SIZE else min(tasks_of(x.size), tiles)
+        x, words = np.ascontiguousarray(x), quads.view(np.int32)
+        _task().run_all(tasks, x, group, per_row, words, scales, offsets, tasks)
     return GroupedActivation(m, quads, scales, offsets)
 
 
@@ -124,42 +128,43 @@ def _quantize_numpy(
     offsets[...] = -codes.sum(2, dtype=np.int32).reshape(tiles, height, groups).swapaxes(1, 2)
 
 
-def numq_quantize_activation(
-    x, group, per_row, quads, scales, offsets, row, fours, ends, flaws, tasks, task
-):
+def numq_quantize_activation(x, group, per_row, quads, scales, offsets, tasks, task):
     """The rows of the task's tiles: each is quantized group by group, then spread over its tile."""
-    (m, k), (tiles, groups, height), depth = x.shape, scales.shape, row.shape[1] // scales.shape[1]
-    found = address(flaws) + task * flaws.strides[0]
+    (m, k), (tiles, groups, height) = x.shape, scales.shape
+    row, flaws = np.zeros(quads.shape[1], np.int32), np.zeros(LANES + 1, np.int32)  # 0 at the end
+    ends, depth = np.empty(2, np.float32), 4 * (quads.shape[1] // groups)
+    found, place = address(flaws), address(ends)
     for i in range(tiles * task // tasks * height, tiles * (task + 1) // tasks * height):
         tile, r, seen = i // height, i % height, 0
         for g in range(groups if i < m else 0):
             source, count = address(x) + 4 * (k * i + g * group), min(group, k - g * group)
             if g == 0 or not per_row:
-                ends[task, 0], ends[task, 1] = np.inf, -np.inf
-                place, width = address(ends) + task * ends.strides[0], k if per_row else count
-                min_max_run(ANY, width, source, place, found)
-            largest = np.float64(max(-ends[task, 0], ends[task, 1]))
+                ends[0], ends[1] = np.inf, -np.inf
+                min_max_run(ANY, k if per_row else count, source, place, found)
+            largest = np.float64(max(-ends[0], ends[1]))
             scales[tile, g, r] = kept_finite(rounded_scale(largest / QMAX), QMAX)
             beside = 4 * ((tile * groups + g) * height + r)
-            codes = address(row) + row.shape[1] * task + depth * g
-            scale, zero = address(scales) + beside, found + 4 * LANES
+            scale, zero, codes = (
+                address(scales) + beside,
+                found + 4 * LANES,
+                address(row) + depth * g,
+            )
             quantize8_run(ANY, count, source, scale, zero, -QMAX, QMAX, codes, found)
             sum_run(ANY, count, codes, address(offsets) + beside, -1)
         for lane in range(LANES):
-            seen |= flaws[task, lane]
-            flaws[task, lane] = 0
+            seen |= flaws[lane]
+            flaws[lane] = 0
         void = seen != 0 or i >= m  # a row that is not finite, or that fills up a tile
-        for q in range(fours.shape[1]):
-            quads[tile, q, r, 0] = 0 if void else fours[task, q]
+        for q in range(quads.shape[1]):
+            quads[tile, q, r, 0] = 0 if void else row[q]
         for g in range(groups if void else 0):
             scales[tile, g, r], offsets[tile, g, r] = np.nan if i < m else 0.0, 0
 
 
 @cache
 def _task() -> Task:
-    number, byte, word, real = types.int64, types.int8, types.int32, types.float32
+    number, word, real = types.int64, types.int32, types.float32
     x = types.Array(real, 2, "C", readonly=True)
-    made, space = ((word, 4), (real, 3), (word, 3)), ((byte, 2), (word, 2), (real, 2), (word, 2))
-    arrays = (types.Array(lane, axes, "C") for lane, axes in (*made, *space))
-    signature = (x, number, types.boolean, *arrays, number, number)
+    made = (types.Array(lane, axes, "C") for lane, axes in ((word, 4), (real, 3), (word, 3)))
+    signature = (x, number, types.boolean, *made, number, number)
     return Task(njit(numq_quantize_activation), signature)

@@ -33,19 +33,12 @@ from numba import types
 from numpy.typing import NDArray
 
 from numq.arguments import shown
-from numq.kernels.grouped.activations import QMAX, GroupedActivation, quantize_activation
-from numq.kernels.grouped.dot import (
-    FLOAT_HEIGHTS,
-    INTEGER_HEIGHTS,
-    float4,
-    float8,
-    integer4,
-    integer8,
-)
+from numq.kernels.grouped.activations import QMAX, GroupedActivation, quantized_activation
+from numq.kernels.grouped.panel import FLOAT_HEIGHTS, INTEGER_HEIGHTS, floating, integer
 from numq.kernels.grouped.weights import PANEL, STEP, PackedGroupedWeight
 from numq.kernels.machine.cpu import Isa, KernelPath, choose
 from numq.kernels.machine.jit import inlined, njit
-from numq.kernels.machine.parallel import Task, tasks_for
+from numq.kernels.machine.parallel import TASK_MACS, Task, tasks_for
 from numq.kernels.machine.tile import ISAS, TILES
 from numq.kernels.operands import INT32_ENDS, checked_flag, checked_floats
 from numq.kernels.passes.elementwise import Floats
@@ -69,21 +62,8 @@ def matmul_integer(
         TypeError: ``x`` is not float32, or ``weight`` not packed.
         ValueError: the shapes do not match, or the sum of a group could leave int32.
     """
-    chosen = choose(isa)
-    per_row = checked_flag("per_row", per_row)
     _check_operands(x, weight)
-    _check_sums(weight)
-    if not weight.groups:
-        return np.zeros((len(x), weight.shape[1]), np.float32)
-    heights = (1,) if chosen is Isa.NUMPY else INTEGER_HEIGHTS[TILES[chosen].isa]
-    a = quantize_activation(x, weight.group, per_row=per_row, heights=heights, isa=chosen)
-    if chosen is Isa.NUMPY:
-        return integer_numpy(a, weight)
-    tiles, _, height, _ = a.quads.shape
-    out = np.empty((tiles * height, weight.shape[1]), np.float32)
-    block = max(1, ACTIVATION_BYTES * tiles // max(1, a.quads.size))
-    arguments = a.quads, a.scales, a.offsets
-    return _run(_task("integer", weight.bits, chosen), arguments, weight, out, block)[: len(x)]
+    return IntegerProduct(weight, per_row=per_row, isa=isa)(x)
 
 
 def matmul_float(
@@ -100,14 +80,64 @@ def matmul_float(
         TypeError: ``x`` is not float32, or ``weight`` not packed.
         ValueError: the shapes do not match.
     """
-    chosen = choose(isa)
     _check_operands(x, weight)
-    grouped = _in_groups(x, weight)
-    if chosen is Isa.NUMPY:
-        return float_numpy(grouped, weight)
-    height, out = _float_height(chosen), np.empty((len(x), weight.shape[1]), np.float32)
-    block = height * max(1, ACTIVATION_BYTES // (4 * height * max(1, x.shape[1])))
-    return _run(_task("float", weight.bits, chosen), (grouped,), weight, out, block)
+    return FloatProduct(weight, isa=isa)(x)
+
+
+class IntegerProduct:
+    """``matmul_integer`` by one weight, prepared: a call takes (M, K) float32, unchecked."""
+
+    def __init__(
+        self, weight: PackedGroupedWeight, *, per_row: bool = False, isa: KernelPath | None = None
+    ) -> None:
+        """Arguments and errors are those of ``matmul_integer``."""
+        self._isa, self._per_row = choose(isa), checked_flag("per_row", per_row)
+        _check_sums(weight)
+        self._weight, self._numpy = weight, self._isa is Isa.NUMPY
+        if not self._numpy:
+            self._task = _integer_task(weight.bits, self._isa)
+        self._heights = (1,) if self._numpy else INTEGER_HEIGHTS[TILES[self._isa].isa]
+
+    def __call__(self, x: Floats) -> Floats:
+        """(M, N) float32."""
+        weight = self._weight
+        if not weight.codes.size:
+            return np.zeros((len(x), weight.shape[1]), np.float32)
+        a = quantized_activation(x, weight.group, self._per_row, self._heights, self._isa)
+        if self._numpy:
+            return integer_numpy(a, weight)
+        tiles, _, height, _ = a.quads.shape
+        out = np.empty((tiles * height, weight.shape[1]), np.float32)
+        block = max(1, ACTIVATION_BYTES * tiles // max(1, a.quads.size))
+        _run(self._task, (a.quads, a.scales, a.offsets), weight, out, block)
+        return out[: len(x)]
+
+
+class FloatProduct:
+    """``matmul_float`` by one weight, prepared: a call takes (M, K) float32, unchecked."""
+
+    def __init__(self, weight: PackedGroupedWeight, *, isa: KernelPath | None = None) -> None:
+        """Arguments and errors are those of ``matmul_float``."""
+        chosen = choose(isa)
+        self._weight, self._numpy, (k, _) = weight, chosen is Isa.NUMPY, weight.shape
+        self._whole = k == weight.groups * weight.depth
+        if not self._numpy:
+            height = FLOAT_HEIGHTS[TILES[chosen].isa][-1]
+            self._block = height * max(1, ACTIVATION_BYTES // (4 * height * max(1, k)))
+            self._task = _float_task(weight.bits, chosen)
+
+    def __call__(self, x: Floats) -> Floats:
+        """(M, N) float32."""
+        weight = self._weight
+        if self._whole:
+            x = np.ascontiguousarray(x).reshape(len(x), weight.groups, weight.depth)
+        else:
+            x = _in_groups(x, weight)
+        if self._numpy:
+            return float_numpy(x, weight)
+        out = np.empty((len(x), weight.shape[1]), np.float32)
+        _run(self._task, (x,), weight, out, self._block)
+        return out
 
 
 def _check_operands(x: Floats, weight: PackedGroupedWeight) -> None:
@@ -167,10 +197,8 @@ def _steps(weight: PackedGroupedWeight) -> NDArray[np.int32]:
 
 
 def _in_groups(x: Floats, weight: PackedGroupedWeight) -> Floats:
-    """(M, K) as (M, groups, depth); a copy, filled up with zeros, only where it is needed."""
+    """(M, K) as (M, groups, depth): a copy, filled up with zeros."""
     (m, k), groups, group, depth = x.shape, weight.groups, weight.group, weight.depth
-    if k == groups * depth:
-        return np.ascontiguousarray(x).reshape(m, groups, depth)
     whole = np.zeros((m, groups * group), np.float32)
     whole[:, :k] = x
     if group == depth:
@@ -180,24 +208,14 @@ def _in_groups(x: Floats, weight: PackedGroupedWeight) -> Floats:
     return filled
 
 
-def _float_height(isa: KernelPath) -> int:
-    return max(FLOAT_HEIGHTS.get(TILES[isa].isa, (1,)))
-
-
 def _run(
     task: Task, given: tuple[Any, ...], weight: PackedGroupedWeight, out: Floats, block: int
-) -> Floats:
-    if not weight.groups:
-        out[...] = 0
-    elif out.size:
-        tasks = min(tasks_for(out.size * weight.shape[0]), len(weight.codes))
-        task.run_all(
-            tasks, *given, weight.codes, weight.scales, weight.zero_points, out, block, tasks
-        )
-    return out
-
-
-# One function is compiled for each way, width of the codes and instruction set.
+) -> None:
+    macs = out.size * weight.shape[0]
+    tasks = 1 if macs < TASK_MACS else min(tasks_for(macs), len(weight.codes))
+    if out.size:
+        panels = weight.codes, weight.scales, weight.zero_points
+        task.run_all(tasks, *given, *panels, out, block, tasks)
 
 
 @inlined
@@ -211,85 +229,62 @@ def share(panels, zero_points, tasks, task):
     return panels * task // tasks, panels * (task + 1) // tasks, across, along
 
 
-@inlined
-def integer_walk(
-    panel, isa, quads, a_scales, a_offsets, codes, scales, zero_points, out, block, tasks, task
-):
-    """``block`` tiles of activations at a time, all panels of the task."""
-    (tiles, _, height, _), groups, n = quads.shape, a_scales.shape[1], out.shape[1]
-    begin, end, across, along = share(len(codes), zero_points, tasks, task)
-    for top in range(0, tiles, block):
-        for p in range(begin, end):
-            for t in range(top, min(tiles, top + block)):
-                panel(
-                    isa, height, n - PANEL * p, groups, quads.shape[1] // (2 * groups),
-                    address(codes) + p * codes.strides[0], address(scales) + p * scales.strides[0],
-                    address(zero_points) + p * across, along, address(quads) + t * quads.strides[0],
-                    address(a_scales) + t * a_scales.strides[0],
-                    address(a_offsets) + t * a_offsets.strides[0],
-                    address(out) + 4 * (t * height * n + PANEL * p), 4 * n,
-                )  # fmt: skip
+def _integer(bits: int, isa: int) -> Callable[..., None]:
+    def numq_grouped_integer(
+        quads, a_scales, a_offsets, codes, scales, zeros, out, block, tasks, task
+    ):  # ``block`` tiles of activations at a time, all panels of the task
+        (tiles, _, height, _), groups, n = quads.shape, a_scales.shape[1], out.shape[1]
+        begin, end, across, along = share(len(codes), zeros, tasks, task)
+        for top in range(0, tiles, block):
+            for p in range(begin, end):
+                for t in range(top, min(tiles, top + block)):
+                    integer(
+                        isa, height, n - PANEL * p, groups, quads.shape[1] // (2 * groups),
+                        address(codes) + p * codes.strides[0],
+                        address(scales) + p * scales.strides[0], address(zeros) + p * across, along,
+                        address(quads) + t * quads.strides[0],
+                        address(a_scales) + t * a_scales.strides[0],
+                        address(a_offsets) + t * a_offsets.strides[0],
+                        address(out) + 4 * (t * height * n + PANEL * p), 4 * n, bits,
+                    )  # fmt: skip
+
+    return numq_grouped_integer
 
 
-@inlined
-def float_walk(panel, isa, height, x, codes, scales, zero_points, out, block, tasks, task):
-    """``block`` rows at a time, all panels of the task; ``height`` rows share a read panel."""
-    (m, groups, depth), n = x.shape, out.shape[1]
-    begin, end, across, along = share(len(codes), zero_points, tasks, task)
-    for top in range(0, m, block):
-        bottom = min(m, top + block)
-        for p in range(begin, end):
-            for i in range(top, bottom, height):
-                panel(
-                    isa, min(height, bottom - i), n - PANEL * p, groups, depth // STEP,
-                    address(codes) + p * codes.strides[0], address(scales) + p * scales.strides[0],
-                    address(zero_points) + p * across, along, address(x) + i * x.strides[0],
-                    x.strides[0], address(out) + 4 * (i * n + PANEL * p), 4 * n,
-                )  # fmt: skip
+def _float(bits: int, isa: int, height: int) -> Callable[..., None]:
+    def numq_grouped_float(x, codes, scales, zeros, out, block, tasks, task):
+        # ``block`` rows at a time, all panels of the task; ``height`` rows share a read panel
+        (m, groups, depth), n = x.shape, out.shape[1]
+        begin, end, across, along = share(len(codes), zeros, tasks, task)
+        for top in range(0, m, block):
+            bottom = min(m, top + block)
+            for p in range(begin, end):
+                for i in range(top, bottom, height):
+                    floating(
+                        isa, min(height, bottom - i), n - PANEL * p, groups, depth // STEP,
+                        address(codes) + p * codes.strides[0],
+                        address(scales) + p * scales.strides[0], address(zeros) + p * across, along,
+                        address(x) + i * x.strides[0], x.strides[0],
+                        address(out) + 4 * (i * n + PANEL * p), 4 * n, bits,
+                    )  # fmt: skip
 
-
-def _integer4(isa: int) -> Callable[..., None]:
-    def numq_integer4(a, a_s, a_o, codes, scales, zeros, out, block, tasks, task):
-        panel = integer4
-        integer_walk(panel, isa, a, a_s, a_o, codes, scales, zeros, out, block, tasks, task)
-
-    return numq_integer4
-
-
-def _integer8(isa: int) -> Callable[..., None]:
-    def numq_integer8(a, a_s, a_o, codes, scales, zeros, out, block, tasks, task):
-        panel = integer8
-        integer_walk(panel, isa, a, a_s, a_o, codes, scales, zeros, out, block, tasks, task)
-
-    return numq_integer8
-
-
-def _float4(isa: int, height: int) -> Callable[..., None]:
-    def numq_float4(x, codes, scales, zeros, out, block, tasks, task):
-        panel = float4
-        float_walk(panel, isa, height, x, codes, scales, zeros, out, block, tasks, task)
-
-    return numq_float4
-
-
-def _float8(isa: int, height: int) -> Callable[..., None]:
-    def numq_float8(x, codes, scales, zeros, out, block, tasks, task):
-        panel = float8
-        float_walk(panel, isa, height, x, codes, scales, zeros, out, block, tasks, task)
-
-    return numq_float8
+    return numq_grouped_float
 
 
 @cache
-def _task(way: str, bits: int, isa: KernelPath) -> Task:
-    """Compile, or load from disk, when first asked for."""
-    given: tuple[Any, ...]
-    if way == "integer":
-        function = (_integer4 if bits == 4 else _integer8)(ISAS.index(isa))
-        given = _array(types.int8, 4), _array(types.float32, 3), _array(types.int32, 3)
-    else:
-        function = (_float4 if bits == 4 else _float8)(ISAS.index(isa), _float_height(isa))
-        given = (_array(types.float32, 3),)
+def _integer_task(bits: int, isa: KernelPath) -> Task:
+    given = _array(types.int8, 4), _array(types.float32, 3), _array(types.int32, 3)
+    return _task(_integer(bits, ISAS.index(isa)), given)
+
+
+@cache
+def _float_task(bits: int, isa: KernelPath) -> Task:
+    height = FLOAT_HEIGHTS[TILES[isa].isa][-1]
+    return _task(_float(bits, ISAS.index(isa), height), (_array(types.float32, 3),))
+
+
+def _task(function: Callable[..., None], given: tuple[Any, ...]) -> Task:
+    """Compile, or load from disk."""
     weight = _array(types.uint8, 3), _array(types.float32, 3), _array(types.uint8, 3)
     out, number = types.Array(types.float32, 2, "C"), types.int64
     return Task(njit(function), (*given, *weight, out, number, number, number))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from inspect import Parameter, Signature, signature
+from itertools import product
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from llvmlite import ir
 from numba import types
@@ -26,9 +28,7 @@ class Tile:
 
     isa: Isa
     lanes: int  #: int32 lanes of a vector
-    rows: (
-        int  #: rows of the tile; rows x 2 accumulators + 2 of B + 1 of A must fit the register file
-    )
+    rows: int  #: of the tile: rows x 2 accumulators, 2 vectors of B, 1 of A must fit the registers
     group: int  #: neighbours in k that one lane multiplies and adds
     item: int  #: bytes of one packed element of A
     emulated: bool = False  #: whether plain code stands in for the instruction
@@ -84,27 +84,54 @@ def emitted(emit: Callable[..., None]) -> Any:
     """Make a Numba function of a function that writes IR.
 
     ``emit(b, tile, *values)`` gets a builder inside a fresh LLVM function, and int64 values. Numba
-    code calls it as ``name(isa, *values)``, ``isa`` a literal index into ``ISAS``.
+    code calls it as ``name(isa, *values)``, ``isa`` a literal index into ``ISAS``. What ``emit``
+    takes by keyword, annotated ``Literal[...]``, is known when code is written: there is a *form*
+    for each choice. Numba code passes such numbers last, as literals.
     """
-    names = list(signature(emit).parameters)[2:]
+    names = _values(emit)
+    picks = {name: get_args(kind) for name, kind in get_type_hints(emit).items() if get_args(kind)}
+    forms = {
+        picked: _form(emit, dict(zip(picks, picked, strict=True)))
+        for picked in product(*picks.values())
+    }
 
-    def typed(_context: Any, isa: Any, *_values: Any) -> Any:
-        if not isinstance(isa, types.IntegerLiteral):
-            raise RequireLiteralValue(isa)
+    def typed(_context: Any, isa: Any, *values: Any) -> Any:
+        picked = values[len(names) :]
+        for known in (isa, *picked):
+            if not isinstance(known, types.IntegerLiteral):
+                raise RequireLiteralValue(known)
         tile = TILES[ISAS[isa.literal_value]]
+        form = forms[tuple(known.literal_value for known in picked)]
 
-        def generate(context: Any, b: Builder, _signature: Any, values: Any) -> Value:
-            b.call(function_of(b.module, emit, tile), values[1:])
+        def generate(context: Any, b: Builder, _signature: Any, given: Any) -> Value:
+            b.call(function_of(b.module, form, tile), given[1 : 1 + len(names)])
             return context.get_dummy_value()
 
-        return types.void(isa, *[types.int64] * len(names)), generate
+        return types.void(isa, *[types.int64] * len(names), *picked), generate
 
     kind = Parameter.POSITIONAL_OR_KEYWORD  # Numba reads the parameters' names from here
-    typed.__signature__ = Signature([Parameter(name, kind) for name in ["context", "isa", *names]])  # type: ignore[attr-defined]
+    parameters = [Parameter(name, kind) for name in ("context", "isa", *names, *picks)]
+    typed.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     typed.__name__ = emit.__name__
     made: Any = intrinsic(typed)
-    made.emit = emit
+    made.forms = tuple(forms.values())
     return made
+
+
+def _values(emit: Callable[..., None]) -> list[str]:
+    """The parameters of ``emit`` that are numbers of the compiled code."""
+    parameters = signature(emit).parameters.values()
+    return [p.name for p in parameters if p.kind is not Parameter.KEYWORD_ONLY][2:]
+
+
+def _form(emit: Callable[..., None], known: dict[str, int]) -> Callable[..., None]:
+    """``emit`` with its literals filled in; they are part of its name."""
+    if not known:
+        return emit
+    form: Any = partial(emit, **known)
+    form.__module__ = emit.__module__
+    form.__name__ = emit.__name__ + "_".join(map(str, known.values()))
+    return form
 
 
 _bodies: dict[str, Callable[..., None]] = {}  # a name in the compiled code stands for one function
@@ -114,15 +141,13 @@ def function_of(module: Any, emit: Callable[..., None], tile: Tile) -> Any:
     """The LLVM function of ``module`` that ``emit`` writes for a tile."""
     name = f"{emit.__module__}.{emit.__name__}.{tile.name}"
     if _bodies.setdefault(name, emit) is not emit:
-        raise ValueError(f"emit is a second {name}; each function of a module needs its own name")
+        raise ValueError(f"emit is a second {name}; allowed is one function of a name in a module")
     function = module.globals.get(name)
     if function is None:
-        numbers = [I64] * (len(signature(emit).parameters) - 2)
-        function = ir.Function(module, ir.FunctionType(ir.VoidType(), numbers), name)
+        kind = ir.FunctionType(ir.VoidType(), [I64] * len(_values(emit)))
+        function = ir.Function(module, kind, name)
         function.linkage = "internal"
-        function.attributes.add(
-            "noinline"
-        )  # one huge function would take longer to optimize, for nothing
+        function.attributes.add("noinline")  # one huge function takes longer to optimize
         b = ir.IRBuilder(function.append_basic_block("entry"))
         emit(b, tile, *function.args)
         b.ret_void()

@@ -49,7 +49,9 @@ def serve() -> None:
     emits, tools = {}, {}
     for found in pkgutil.walk_packages(kernels.__path__, "numq.kernels."):
         names = vars(import_module(found.name))
-        emits |= {v.emit.__name__: v.emit for v in names.values() if hasattr(v, "emit")}
+        for value in names.values():
+            forms = getattr(value, "forms", None) or (getattr(value, "emit", None),)
+            emits |= {form.__name__: form for form in forms if form is not None}
         tools |= {name: names[name] for name in ("TILES", "function_of", "Isa") if name in names}
     result = {}
     for isa, cpu in PROCESSORS.items():
