@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numq.kernels.convolution.prepared import prepare_conv2d
-from numq.kernels.convolution.shape import NO_PADDING, Layout, Padding, Pair
+from numq.kernels.convolution.shape import NO_PADDING, Floats, Integers, Layout, Padding, Pair
 from numq.kernels.convolution.weights import PackedConvWeight, packed_conv_weight
 from numq.kernels.machine.cpu import KernelPath
 from numq.kernels.operands import checked_sign
 from numq.kernels.product.epilogue import Mode
-from numq.kernels.product.fused import Floats, Integers
 from numq.kernels.product.ways import dequantized, integers, requantized
 
 

@@ -36,6 +36,7 @@ from numq.kernels.convolution.depthwise import (
 from numq.kernels.convolution.rows import rows_kernel, rows_layout
 from numq.kernels.convolution.shape import (
     NO_PADDING,
+    Integers,
     Layout,
     Padding,
     Pair,
@@ -61,7 +62,6 @@ from numq.kernels.operands import (
     limits_of,
 )
 from numq.kernels.product.epilogue import Mode
-from numq.kernels.product.fused import Integers
 from numq.kernels.product.ways import WayOut
 
 MOST_PLANS = 64  #: shapes of images that a prepared convolution remembers

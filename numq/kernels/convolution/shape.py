@@ -11,12 +11,17 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from numq.arguments import shown
 from numq.kernels.machine.jit import inlined
 from numq.kernels.machine.numba_private import to_fixed_tuple
 from numq.kernels.machine.parallel import tasks_for
 from numq.kernels.operands import checked_integer
 
+Integers = NDArray[np.integer[Any]]
+Floats = NDArray[np.float32]
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 NO_PADDING: Padding = ((0, 0), (0, 0))
@@ -124,6 +129,14 @@ def checked_steps(stride: Any, padding: Any, dilation: Any) -> Steps:
 
 
 def _pair(name: str, value: Any, least: int) -> Pair:
+    if type(value) is tuple and len(value) == 2:
+        first, second = value
+        if (
+            type(first) is type(second) is int
+            and least <= first <= MOST
+            and least <= second <= MOST
+        ):
+            return first, second
     if not isinstance(value, tuple | list):
         raise TypeError(f"{name} is {shown(value)}; allowed are pairs of integers")
     if len(value) != 2:

@@ -33,16 +33,9 @@ from numq.kernels.machine.tile import Tile, emitted
 
 @emitted
 def copy_pieces(
-    b: Builder,
-    tile: Tile,
-    pieces: Value,
-    count: Value,
-    source: Value,
-    source_step: Value,
-    steps: Value,
-    target: Value,
-    target_step: Value,
-) -> None:
+    b: Builder, tile: Tile, pieces: Value, count: Value, source: Value, source_step: Value,
+    steps: Value, target: Value, target_step: Value,
+) -> None:  # fmt: skip
     """For each step copy a few vectors of words, the later over the overshoot of the earlier.
 
     Args:
@@ -74,21 +67,10 @@ def copy_pieces(
 
 @emitted
 def stage_rows(
-    b: Builder,
-    tile: Tile,
-    source: Value,
-    plane: Value,
-    channels: Value,
-    source_row: Value,
-    rows: Value,
-    width: Value,
-    left: Value,
-    right: Value,
-    border: Value,
-    flip: Value,
-    target: Value,
-    target_row: Value,
-) -> None:
+    b: Builder, tile: Tile, source: Value, plane: Value, channels: Value, source_row: Value,
+    rows: Value, width: Value, left: Value, right: Value, border: Value, flip: Value,
+    target: Value, target_row: Value,
+) -> None:  # fmt: skip
     """Put ``group`` channels side by side, between words of border; rows in ascending order.
 
     Every part of a row may overshoot by less than two vectors: what follows is written later.
@@ -148,30 +130,13 @@ def stage_rows(
 
 @emitted
 def split_phases(
-    b: Builder,
-    tile: Tile,
-    source: Value,
-    source_row: Value,
-    stride: Value,
-    rows: Value,
-    phases: Value,
-    count: Value,
-    target: Value,
-) -> None:
+    b: Builder, tile: Tile, source: Value, source_row: Value, stride: Value, rows: Value,
+    phases: Value, count: Value, target: Value,
+) -> None:  # fmt: skip
     """``target[row, phase, i] = source[row, phase + i * stride]``, words, in ascending order.
 
-    Up to two vectors more are read than a row has, and up to one more is written.
-
-    Args:
-        b: where the code goes.
-        tile: the layout.
-        source: address of the first row's words.
-        source_row: bytes between rows.
-        stride: words from one to the next.
-        rows: rows.
-        phases: the first so many of the ``stride`` phases.
-        count: words of each row and phase.
-        target: address of (rows, phases, count) words.
+    Up to two vectors more are read than a row of ``source`` has, and up to one more is written.
+    ``phases`` are the first so many of the ``stride`` phases, ``count`` the words of each.
     """
     word = ir.IntType(8 * tile.group)
     kind, width = vector(word, tile.lanes), tile.lanes * tile.group
@@ -201,15 +166,9 @@ def split_phases(
 
 @emitted
 def copy_rows(
-    b: Builder,
-    tile: Tile,
-    source: Value,
-    source_row: Value,
-    rows: Value,
-    count: Value,
-    target: Value,
-    target_row: Value,
-) -> None:
+    b: Builder, tile: Tile, source: Value, source_row: Value, rows: Value, count: Value,
+    target: Value, target_row: Value,
+) -> None:  # fmt: skip
     """Copy ``count`` bytes of each of ``rows`` rows."""
     _ = tile
 

@@ -6,6 +6,8 @@ flipped.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from llvmlite import ir
 
 from numq.kernels.machine.ir import (
@@ -24,7 +26,7 @@ from numq.kernels.machine.ir import (
     vector,
     zeros,
 )
-from numq.kernels.machine.shuffles import for_each
+from numq.kernels.machine.shuffles import blocks_in, for_each
 from numq.kernels.machine.tile import Tile, emitted
 
 TOGETHER = 4  #: vectors summed side by side, so that one need not wait for the other
@@ -44,93 +46,80 @@ def _pixels(b: Builder, tile: Tile, place: Value, stride: int | Value) -> Value:
     return found
 
 
-def _sum_taps(
-    b: Builder,
-    tile: Tile,
-    vectors: int,
-    stride: int | Value,
-    along: bool,
-    source: Value,
-    taps: Value,
-    count: Value,
-    weight: Value,
-    weight_step: Value,
-    sign: Value,
-    terms: Value,
-    sums: Value,
-) -> None:
-    """``vectors`` vectors of sums; ``along``: each lane has a weight and a term of its own."""
+class _Given(NamedTuple):
+    """What a vector of sums is made of."""
+
+    stride: int | Value  #: bytes between what neighbouring sums read
+    along: bool  #: whether each sum has weights and a term of its own
+    source: Value
+    taps: Value
+    count: Value
+    weight: Value
+    weight_step: Value
+    sign: Value
+    terms: Value
+    sums: Value
+
+    def from_the(self, b: Builder, first: Value) -> _Given:
+        """The same from the ``first`` sum on."""
+        words = b.mul(first, i64(4))
+        return self._replace(
+            source=b.add(self.source, b.mul(first, _step(self.stride))),
+            weight=b.add(self.weight, words) if self.along else self.weight,
+            terms=b.add(self.terms, words),
+            sums=b.add(self.sums, words),
+        )
+
+
+def _step(stride: int | Value) -> Value:
+    return i64(stride) if isinstance(stride, int) else stride
+
+
+def _sum_taps(b: Builder, tile: Tile, vectors: int, given: _Given) -> None:
+    """``vectors`` vectors of sums."""
     lanes = tile.lanes
-    words, flips = vector(I32, lanes), splat(b, b.trunc(sign, I8), lanes)
+    words, flips = vector(I32, lanes), splat(b, b.trunc(given.sign, I8), lanes)
 
     def tap(index: Value, totals: list[Value]) -> list[Value]:
-        place = b.add(source, load(b, I64, b.add(taps, b.mul(index, i64(8)))))
-        factors = b.add(weight, b.mul(index, weight_step))
-        shared = None if along else splat(b, load(b, I32, factors), lanes)
+        place = b.add(given.source, load(b, I64, b.add(given.taps, b.mul(index, i64(8)))))
+        factors = b.add(given.weight, b.mul(index, given.weight_step))
+        shared = None if given.along else splat(b, load(b, I32, factors), lanes)
         results = []
         for v, total in enumerate(totals):
-            step = b.mul(i64(stride) if isinstance(stride, int) else stride, i64(v * lanes))
-            pixels = b.xor(_pixels(b, tile, b.add(place, step), stride), flips)
-            factor = load(b, words, offset(b, factors, v * lanes * 4)) if along else shared
+            step = b.mul(_step(given.stride), i64(v * lanes))
+            pixels = b.xor(_pixels(b, tile, b.add(place, step), given.stride), flips)
+            at = offset(b, factors, v * lanes * 4)
+            factor = load(b, words, at) if given.along else shared
             results.append(b.add(total, b.mul(b.zext(pixels, words), factor)))
         return results
 
+    places = range(0, vectors * lanes * 4, lanes * 4)
     first = [
-        load(b, words, offset(b, terms, v * lanes * 4)) if along else zeros(words)
-        for v in range(vectors)
+        load(b, words, offset(b, given.terms, at)) if given.along else zeros(words) for at in places
     ]
-    for v, total in enumerate(counted_loop(b, count, first, tap)):
-        store(b, total, offset(b, sums, v * lanes * 4))
+    for at, total in zip(places, counted_loop(b, given.count, first, tap), strict=True):
+        store(b, total, offset(b, given.sums, at))
 
 
-def _sum_all(
-    b: Builder,
-    tile: Tile,
-    outputs: Value,
-    stride: int | Value,
-    along: bool,
-    source: Value,
-    taps: Value,
-    count: Value,
-    weight: Value,
-    weight_step: Value,
-    sign: Value,
-    terms: Value,
-    sums: Value,
-) -> None:
+def _sum_all(b: Builder, tile: Tile, outputs: Value, given: _Given) -> None:
     """``outputs`` sums: several vectors at a time, then one at a time."""
     many = TOGETHER * tile.lanes
     rounds = b.sdiv(outputs, i64(many))
 
     def some(first: Value, vectors: int) -> None:
-        start = b.add(source, b.mul(first, i64(stride) if isinstance(stride, int) else stride))
-        factors = b.add(weight, b.mul(first, i64(4))) if along else weight
-        goal, begin = b.add(sums, b.mul(first, i64(4))), b.add(terms, b.mul(first, i64(4)))
-        _sum_taps(
-            b, tile, vectors, stride, along, start, taps, count, factors, weight_step, sign, begin,
-            goal,
-        )  # fmt: skip
+        _sum_taps(b, tile, vectors, given.from_the(b, first))
 
     for_each(b, rounds, lambda i: some(b.mul(i, i64(many)), TOGETHER))
     done = b.mul(rounds, i64(many))
-    rest = b.sdiv(b.add(b.sub(outputs, done), i64(tile.lanes - 1)), i64(tile.lanes))
+    rest = blocks_in(b, b.sub(outputs, done), tile.lanes)
     for_each(b, rest, lambda i: some(b.add(done, b.mul(i, i64(tile.lanes))), 1))
 
 
 @emitted
 def sum_of_pixels(
-    b: Builder,
-    tile: Tile,
-    outputs: Value,
-    stride: Value,
-    source: Value,
-    taps: Value,
-    count: Value,
-    weight: Value,
-    weight_step: Value,
-    sign: Value,
-    sums: Value,
-) -> None:
+    b: Builder, tile: Tile, outputs: Value, stride: Value, source: Value, taps: Value, count: Value,
+    weight: Value, weight_step: Value, sign: Value, sums: Value,
+) -> None:  # fmt: skip
     """``sums[i] = sum over t of source[i * stride + taps[t]] * weight[t]``.
 
     Args:
@@ -155,41 +144,20 @@ def sum_of_pixels(
             choice.add_case(i64(known), block)
         b.position_at_end(block)
         step = stride if known is None else known
-        _sum_all(
-            b, tile, outputs, step, False, source, taps, count, weight, weight_step, sign, i64(0),
-            sums,
-        )  # fmt: skip
+        given = _Given(step, False, source, taps, count, weight, weight_step, sign, i64(0), sums)
+        _sum_all(b, tile, outputs, given)
         b.branch(end)
     b.position_at_end(end)
 
 
 @emitted
 def sum_of_channels(
-    b: Builder,
-    tile: Tile,
-    outputs: Value,
-    source: Value,
-    taps: Value,
-    count: Value,
-    weight: Value,
-    weight_step: Value,
-    sign: Value,
-    terms: Value,
-    sums: Value,
-) -> None:
+    b: Builder, tile: Tile, outputs: Value, source: Value, taps: Value, count: Value, weight: Value,
+    weight_step: Value, sign: Value, terms: Value, sums: Value,
+) -> None:  # fmt: skip
     """``sums[i] = terms[i] + sum over t of source[i + taps[t]] * weight[t, i]``.
 
-    Args:
-        b: as for ``sum_of_pixels``, as is every argument but ``terms``.
-        tile: see ``b``.
-        outputs: see ``b``.
-        source: see ``b``.
-        taps: see ``b``.
-        count: see ``b``.
-        weight: see ``b``.
-        weight_step: see ``b``.
-        sign: see ``b``.
-        terms: address of int32; whole vectors are read, as they are of the weight.
-        sums: see ``b``.
+    As ``sum_of_pixels``; of the terms and the weights, int32 both, whole vectors are read.
     """
-    _sum_all(b, tile, outputs, 1, True, source, taps, count, weight, weight_step, sign, terms, sums)
+    given = _Given(1, True, source, taps, count, weight, weight_step, sign, terms, sums)
+    _sum_all(b, tile, outputs, given)
