@@ -46,7 +46,6 @@ from numq import (
 )
 from numq.bits import inspect_code, inspect_float, inspect_int, inspect_table
 from numq.fixedpoint import (
-    MultiplierRounding,
     multiply_by_quantized_multiplier,
     quantize_multiplier,
     rounding_divide_by_pot,
@@ -96,7 +95,6 @@ from numq.granularity import PerBlock, PerChannel, PerGroup, PerTensor, PerToken
 from numq.integer.accumulate import accumulate, accumulate_naive, matmul_int8, max_depth
 from numq.integer.convolve import conv2d_int8
 from numq.integer.requantize import (
-    Requantization,
     Requantizer,
     prepare_requantizer,
     requantize,
@@ -121,8 +119,9 @@ from numq.packing import PackOrder, pack, unpack
 from numq.qparams import QParams, choose_qparams
 from numq.qtensor import QTensor, dequantize, fake_quantize, quantize
 from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer
-from numq.rounding import Overflow, Rounding, round_values
-from numq.rules import NonFinite, QuantizeRule, ScaleOp, ZeroPointOrder
+from numq.requantization import Multiplier, Requantization
+from numq.rounding import Overflow, Rounding, ZeroPointOrder, round_values
+from numq.rules import NonFinite, QuantizeRule, ScaleOp
 from numq.scales import (
     Affine,
     ScaleFloor,
@@ -180,7 +179,7 @@ __all__ = [
     "MSEObserver",
     "MinMaxObserver",
     "MovingAverageObserver",
-    "MultiplierRounding",
+    "Multiplier",
     "NonFinite",
     "Observer",
     "Overflow",

@@ -9,23 +9,14 @@ reproduce bit for bit.
 
 from __future__ import annotations
 
-from enum import Enum
-
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from numq.arrays import IntArray, as_float, as_int, check_finite, check_type
+from numq.requantization import Requantization
 from numq.rounding import Rounding, round_values
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
-
-
-class MultiplierRounding(Enum):
-    """How often `multiply_by_quantized_multiplier` rounds, and where ties go."""
-
-    SINGLE = "once, half up (TFLITE_SINGLE_ROUNDING, TOSA)"
-    DOUBLE = "twice: the high product half up, then the shift half away (gemmlowp, TFLite)"
-    DOUBLE_UP = "twice: the high product half up, then the shift half up (ruy)"
 
 
 def saturating_rounding_doubling_high_mul(a: ArrayLike, b: ArrayLike) -> IntArray:
@@ -39,12 +30,7 @@ def saturating_rounding_doubling_high_mul(a: ArrayLike, b: ArrayLike) -> IntArra
     """
     a, b = as_int32(a, "a"), as_int32(b, "b")
     _check_shapes(a=a, b=b)
-    return _high_mul(a, b).astype(np.int32)
-
-
-def _high_mul(a: IntArray, b: IntArray) -> IntArray:
-    """The same of int64, not checked again."""
-    return np.minimum((a * b + 2**30) >> 31, INT32_MAX)
+    return np.minimum(shifted(a * b, 31, Rounding.HALF_UP), INT32_MAX).astype(np.int32)
 
 
 def rounding_divide_by_pot(x: ArrayLike, exponent: ArrayLike) -> IntArray:
@@ -53,13 +39,7 @@ def rounding_divide_by_pot(x: ArrayLike, exponent: ArrayLike) -> IntArray:
     >>> rounding_divide_by_pot([-3, -1, 1, 3], 1).tolist()
     [-2, -1, 1, 2]
     """
-    return _divided(*_shifted(x, exponent)).astype(np.int32)
-
-
-def _divided(value: IntArray, power: IntArray) -> IntArray:
-    mask = (1 << power) - 1
-    threshold = (mask >> 1) + (value < 0)
-    return (value >> power) + ((value & mask) > threshold)
+    return shifted(*_operands(x, exponent), Rounding.HALF_AWAY).astype(np.int32)
 
 
 def rounding_shift_right(x: ArrayLike, exponent: ArrayLike) -> IntArray:
@@ -68,14 +48,37 @@ def rounding_shift_right(x: ArrayLike, exponent: ArrayLike) -> IntArray:
     >>> rounding_shift_right([-3, -1, 1, 3], 1).tolist()
     [-1, 0, 1, 2]
     """
-    return _right(*_shifted(x, exponent)).astype(np.int32)
+    return shifted(*_operands(x, exponent), Rounding.HALF_UP).astype(np.int32)
 
 
-def _right(value: IntArray, power: IntArray) -> IntArray:
-    return (value + ((1 << power) >> 1)) >> power
+def shifted(value: IntArray, power: IntArray | int, rounding: Rounding) -> IntArray:
+    """`round(value / 2^power)` of int64, by any rounding but STOCHASTIC; power 0 to 62.
+
+    `value >> power` is the floor; what was shifted out says whether to go one up.
+    """
+    floor, rest = value >> power, value & ((1 << power) - 1)
+    half = (1 << power) >> 1
+    match rounding:
+        case Rounding.HALF_UP:
+            up = (rest >= half) & (rest > 0)
+        case Rounding.HALF_AWAY:
+            up = (rest > half) | ((rest == half) & (rest > 0) & (value >= 0))
+        case Rounding.HALF_EVEN:
+            up = (rest > half) | ((rest == half) & (rest > 0) & (floor & 1 == 1))
+        case Rounding.TOWARD_ZERO:
+            up = (rest > 0) & (value < 0)
+        case Rounding.CEIL:
+            up = rest > 0
+        case Rounding.FLOOR:
+            return floor
+        case Rounding.STOCHASTIC:
+            raise ValueError("rounding is STOCHASTIC; allowed are the deterministic ones")
+    return floor + up
 
 
-def quantize_multiplier(real_multiplier: ArrayLike) -> tuple[IntArray, IntArray]:
+def quantize_multiplier(
+    real_multiplier: ArrayLike,
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The (m, shift) nearest to a real multiplier, `M ≈ m · 2^(shift − 31)`.
 
     m = round_half_away(fraction · 2^31) for `fraction` in [½, 1); 2^31 itself becomes 2^30 with
@@ -112,7 +115,7 @@ def multiply_by_quantized_multiplier(
     x: ArrayLike,
     multiplier: ArrayLike,
     shift: ArrayLike,
-    rounding: MultiplierRounding = MultiplierRounding.DOUBLE,
+    how: Requantization = Requantization.GEMMLOWP_DOUBLE,
 ) -> IntArray:
     """`round(x · multiplier · 2^(shift − 31))` in integers.
 
@@ -120,25 +123,36 @@ def multiply_by_quantized_multiplier(
         x: int32 values.
         multiplier: int32, not negative, from `quantize_multiplier`.
         shift: −31 to 30; positive shifts left.
-        rounding: how often and in which direction it rounds.
+        how: how often and in which direction it rounds, with a Q31 multiplier.
 
     Raises:
-        ValueError: a negative multiplier, a shift out of its range.
+        ValueError: a negative multiplier, a shift out of its range, `how` with a float multiplier.
         OverflowError: an intermediate or the result leaves int32 (undefined in C).
     """
-    check_type(rounding, MultiplierRounding, "rounding")
+    check_type(how, Requantization, "how")
+    if not how.fixed:
+        raise ValueError(f"how is {how.name}; allowed are those with a Q31 multiplier")
     value, m, s = as_int32(x, "x"), as_int32(multiplier, "multiplier"), as_int32(shift, "shift")
     _check_shapes(x=value, multiplier=m, shift=s)
     if m.size and m.min() < 0:
         raise ValueError(f"multiplier is {m.min()}; allowed are integers from 0 on")
     if s.size and (s.min() < -31 or s.max() > 30):
         raise ValueError(f"shift reaches from {s.min()} to {s.max()}; allowed is -31 to 30")
-    if rounding is MultiplierRounding.SINGLE:
-        right = 31 - s
-        return _fits((value * m + (1 << (right - 1))) >> right, "the result").astype(np.int32)
-    high = _high_mul(_fits(value << np.maximum(s, 0), "x · 2^shift"), m)
-    divide = _divided if rounding is MultiplierRounding.DOUBLE else _right
-    return divide(high, np.maximum(-s, 0)).astype(np.int32)
+    if how.twice:
+        _fits(value << np.maximum(s, 0), "x · 2^shift")
+    return _fits(scaled(value, m, s, how), "the result").astype(np.int32)
+
+
+def scaled(x: IntArray, multiplier: IntArray, shift: IntArray, how: Requantization) -> IntArray:
+    """The same of int64 that have been checked, as int64.
+
+    What a left shift would push out of int32 is held at its ends where `how` rounds twice.
+    """
+    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
+    if how.high is None:
+        return shifted(x * multiplier, 31 - shift, how.rounding)
+    held = np.clip(x, INT32_MIN >> left, INT32_MAX >> left) << left
+    return shifted(shifted(held * multiplier, 31, how.high), right, how.rounding)
 
 
 def as_int32(x: ArrayLike, name: str) -> IntArray:
@@ -164,7 +178,7 @@ def _check_shapes(**arrays: IntArray) -> None:
         raise ValueError(f"{came}; allowed are shapes that broadcast") from None
 
 
-def _shifted(x: ArrayLike, exponent: ArrayLike) -> tuple[IntArray, IntArray]:
+def _operands(x: ArrayLike, exponent: ArrayLike) -> tuple[IntArray, IntArray]:
     """What is to be shifted and how far."""
     value, power = as_int32(x, "x"), _exponent(exponent)
     _check_shapes(x=value, exponent=power)

@@ -38,8 +38,8 @@ from numq.kernels import PackedWeight, pack_weight
 from numq.kernels.grouped.weights import PackedGroupedWeight
 from numq.packing import pack
 from numq.qparams import QParams
-from numq.rounding import fma32
-from numq.rules import ONNX, NonFinite, QuantizeRule, ScaleOp, ZeroPointOrder
+from numq.rounding import ZeroPointOrder, fma32
+from numq.rules import ONNX, NonFinite, QuantizeRule, ScaleOp
 
 
 @dataclass(frozen=True, eq=False, repr=False)

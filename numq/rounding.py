@@ -22,6 +22,14 @@ class Rounding(Enum):
     STOCHASTIC = "up with probability equal to the fraction; needs a generator"
 
 
+class ZeroPointOrder(Enum):
+    """When the zero point is added; ties with an odd zero point tell."""
+
+    ROUND_THEN_ADD = "round(v) + z"
+    ADD_THEN_ROUND = "round(v + z), the sum rounded to the working precision first"
+    FUSED_ADD_THEN_ROUND = "round(fma(x, 1/s, z)), product and sum rounded to float32 once"
+
+
 class Overflow(Enum):
     """What becomes of a rounded value that the format does not hold.
 

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from numq.arrays import check_type
-from numq.rounding import Overflow, Rounding
+from numq.rounding import Overflow, Rounding, ZeroPointOrder
 
 
 class ScaleOp(Enum):
@@ -40,14 +40,6 @@ class ScaleOp(Enum):
 
     DIVIDE = "x / s"
     MULTIPLY_RECIPROCAL = "x · (1 / s), the reciprocal rounded to the working precision first"
-
-
-class ZeroPointOrder(Enum):
-    """When the zero point is added; ties with an odd zero point tell."""
-
-    ROUND_THEN_ADD = "round(v) + z"
-    ADD_THEN_ROUND = "round(v + z), the sum rounded to the working precision first"
-    FUSED_ADD_THEN_ROUND = "round(fma(x, 1/s, z)), product and sum rounded to float32 once"
 
 
 class NonFinite(Enum):

@@ -117,7 +117,7 @@ def test_rows_are_independent_per_token_and_only_there():
 
 @pytest.mark.parametrize("relu", [False, True])
 @three_weights
-@pytest.mark.parametrize("how", Requantization)
+@pytest.mark.parametrize("how", Requantization.NAMED)
 def test_static_layer_is_the_exact_computation(how, weights, relu):
     rng = np.random.default_rng(6)
     layer = linear(rng, 12, 9)

@@ -6,7 +6,6 @@ from strategies import format_of, golden
 
 from numq import rules
 from numq.fixedpoint import (
-    MultiplierRounding,
     multiply_by_quantized_multiplier,
     quantize_multiplier,
     rounding_divide_by_pot,
@@ -15,11 +14,12 @@ from numq.fixedpoint import (
 from numq.formats import INT8, UINT8
 from numq.granularity import PerBlock, PerChannel, PerGroup, PerTensor
 from numq.integer.accumulate import accumulate, matmul_int8
-from numq.integer.requantize import Requantization, prepare_requantizer, requantize
+from numq.integer.requantize import prepare_requantizer, requantize
 from numq.observers import MinMaxObserver, MovingAverageObserver
 from numq.qparams import QParams, choose_qparams
 from numq.qtensor import quantize
 from numq.quantizers import AffineQuantizer, SymmetricQuantizer
+from numq.requantization import Requantization
 from numq.scales import (
     ORT_FLOOR,
     TORCH_FLOOR,
@@ -129,13 +129,13 @@ def test_rounding_divide_by_pot(meta, data):
 
 @pytest.mark.parametrize(("meta", "data"), records("fixedpoint", "mbqm"))
 def test_multiply_by_quantized_multiplier(meta, data):
-    rounding = MultiplierRounding[meta["rounding"].upper()]
-    y = multiply_by_quantized_multiplier(data["x"], data["m"], data["s"], rounding)
-    np.testing.assert_array_equal(y, data["y"])
-    other = {"single": MultiplierRounding.DOUBLE, "double": MultiplierRounding.SINGLE}
-    rival = multiply_by_quantized_multiplier(
-        data["x"], data["m"], data["s"], other[meta["rounding"]]
+    rules = {"single": Requantization.FIXED_SINGLE_UP, "double": Requantization.GEMMLOWP_DOUBLE}
+    y = multiply_by_quantized_multiplier(
+        data["x"], data["m"], data["s"], rules.pop(meta["rounding"])
     )
+    np.testing.assert_array_equal(y, data["y"])
+    (other,) = rules.values()
+    rival = multiply_by_quantized_multiplier(data["x"], data["m"], data["s"], other)
     assert (rival != data["y"]).any(), "these vectors do not tell single from double rounding"
 
 

@@ -13,7 +13,7 @@ import numq as nq
 from numq.autograd import Tensor
 from numq.graph import Graph, Input, Node, Numbers, Program, Size, run, run_tensors
 from numq.graph.operators import applied
-from numq.integer.requantize import Requantization
+from numq.requantization import Requantization
 
 ONES = np.ones((2, 3), np.float32)
 W = np.ones((4, 3), np.float32)

@@ -9,7 +9,7 @@ from numq import autograd as ag
 from numq import flows, nn
 from numq.autograd import parameter
 from numq.graph import Domain, Graph, Node, Program, is_lowered, lower, run, trace
-from numq.integer.requantize import Requantization
+from numq.requantization import Requantization
 from numq.rules import TORCHAO
 
 

@@ -11,7 +11,7 @@ import pytest
 from numq import INT4, AffineQuantizer, flows, nn
 from numq import autograd as ag
 from numq.autograd import Tensor
-from numq.integer.requantize import Requantization
+from numq.requantization import Requantization
 
 X = np.random.default_rng(1).uniform(-2, 2, (200, 2, 8)).astype(np.float32)
 PICTURES = np.random.default_rng(1).uniform(-2, 2, (40, 2, 6, 6)).astype(np.float32)
@@ -115,7 +115,7 @@ def test_evaluation_is_what_conversion_gives(name, estimator):
         assert (y == z).all()
 
 
-@pytest.mark.parametrize("how", Requantization)
+@pytest.mark.parametrize("how", Requantization.NAMED)
 @pytest.mark.parametrize("name", ["a join of tables", "a stack", "a sum of tables", "means"])
 def test_ties_are_those_of_the_arithmetic(name, how):
     for edges in ({}, {"others": AffineQuantizer(INT4)}):

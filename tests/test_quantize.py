@@ -15,8 +15,8 @@ from numq.formats import FLOAT64, INT8, INT32, UINT8, IntFormat
 from numq.granularity import PerChannel, PerTensor
 from numq.qparams import QParams
 from numq.qtensor import QTensor, dequantize, fake_quantize, quantize
-from numq.rounding import Overflow, Rounding
-from numq.rules import NonFinite, QuantizeRule, ScaleOp, ZeroPointOrder
+from numq.rounding import Overflow, Rounding, ZeroPointOrder
+from numq.rules import NonFinite, QuantizeRule, ScaleOp
 from numq.verify import oracle
 
 FUSED = rules.TORCH_PER_TENSOR_FUSED_ADD_THEN_ROUND

@@ -10,7 +10,8 @@ from numq import rules
 from numq.formats import INT8, UINT8
 from numq.qparams import QParams
 from numq.qtensor import fake_quantize, quantize
-from numq.rules import NonFinite, Overflow, QuantizeRule, ScaleOp, ZeroPointOrder
+from numq.rounding import ZeroPointOrder
+from numq.rules import NonFinite, Overflow, QuantizeRule, ScaleOp
 from numq.verify import oracle
 
 NAMED = {name: rule for name, rule in vars(rules).items() if isinstance(rule, QuantizeRule)}

@@ -19,11 +19,11 @@ from numq.flows.recipe import PER_TENSOR_INT8, WEIGHTS_INT8, Override, Recipe
 from numq.flows.record import as_graph, check_batch, check_call
 from numq.flows.weights import quantized_weights, with_weights
 from numq.graph import Graph, Node
-from numq.integer.requantize import Requantization
 from numq.nn import Module
 from numq.qparams import QParams
 from numq.qtensor import QTensor
 from numq.quantizers import Quantizer
+from numq.requantization import Requantization
 
 
 def static(

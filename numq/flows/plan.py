@@ -18,9 +18,9 @@ from numq.granularity import PerChannel, PerTensor
 from numq.graph import Graph, Node
 from numq.graph.inputs import Numbers, used_as
 from numq.integer import sigmoid_qparams, softmax_qparams, tanh_qparams
-from numq.integer.requantize import Requantization
 from numq.qparams import QParams
 from numq.quantizers import Quantizer
+from numq.requantization import Requantization
 from numq.rules import QuantizeRule
 
 WEIGHTED = ("Conv", "Gemm", "NormalizedConv", "NormalizedGemm")

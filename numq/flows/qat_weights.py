@@ -23,8 +23,8 @@ from numq.qat import (
 from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
 from numq.quantizers import Quantizer
-from numq.rounding import Rounding
-from numq.rules import TORCH_FAKE_QUANTIZE, ZeroPointOrder
+from numq.rounding import Rounding, ZeroPointOrder
+from numq.rules import TORCH_FAKE_QUANTIZE
 from numq.scales import ScaleFormat
 
 

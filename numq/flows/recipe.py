@@ -10,8 +10,8 @@ from numq.arrays import check_type
 from numq.formats import INT8
 from numq.granularity import PerChannel, PerTensor
 from numq.graph import Node
-from numq.integer.requantize import Requantization
 from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer
+from numq.requantization import Requantization
 from numq.rounding import Rounding
 from numq.scales import Symmetric, SymmetricRange
 

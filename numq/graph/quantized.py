@@ -21,11 +21,11 @@ from numq.graph.graph import Graph, Node
 from numq.graph.operators import apply
 from numq.graph.products import is_plain
 from numq.integer.convolve import conv2d_int8
-from numq.integer.requantize import Requantization
 from numq.kernels import pack_conv_weight
 from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
 from numq.quantizers import Quantizer
+from numq.requantization import Requantization
 from numq.rules import QuantizeRule
 
 Step: TypeAlias = Callable[..., Array]

@@ -14,8 +14,8 @@ from typing import Any
 
 from numq.arguments import shown
 from numq.graph.schema import REQUIRED, Attribute, Carries, Domain, Kind, Schema, Size
-from numq.integer.requantize import Requantization
 from numq.quantizers import Quantizer
+from numq.requantization import Requantization
 from numq.rules import ONNX, QuantizeRule
 
 REAL, CODES, EITHER = Carries.REAL, Carries.CODES, Carries.EITHER

@@ -23,11 +23,11 @@ from numq.formats import Format
 from numq.graph.graph import Constant, Graph, Node, Shape
 from numq.graph.inputs import Input, Numbers
 from numq.graph.schema import Size
-from numq.integer.requantize import Requantization
 from numq.packing import pack, unpack
 from numq.qparams import QParams
 from numq.qtensor import QTensor
-from numq.rounding import Overflow, Rounding
+from numq.requantization import Multiplier, Requantization
+from numq.rounding import Overflow, Rounding, ZeroPointOrder
 from numq.storage import load_arrays, save_arrays
 
 VERSION = 1
@@ -40,11 +40,14 @@ _KNOWN: dict[str, type] = {
         granularity.PerGroup, granularity.PerBlock, observers.MinMaxObserver,
         observers.MovingAverageObserver, observers.PercentileObserver, observers.MSEObserver,
         quantizers.AffineQuantizer, quantizers.SymmetricQuantizer, rules.QuantizeRule,
-        rules.ScaleOp, rules.ZeroPointOrder, rules.NonFinite, scales.ScaleFloor,
-        scales.ScaleFormat, scales.SymmetricRange, scales.ZeroPointRule, Requantization, Rounding,
-        Overflow, Input, Numbers, Size,
+        rules.ScaleOp, ZeroPointOrder, rules.NonFinite, scales.ScaleFloor,
+        scales.ScaleFormat, scales.SymmetricRange, scales.ZeroPointRule, Requantization, Multiplier,
+        Rounding, Overflow, Input, Numbers, Size,
     )
 }  # fmt: skip
+
+# These a file names as if they were an enum's.
+_NAMED = {how.name: how for how in Requantization.NAMED}
 
 
 def save_graph(graph: Graph, path: str | os.PathLike[str]) -> int:
@@ -248,7 +251,7 @@ def _encoded(value: Any, what: str) -> Any:
             f"{what} holds a {kind.__module__}.{kind.__qualname__}; a file holds numbers, text, "
             f"tuples of them, and these of numq: {', '.join(_KNOWN)}"
         )
-    if isinstance(value, Enum):
+    if isinstance(value, Enum) or value in _NAMED.values():
         return {"enum": kind.__name__, "name": value.name}
     given = {
         f.name: _encoded(getattr(value, f.name), what)
@@ -270,4 +273,6 @@ def _decoded(value: Any) -> Any:
         raise ValueError(f"a file may name {', '.join(_KNOWN)}; it names {str(name)[:100]!r}")
     if issubclass(kind, Enum):
         return kind[value["name"]]
+    if "enum" in value:
+        return _NAMED[value["name"]]
     return kind(**{k: _decoded(v) for k, v in _mapping(value, "fields").items()})

@@ -29,16 +29,12 @@ from numpy.typing import ArrayLike
 
 from numq.arguments import flag
 from numq.arrays import Array, Frozen, IntArray, check_type, frozen
-from numq.fixedpoint import (
-    MultiplierRounding,
-    multiply_by_quantized_multiplier,
-    quantize_multiplier,
-)
+from numq.fixedpoint import multiply_by_quantized_multiplier, quantize_multiplier, shifted
 from numq.formats import IntFormat, integer_format
 from numq.integer.linear import check_codes, check_input
-from numq.integer.requantize import Requantization
 from numq.qparams import QParams
-from numq.rounding import Rounding, fma32, round_values
+from numq.requantization import Multiplier, Requantization
+from numq.rounding import ZeroPointOrder, fma32, round_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,20 +75,20 @@ def prepare_static_add(
 
     Raises:
         ValueError: other parameters, or an output scale so much smaller than an input's that every
-            code but the zero point saturates: 2^30 times, 2^19 times for the two double rules.
+            code but the zero point saturates: 2^30 times, 2^19 times for rules that round twice.
     """
     for name, params in (("a", a), ("b", b), ("out", out)):
         check_input(params, name)
     relu = flag(relu, "relu")
     check_type(how, Requantization, "how")
-    limit = 19 if how in _DOUBLE else 30
+    limit = 19 if how.twice else 30
     for name, params in (("a", a), ("b", b)):
         if float(params.scale) / float(out.scale) >= 2.0**limit:
             raise ValueError(
                 f"{name} has scale {params.scale:g}, out {out.scale:g}, too small for it: "
                 f"{how.name} allows a ratio below 2^{limit}"
             )
-    sums = _RULES[how](a, b, out) + int(out.zero_point)
+    sums = _sums(a, b, out, how) + int(out.zero_point)
     lowest = max(out.format.qmin, int(out.zero_point)) if relu else out.format.qmin
     answers = np.zeros((256, 256), out.format.dtype)
     codes = np.clip(sums, lowest, out.format.qmax).astype(out.format.dtype)
@@ -131,60 +127,54 @@ def _steps(a: QParams, b: QParams) -> tuple[IntArray, IntArray]:
     )
 
 
-def _float32(a: QParams, b: QParams, out: QParams) -> Array:
-    """ONNX Runtime's: zero points are folded into one constant, sums are fused, rint."""
+def _sums(a: QParams, b: QParams, out: QParams, how: Requantization) -> Array:
+    """Rounded sums of all codes in steps of the output, less its zero point."""
+    match how.multiplier:
+        case Multiplier.FLOAT32:
+            return _float32(a, b, out, how)
+        case Multiplier.FLOAT64:
+            return _float64(a, b, out, how)
+        case Multiplier.Q31:
+            return (_double if how.twice else _one_shift)(a, b, out, how)
+
+
+def _float32(a: QParams, b: QParams, out: QParams, how: Requantization) -> Array:
+    """ONNX Runtime's: zero points are folded into one constant, sums are fused, then rounded."""
     r_a, r_b = (np.float32(p.scale) / np.float32(out.scale) for p in (a, b))
     z_a, z_b, z_y = (np.float32(p.zero_point) for p in (a, b, out))
     constant = np.asarray(z_y - fma32(np.asarray(r_a), np.asarray(z_a), np.asarray(r_b * z_b)))
     across = fma32(_codes(b)[None, :].astype(np.float32), np.asarray(r_b), constant)
     total = fma32(_codes(a)[:, None].astype(np.float32), np.asarray(r_a), across)
-    return np.rint(total).astype(np.float64) - float(out.zero_point)
+    return round_values(total, how.rounding).astype(np.float64) - float(out.zero_point)
 
 
-def _float64(a: QParams, b: QParams, out: QParams) -> Array:
+def _float64(a: QParams, b: QParams, out: QParams, how: Requantization) -> Array:
     down, across = _steps(a, b)
-    total = float(a.scale) * down + float(b.scale) * across
-    return round_values(total / float(out.scale), Rounding.HALF_AWAY)
+    total = (float(a.scale) * down + float(b.scale) * across) / float(out.scale)
+    first = float(out.zero_point) if how.order is ZeroPointOrder.ADD_THEN_ROUND else 0.0
+    return round_values(total + first, how.rounding) - first
 
 
-def _one_shift(a: QParams, b: QParams, out: QParams) -> Array:
-    """`(m_a·(a − z_a) + m_b·(b − z_b) + 2ⁿ⁻¹) >> n`, m = round(2ⁿ·r) < 2^31."""
+def _one_shift(a: QParams, b: QParams, out: QParams, how: Requantization) -> Array:
+    """`round((m_a·(a − z_a) + m_b·(b − z_b)) / 2ⁿ)`, m = round(2ⁿ·r) < 2^31."""
     ratios = [float(p.scale) / float(out.scale) for p in (a, b)]
     n = min(31 - int(np.frexp(max(ratios))[1]), 50)
     m_a, m_b = (round(r * 2.0**n) for r in ratios)
     down, across = _steps(a, b)
-    return (m_a * down + m_b * across + (1 << (n - 1))) >> n
+    return shifted(m_a * down + m_b * across, n, how.rounding)
 
 
 _LEFT = 20  # bits that the summands are given before they are added
 
 
-def _double(rounding: MultiplierRounding, a: QParams, b: QParams, out: QParams) -> Array:
+def _double(a: QParams, b: QParams, out: QParams, how: Requantization) -> Array:
     """TFLite's: to a common scale of 2·max(s_a, s_b), then to the output's."""
     common = 2 * max(float(a.scale), float(b.scale))
     parts = [
         multiply_by_quantized_multiplier(
-            steps << _LEFT, *quantize_multiplier(float(p.scale) / common), rounding
+            steps << _LEFT, *quantize_multiplier(float(p.scale) / common), how
         )
         for p, steps in zip((a, b), _steps(a, b), strict=True)
     ]
     last = quantize_multiplier(common / (2.0**_LEFT * float(out.scale)))
-    return multiply_by_quantized_multiplier(parts[0] + parts[1], *last, rounding).astype(np.int64)
-
-
-def _double_away(a: QParams, b: QParams, out: QParams) -> Array:
-    return _double(MultiplierRounding.DOUBLE, a, b, out)
-
-
-def _double_up(a: QParams, b: QParams, out: QParams) -> Array:
-    return _double(MultiplierRounding.DOUBLE_UP, a, b, out)
-
-
-_DOUBLE = (Requantization.GEMMLOWP_DOUBLE, Requantization.RUY_DOUBLE_UP)
-_RULES = {
-    Requantization.F32_EVEN: _float32,
-    Requantization.F64_AWAY: _float64,
-    Requantization.GEMMLOWP_DOUBLE: _double_away,
-    Requantization.RUY_DOUBLE_UP: _double_up,
-    Requantization.FIXED_SINGLE_UP: _one_shift,
-}
+    return multiply_by_quantized_multiplier(parts[0] + parts[1], *last, how).astype(np.int64)

@@ -22,10 +22,12 @@ from numq.arguments import integer
 from numq.arrays import IntArray, check_type, frozen
 from numq.formats import integer_format
 from numq.integer.linear import check_codes, check_input
-from numq.integer.requantize import Requantization, prepare_requantizer, requantize
+from numq.integer.requantize import prepare_requantizer, requantize
 from numq.integer.tables import StaticTable, look_up
 from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
+from numq.requantization import Multiplier, Requantization
+from numq.rules import QuantizeRule
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +70,9 @@ def prepare_static_concat(
 
 def _table(x: QParams, out: QParams, how: Requantization) -> StaticTable:
     codes = np.arange(x.format.qmin, x.format.qmax + 1).astype(x.format.dtype)
-    if how is Requantization.F32_EVEN:
-        values = quantize(QTensor(codes, x).dequantize(), out).codes
+    if how.multiplier is Multiplier.FLOAT32:
+        rule = QuantizeRule(rounding=how.rounding, order=how.order)
+        values = quantize(QTensor(codes, x).dequantize(), out, rule=rule).codes
     else:
         requantizer = prepare_requantizer(x.scale, 1.0, out, how)
         values = requantize(codes.astype(np.int32) - x.zero_point, requantizer)

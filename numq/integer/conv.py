@@ -16,7 +16,6 @@ from numq.integer.bias import static_bias
 from numq.integer.convolve import NO_PADDING, Pair, conv2d_int8
 from numq.integer.linear import check_codes, check_input, check_output, checked_border
 from numq.integer.requantize import (
-    Requantization,
     Requantizer,
     prepare_requantizer,
     requantize,
@@ -24,6 +23,7 @@ from numq.integer.requantize import (
 from numq.kernels import PackedConvWeight, conv2d_requantized, pack_conv_weight
 from numq.qparams import QParams
 from numq.qtensor import QTensor
+from numq.requantization import Requantization
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +130,7 @@ def conv2d_static(codes: ArrayLike, layer: StaticConv2d) -> IntArray:
         "padding": layer.padding,
         "dilation": layer.dilation,
     }
-    if r.how is Requantization.F32_EVEN and r.format.bits <= 8:
+    if r.how == Requantization.F32_EVEN and r.format.bits <= 8:
         return conv2d_requantized(  # one pass: requantized while the sums are in the cache
             x, layer.operand, groups=layer.groups, x_zero_point=layer.z_x,
             w_zero_point=layer.z_w if layer.z_w.ndim else int(layer.z_w), bias=layer.bias,

@@ -14,7 +14,6 @@ from numq.integer.accumulate import accumulate
 from numq.integer.bias import static_bias
 from numq.integer.operands import check_weight, float_bias
 from numq.integer.requantize import (
-    Requantization,
     Requantizer,
     prepare_requantizer,
     requantize,
@@ -22,6 +21,7 @@ from numq.integer.requantize import (
 from numq.kernels import PackedWeight, matmul_requantized
 from numq.qparams import QParams
 from numq.qtensor import QTensor
+from numq.requantization import Requantization
 
 Border = tuple[tuple[int, int], tuple[int, int]]
 
@@ -105,7 +105,7 @@ def linear_static(codes: ArrayLike, layer: StaticLinear) -> IntArray:
     """The run-time half: (M, in) codes to (M, out) codes, integers only (with fixed point)."""
     check_type(layer, StaticLinear, "layer")
     r = layer.requantizer
-    if r.how is not Requantization.F32_EVEN or r.format.bits > 8:
+    if r.how != Requantization.F32_EVEN or r.format.bits > 8:
         return requantize(static_accumulators(codes, layer), r)
     return matmul_requantized(  # one pass: requantized while the sums are in the cache
         _static_codes(codes, layer),

@@ -14,8 +14,9 @@ from numq.arrays import Array, IntArray, as_int, check_type
 from numq.formats import integer_format
 from numq.integer.convolve import NO_PADDING, Pair
 from numq.integer.linear import Border, check_codes, check_input, checked_border
-from numq.integer.requantize import Requantization, mean_bits, prepare_mean, requantize
+from numq.integer.requantize import mean_bits, prepare_mean, requantize
 from numq.qparams import QParams
+from numq.requantization import Requantization
 
 _MOST_PIXELS = 2**22  # of a window: sums of 9 bits then fit int32
 

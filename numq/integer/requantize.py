@@ -7,10 +7,9 @@ run-time half touches integers only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from numq.arguments import flag, integer
 from numq.arrays import (
@@ -24,53 +23,13 @@ from numq.arrays import (
     check_type,
     frozen,
 )
-from numq.fixedpoint import (
-    INT32_MAX,
-    INT32_MIN,
-    MultiplierRounding,
-    as_int32,
-    multiply_by_quantized_multiplier,
-    quantize_multiplier,
-)
+from numq.fixedpoint import as_int32, quantize_multiplier
 from numq.formats import IntFormat, integer_format
-from numq.kernels import uses_kernels
 from numq.kernels.passes import requantize as passes
 from numq.kernels.product import ways
-from numq.kernels.product.epilogue import Mode
+from numq.kernels.reference import requantize_numpy
 from numq.qparams import QParams
-from numq.rounding import Rounding, round_values
-
-
-class Requantization(Enum):
-    """How an accumulator is multiplied by a real number and rounded.
-
-    They differ on ties and beside them; which ties there are depends on the multiplier.
-    """
-
-    F32_EVEN = "rint(float32(acc) · float32 multiplier) (XNNPACK, ORT on x86)"
-    F64_AWAY = "round_half_away(float64(acc) · float64 multiplier) (LiteRT reference FC)"
-    GEMMLOWP_DOUBLE = "Q31 multiplier, second rounding half away (LiteRT reference CONV_2D)"
-    RUY_DOUBLE_UP = "Q31 multiplier, second rounding half up (LiteRT built-in)"
-    FIXED_SINGLE_UP = "Q31 multiplier, one rounding half up (TFLITE_SINGLE_ROUNDING, TOSA)"
-
-
-_FIXED = {
-    Requantization.GEMMLOWP_DOUBLE: MultiplierRounding.DOUBLE,
-    Requantization.RUY_DOUBLE_UP: MultiplierRounding.DOUBLE_UP,
-    Requantization.FIXED_SINGLE_UP: MultiplierRounding.SINGLE,
-}
-
-
-_TWICE = (Requantization.GEMMLOWP_DOUBLE, Requantization.RUY_DOUBLE_UP)
-
-
-_MODES = {
-    Requantization.F32_EVEN: Mode.FLOAT32_EVEN,
-    Requantization.F64_AWAY: Mode.FLOAT64_AWAY,
-    Requantization.GEMMLOWP_DOUBLE: Mode.Q31_DOUBLE,
-    Requantization.RUY_DOUBLE_UP: Mode.Q31_DOUBLE_UP,
-    Requantization.FIXED_SINGLE_UP: Mode.Q31_SINGLE,
-}
+from numq.requantization import Multiplier, Requantization
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +38,8 @@ class Requantizer(Frozen):
 
     Attributes:
         how: the arithmetic.
-        multiplier: per output channel or scalar: float32 (F32_EVEN) or float64 (F64_AWAY) above 0,
-            or the int32 Q31 multiplier, 0 or in [2^30, 2^31).
+        multiplier: per output channel or scalar: float32 or float64 above 0, or the int32
+            Q31 multiplier, 0 or in [2^30, 2^31).
         shift: int32 beside a Q31 multiplier, −31 to 30, of its shape; 0 otherwise.
         zero_point: of the output.
         qmin: lower clamp; a fused ReLU raises it to the zero point.
@@ -94,7 +53,7 @@ class Requantizer(Frozen):
 
     how: Requantization
     multiplier: Array
-    shift: IntArray
+    shift: NDArray[np.int32]
     zero_point: int
     qmin: int
     qmax: int
@@ -117,9 +76,24 @@ class Requantizer(Frozen):
         object.__setattr__(self, "multiplier", frozen(multiplier))
         object.__setattr__(self, "shift", frozen(_checked_shift(self.shift, self)))
 
+    def way(self, channels: int) -> ways.WayOut | None:
+        """The way out of a kernel's sums of so many channels; None: such a rule is not compiled."""
+        if self.how not in ways.COMPILED:
+            return None
+        return ways.requantized(
+            self.how, self.multiplier, self.shift, channels=channels, zero_point=self.zero_point,
+            qmin=self.qmin, qmax=self.qmax, dtype=self.format.dtype,
+        )  # fmt: skip
+
+    def in_numpy(self, sums: NDArray[np.int32]) -> IntArray:
+        """Codes of (..., N) int32 sums, by NumPy."""
+        ends = self.zero_point, self.qmin, self.qmax
+        codes = requantize_numpy(sums, self.multiplier, *ends, self.how, self.shift)
+        return codes.astype(self.format.dtype)
+
     def __repr__(self) -> str:
         """One line: the arithmetic, the factors, the codes."""
-        factors = np.ldexp(self.multiplier.astype(np.float64), self.shift - 31 * self._fixed)
+        factors = np.ldexp(self.multiplier.astype(np.float64), self.shift - 31 * self.how.fixed)
         span = f"{factors.min(initial=np.inf):.4g}…{factors.max(initial=0):.4g}"
         shown = f"{float(factors):.6g}" if not factors.ndim else f"{factors.shape} in {span}"
         return (
@@ -127,36 +101,32 @@ class Requantizer(Frozen):
             f"zero_point {self.zero_point}, clamped to [{self.qmin}, {self.qmax}])"
         )
 
-    @property
-    def _fixed(self) -> bool:
-        return self.how in _FIXED
 
-
-_DTYPES = {Requantization.F32_EVEN: np.float32, Requantization.F64_AWAY: np.float64}
+_DTYPES = {Multiplier.FLOAT32: np.float32, Multiplier.FLOAT64: np.float64, Multiplier.Q31: np.int32}
 
 
 def _checked_multiplier(given: Array, how: Requantization) -> Array:
     """The multiplier as `how` has it; names the first value that it cannot be."""
-    dtype = np.dtype(_DTYPES.get(how, np.int32))
+    dtype = np.dtype(_DTYPES[how.multiplier])
     check_type(given, np.ndarray | np.generic, "multiplier")
     multiplier = as_data(given, "multiplier")
     if multiplier.dtype != dtype:
         raise TypeError(f"multiplier has dtype {multiplier.dtype}; {how.name} has {dtype}")
     if multiplier.ndim > 1:
         raise ValueError(f"multiplier has shape {multiplier.shape}; allowed are () and (N,)")
-    if how in _FIXED:
+    if how.fixed:
         good = (multiplier == 0) | (multiplier >= 2**30)
     else:
         good = np.isfinite(multiplier) & (multiplier > 0)
     if not good.all():
-        allowed = "0 and [2^30, 2^31)" if how in _FIXED else "finite numbers above 0"
+        allowed = "0 and [2^30, 2^31)" if how.fixed else "finite numbers above 0"
         raise ValueError(f"multiplier is {multiplier[~good].flat[0]}; allowed: {allowed}")
     return multiplier
 
 
-def _checked_shift(given: IntArray, r: Requantizer) -> IntArray:
+def _checked_shift(given: IntArray, r: Requantizer) -> NDArray[np.int32]:
     shift, low, high = as_int32(given, "shift"), -31, 30
-    if r.how not in _FIXED:
+    if not r.how.fixed:
         low = high = 0
     elif shift.shape != r.multiplier.shape:
         raise ValueError(f"shift has shape {shift.shape}, multiplier {r.multiplier.shape}")
@@ -177,8 +147,8 @@ def prepare_requantizer(
 ) -> Requantizer:
     """The offline half.
 
-    The multiplier M is `float32(float32(s_x·s_w) / s_y)` for F32_EVEN and the float64 quotient of
-    the float32 scales otherwise, as the named backends compute it. Below 2^−33 no accumulator
+    The multiplier M is `float32(float32(s_x·s_w) / s_y)` if it is FLOAT32, otherwise the float64
+    quotient of the float32 scales, as the named backends compute it. Below 2^−33 no accumulator
     reaches ½, and M is 2^−126, or 0 in Q31.
 
     Args:
@@ -190,7 +160,7 @@ def prepare_requantizer(
 
     Raises:
         ValueError: scales of another shape, that are not positive, that float32 does not hold to
-            24 bits, or whose product or quotient it does not (F32_EVEN); M of 2^30 or more.
+            24 bits, or whose product or quotient it does not (FLOAT32); M of 2^30 or more.
     """
     check_type(out, QParams, "out")
     check_type(how, Requantization, "how")
@@ -206,7 +176,7 @@ def prepare_requantizer(
         raise ValueError(f"out is {out.format.name}; requantization goes to 16 bits or fewer")
     s_y = _scale32(out.scale, "the scale of out")
     exact = _exact(s_x.astype(np.float64) * s_w / s_y.astype(np.float64), "x_scale · w_scale")
-    if how is Requantization.F32_EVEN:
+    if how.multiplier is Multiplier.FLOAT32:
         with np.errstate(over="ignore", under="ignore"):
             product = np.asarray(s_x * s_w)
             exact = _single(exact, product, np.asarray(product / s_y), "x_scale · w_scale")
@@ -216,8 +186,8 @@ def prepare_requantizer(
 def prepare_mean(x_scale: ArrayLike, count: int, out: QParams, how: Requantization) -> Requantizer:
     """The same for the mean of `count` codes: what is requantized is the sum of `x − z_x`.
 
-    M is `float32(s_x / float32(s_y·count))` for F32_EVEN (ONNX Runtime's
-    QLinearGlobalAveragePool) and the float64 quotient otherwise, for the two double rules over
+    M is `float32(s_x / float32(s_y·count))` if it is FLOAT32 (ONNX Runtime's
+    QLinearGlobalAveragePool) and the float64 quotient otherwise, for rules that round twice over
     2^`mean_bits`: what they requantize is the sum times that.
 
     Args:
@@ -233,7 +203,7 @@ def prepare_mean(x_scale: ArrayLike, count: int, out: QParams, how: Requantizati
     if s_x.ndim or s_y.ndim:
         raise ValueError(f"x_scale has shape {s_x.shape}, that of out {s_y.shape}; allowed is ()")
     exact = _exact(s_x.astype(np.float64) / (s_y.astype(np.float64) * count), "x_scale / count")
-    if how is Requantization.F32_EVEN:
+    if how.multiplier is Multiplier.FLOAT32:
         with np.errstate(over="ignore", under="ignore"):
             product = np.asarray(s_y * np.float32(count))
             exact = _single(exact, product, np.asarray(s_x / product), "the scale of out · count")
@@ -243,20 +213,20 @@ def prepare_mean(x_scale: ArrayLike, count: int, out: QParams, how: Requantizati
 def mean_bits(count: int, how: Requantization) -> int:
     """Bits that a sum of `count` codes is shifted left by before it is requantized.
 
-    The two double rules round to whole accumulators first. For a product, whose accumulators are
+    Rules that round twice round to whole accumulators first. For a product, whose accumulators are
     many steps of the output wide, that is fine; a sum of few codes may itself be a step, and the
     first rounding would decide alone. So it is given 22 − ⌈log2 count⌉ bits, as TFLite's ADD gives
     its summands 20: with 9 bits of `x − z_x`, int32 holds it. Nothing for what rounds once.
     """
-    return 22 - (count - 1).bit_length() if how in _TWICE else 0
+    return 22 - (count - 1).bit_length() if how.twice else 0
 
 
 def _requantizer(
     multiplier: FloatArray, out: QParams, how: Requantization, *, relu: bool
 ) -> Requantizer:
-    shift: IntArray = np.zeros((), np.int32)
+    shift = np.zeros((), np.int32)
     factor: Array = multiplier
-    if how in _FIXED:
+    if how.fixed:
         factor, shift = quantize_multiplier(multiplier)
     zero_point = int(out.zero_point)
     qmin = max(out.format.qmin, zero_point) if relu else out.format.qmin
@@ -284,8 +254,8 @@ def _single(exact: FloatArray, product: FloatArray, quotient: FloatArray, what: 
     wrong = (exact > _NOTHING) & ~((product >= info.tiny) & (product <= info.max))
     if wrong.any():
         raise ValueError(
-            f"{what} is {product[wrong].flat[0]:g} in float32, which F32_EVEN computes in; allowed "
-            f"is {info.tiny:g} to {info.max:g}, or another Requantization"
+            f"{what} is {product[wrong].flat[0]:g} in float32, where FLOAT32 multipliers are "
+            f"computed; allowed is {info.tiny:g} to {info.max:g}, or another Requantization"
         )
     return np.where(exact <= _NOTHING, np.float32(_NOTHING), quotient)
 
@@ -328,29 +298,5 @@ def requantize(acc: ArrayLike, requantizer: Requantizer) -> IntArray:
             f"acc has shape {sums.shape}; {r.multiplier.size} multipliers need "
             f"(..., {r.multiplier.size})"
         )
-    if r.how in _FIXED and uses_kernels():
-        way = ways.requantized(
-            _MODES[r.how], r.multiplier, r.shift, channels=r.multiplier.size,
-            zero_point=r.zero_point, qmin=r.qmin, qmax=r.qmax, dtype=r.format.dtype,
-        )  # fmt: skip
-        return passes.requantize(sums.astype(np.int32), way)
-    scaled = _scale_down(sums, r)
-    # Wider than 32 bits: scaled value and zero point may both be at their ends.
-    wide = scaled.astype(np.int64 if r.how in _FIXED else np.float64)
-    return np.clip(wide + r.zero_point, r.qmin, r.qmax).astype(r.format.dtype)
-
-
-def _scale_down(acc: IntArray, r: Requantizer) -> Array:
-    """`round(acc · multiplier)`: int32 by fixed point, integral floats otherwise."""
-    if r.how in _FIXED:
-        # What a left shift would push out of int32 is beyond every code: saturating it changes
-        # nothing after the clamp.
-        left = np.maximum(r.shift, 0)
-        held = np.clip(acc, INT32_MIN >> left, INT32_MAX >> left)
-        return multiply_by_quantized_multiplier(held, r.multiplier, r.shift, _FIXED[r.how])
-    if r.how is Requantization.F32_EVEN:
-        with np.errstate(over="ignore", under="ignore"):  # ±inf is clamped, a subnormal is 0
-            scaled = acc.astype(np.float32) * r.multiplier
-        return round_values(scaled, Rounding.HALF_EVEN)
-    with np.errstate(over="ignore", under="ignore"):
-        return round_values(acc.astype(np.float64) * r.multiplier, Rounding.HALF_AWAY)
+    narrow, way = sums.astype(np.int32), r.way(r.multiplier.size)
+    return r.in_numpy(narrow) if way is None else passes.requantize(narrow, way)

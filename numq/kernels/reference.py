@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from numq.kernels.product.epilogue import Mode
+from numq.fixedpoint import scaled
+from numq.requantization import Requantization
+from numq.rounding import ZeroPointOrder, round_values
 
 
 def matmul_numpy(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.int32]:
@@ -57,10 +59,10 @@ def requantize_numpy(
     zero_point: int,
     qmin: int,
     qmax: int,
-    mode: Mode = Mode.FLOAT32_EVEN,
+    how: Requantization = Requantization.F32_EVEN,
     shift: NDArray[np.int32] | int = 0,
 ) -> NDArray[np.int64]:
-    """``clamp(round(sums * multiplier) + zero_point, qmin, qmax)`` by one of the rules of `Mode`.
+    """``clamp(round(sums * multiplier) + zero_point, qmin, qmax)`` by any `Requantization`.
 
     Args:
         sums: (..., N) int32; beyond 2**24 their float32 is itself rounded to even.
@@ -69,43 +71,21 @@ def requantize_numpy(
         zero_point: of the output.
         qmin: lowest code; ``zero_point`` makes it a ReLU.
         qmax: highest code.
-        mode: the rule.
+        how: the rule.
         shift: (N,) beside an int32 multiplier, from -31 to 30; what a left shift would push out of
             int32 is held there.
     """
-    low, high = qmin - zero_point, qmax - zero_point
-    match mode:
-        case Mode.FLOAT32_EVEN | Mode.FLOAT64_AWAY:
-            # The ends are whole, so clamping before rounding changes nothing, and no cast is wild.
-            with np.errstate(over="ignore", under="ignore"):
-                product = sums.astype(multiplier.dtype) * multiplier
-            inside = np.clip(product, low, high)
-            rounded = np.rint(inside) if mode is Mode.FLOAT32_EVEN else _half_away(inside)
-        case _:
-            rounded = np.clip(_fixed_point(sums, mode, multiplier, shift), low, high)
-    return rounded.astype(np.int64) + zero_point
-
-
-def _half_away(x: NDArray[Any]) -> NDArray[Any]:
-    """Round to nearest, ties away from zero: what truncation leaves is exact."""
-    whole = np.trunc(x)
-    return whole + (x - whole >= 0.5) - (x - whole <= -0.5)
-
-
-def _fixed_point(
-    sums: NDArray[np.int32], mode: Mode, multiplier: NDArray[Any], shift: NDArray[np.int32] | int
-) -> NDArray[np.int64]:
-    """``sums * multiplier * 2**(shift - 31)``, rounded once or twice; see `numq.fixedpoint`."""
-    left, right = (np.maximum(s, 0).astype(np.int64) for s in (shift, -np.asarray(shift)))
-    held = np.clip(sums.astype(np.int64), -(2**31) >> left, (2**31 - 1) >> left) << left
-    product = held * multiplier
-    if mode is Mode.Q31_SINGLE:
-        return (product + (1 << (30 + right))) >> (31 + right)
-    high = (product + 2**30) >> 31
-    if mode is Mode.Q31_DOUBLE_UP:
-        return (high + ((1 << right) >> 1)) >> right
-    rest = (1 << right) - 1
-    return (high >> right) + ((high & rest) > (rest >> 1) + (high < 0))
+    if how.fixed:
+        wide = sums.astype(np.int64), multiplier.astype(np.int64), np.asarray(shift, np.int64)
+        return np.clip(scaled(*wide, how) + zero_point, qmin, qmax)
+    first, then = zero_point, 0
+    if how.order is ZeroPointOrder.ROUND_THEN_ADD:
+        first, then = then, first
+    # The ends are whole, so clamping before rounding changes nothing, and no cast is wild.
+    with np.errstate(over="ignore", under="ignore"):
+        steps = sums.astype(multiplier.dtype) * multiplier + multiplier.dtype.type(first)
+    inside = np.clip(steps, qmin - then, qmax - then)
+    return round_values(inside, how.rounding).astype(np.int64) + then
 
 
 def dequantize_numpy(

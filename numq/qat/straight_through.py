@@ -19,8 +19,8 @@ from numq.autograd.tensor import Operand, Tensor, record
 from numq.granularity import expand
 from numq.qparams import QParams
 from numq.qtensor import fake_quantize
-from numq.rounding import Rounding
-from numq.rules import ONNX, QuantizeRule, ScaleOp, ZeroPointOrder
+from numq.rounding import Rounding, ZeroPointOrder
+from numq.rules import ONNX, QuantizeRule, ScaleOp
 
 
 class Mask(Enum):

@@ -13,9 +13,9 @@ from fractions import Fraction
 from random import Random
 
 from numq.formats import FLOAT32, FLOAT64, FloatFormat, IntFormat
-from numq.integer.requantize import Requantization
-from numq.rounding import Overflow, Rounding
-from numq.rules import NonFinite, QuantizeRule, ScaleOp, ZeroPointOrder
+from numq.requantization import Multiplier, Requantization
+from numq.rounding import Overflow, Rounding, ZeroPointOrder
+from numq.rules import NonFinite, QuantizeRule, ScaleOp
 
 Matrix = Sequence[Sequence[int]]
 
@@ -223,20 +223,20 @@ def requantize_by(
     zero_point: int,
     clamps: tuple[int, int],
 ) -> int:
-    """The code of an accumulator by a named arithmetic; scales are those of x, w and the output."""
+    """The code of an accumulator by any arithmetic; scales are those of x, w and the output."""
     s_x, s_w, s_y = map(Fraction, scales)
-    exact = s_x * s_w / s_y
-    if how is Requantization.F32_EVEN:
-        product = nearest_float(s_x * s_w)
-        assert isinstance(product, Fraction), "x_scale · w_scale overflows"
-        steps = _times(nearest_float(Fraction(acc)), nearest_float(product / s_y), FLOAT32)
-        whole = _round_or_end(steps, Rounding.HALF_EVEN)
-    elif how is Requantization.F64_AWAY:
-        multiplier = nearest_float(nearest_double(s_x * s_w) / s_y, FLOAT64)
-        whole = _round_or_end(_times(Fraction(acc), multiplier, FLOAT64), Rounding.HALF_AWAY)
-    else:
-        whole = scale_by_fixed_point(acc, *quantize_multiplier(float(exact)), how)
-    return min(max(whole + zero_point, clamps[0]), clamps[1])
+    match how.multiplier:
+        case Multiplier.FLOAT32:
+            product = nearest_float(s_x * s_w)
+            assert isinstance(product, Fraction), "x_scale · w_scale overflows"
+            multiplier = nearest_float(product / s_y)
+        case Multiplier.FLOAT64:
+            multiplier = nearest_float(nearest_double(s_x * s_w) / s_y, FLOAT64)
+        case Multiplier.Q31:
+            exact = s_x * s_w / s_y
+            return code_by(how, acc, *quantize_multiplier(float(exact)), zero_point, clamps)
+    assert isinstance(multiplier, Fraction)
+    return code_by(how, acc, multiplier, 0, zero_point, clamps)
 
 
 def mean_by(
@@ -249,40 +249,57 @@ def mean_by(
 ) -> int:
     """The code of the mean of `count` codes that add up to `acc`; scales of x and the output.
 
-    The two double rules round what is 22 bits, less those of the count, wider than the sum.
+    Rules that round twice round what is 22 bits, less those of the count, wider than the sum.
     """
     s_x, s_y = map(Fraction, scales)
     exact = s_x / (s_y * count)
-    if how is Requantization.F32_EVEN:
-        multiplier = _single(s_x / _single(s_y * count))
-        total = _single(_single(Fraction(acc)) * multiplier)
-        whole = round_fraction(total, Rounding.HALF_EVEN)
-    elif how is Requantization.F64_AWAY:
-        whole = round_fraction(nearest_double(acc * nearest_double(exact)), Rounding.HALF_AWAY)
-    elif how is Requantization.FIXED_SINGLE_UP:
-        whole = scale_by_fixed_point(acc, *quantize_multiplier(float(exact)), how)
+    wide = 1
+    while how.twice and wide * count * 2 <= 2**22:
+        wide *= 2
+    match how.multiplier:
+        case Multiplier.FLOAT32:
+            multiplier, shift = _single(s_x / _single(s_y * count)), 0
+        case Multiplier.FLOAT64:
+            multiplier, shift = nearest_double(exact), 0
+        case Multiplier.Q31:
+            m, shift = quantize_multiplier(float(nearest_double(exact) / wide))
+            multiplier = Fraction(m)
+    return code_by(how, acc * wide, multiplier, shift, zero_point, clamps)
+
+
+def code_by(
+    how: Requantization,
+    acc: int,
+    multiplier: Fraction | int,
+    shift: int,
+    zero_point: int,
+    clamps: tuple[int, int],
+) -> int:
+    """The code of an accumulator by its multiplier: float32, float64, or Q31 with a shift."""
+    if how.fixed:
+        whole = scale_by_fixed_point(acc, int(multiplier), shift, how) + zero_point
     else:
-        wide = 1
-        while wide * count * 2 <= 2**22:
-            wide *= 2
-        scaled = quantize_multiplier(float(nearest_double(exact) / wide))
-        whole = scale_by_fixed_point(acc * wide, *scaled, how)
-    return min(max(whole + zero_point, clamps[0]), clamps[1])
+        precision = FLOAT32 if how.multiplier is Multiplier.FLOAT32 else FLOAT64
+        steps = _times(nearest_float(Fraction(acc), precision), Fraction(multiplier), precision)
+        if how.order is ZeroPointOrder.ROUND_THEN_ADD:
+            whole = _round_or_end(steps, how.rounding) + zero_point
+        else:
+            moved = _plus(steps, Fraction(zero_point), precision)
+            whole = _round_or_end(moved, how.rounding)
+    return min(max(whole, clamps[0]), clamps[1])
 
 
 def scale_by_fixed_point(acc: int, multiplier: int, shift: int, how: Requantization) -> int:
-    """`acc · multiplier · 2^(shift − 31)` by one of the three integer rules.
+    """`acc · multiplier · 2^(shift − 31)`, rounded once or twice.
 
     A left shift that leaves int32 saturates.
     """
     left, right = max(shift, 0), max(-shift, 0)
     held = min(max(acc, -(2**31) // 2**left), (2**31 - 1) // 2**left)
-    if how is Requantization.FIXED_SINGLE_UP:
-        return multiply_single(held, multiplier, shift)
-    high = saturating_rounding_doubling_high_mul(held * 2**left, multiplier)
-    if how is Requantization.GEMMLOWP_DOUBLE:
-        return rounding_divide_by_pot(high, right)
-    return rounding_shift_right(high, right)
+    exact = Fraction(held * 2**left * multiplier, 2**31)
+    if how.high is not None:
+        exact = Fraction(round_fraction(exact, how.high))
+    return round_fraction(exact / 2**right, how.rounding)
 
 
 def nearest_double(v: Fraction) -> Fraction:
@@ -296,6 +313,10 @@ def _times(a: Fraction | float, b: Fraction | float, precision: FloatFormat) -> 
     assert isinstance(a, Fraction)
     assert isinstance(b, Fraction)
     return nearest_float(a * b, precision)
+
+
+def _plus(v: Fraction | float, w: Fraction, precision: FloatFormat) -> Fraction | float:
+    return nearest_float(v + w, precision) if isinstance(v, Fraction) else v
 
 
 def _round_or_end(v: Fraction | float, rounding: Rounding) -> int:
@@ -315,20 +336,21 @@ def add_by(
     """The sum of two codes as a code, by a named arithmetic: of a, b and the output."""
     (a, b), (s_a, s_b, s_y), (z_a, z_b, z_y) = codes, map(Fraction, scales), zero_points
     steps = (a - z_a, b - z_b)
-    if how is Requantization.F32_EVEN:
+    if how.multiplier is Multiplier.FLOAT32:
         r_a, r_b = _single(s_a / s_y), _single(s_b / s_y)
         constant = _single(z_y - _single(r_a * z_a + _single(r_b * z_b)))
         total = _single(r_a * a + _single(r_b * b + constant))
-        return min(max(round_fraction(total, Rounding.HALF_EVEN), clamps[0]), clamps[1])
-    if how is Requantization.F64_AWAY:
+        return min(max(round_fraction(total, how.rounding), clamps[0]), clamps[1])
+    if how.multiplier is Multiplier.FLOAT64:
         parts = nearest_double(s_a * steps[0]), nearest_double(s_b * steps[1])
         total = nearest_double(nearest_double(parts[0] + parts[1]) / s_y)
-        whole = round_fraction(total, Rounding.HALF_AWAY)
-    elif how is Requantization.FIXED_SINGLE_UP:
+        first = z_y if how.order is ZeroPointOrder.ADD_THEN_ROUND else 0
+        whole = round_fraction(nearest_double(total + first), how.rounding) - first
+    elif not how.twice:
         r_a, r_b = nearest_double(s_a / s_y), nearest_double(s_b / s_y)
         power = Fraction(2) ** min(31 - (_floor_log2(max(r_a, r_b)) + 1), 50)
         m_a, m_b = (round_fraction(r * power, Rounding.HALF_EVEN) for r in (r_a, r_b))
-        whole = round_fraction((m_a * steps[0] + m_b * steps[1]) / power, Rounding.HALF_UP)
+        whole = round_fraction((m_a * steps[0] + m_b * steps[1]) / power, how.rounding)
     else:
         common = 2 * max(s_a, s_b)
         raised = [

@@ -38,7 +38,7 @@ def convolution(w, bias, out, how, x=PIXELS):
 
 
 @pytest.mark.parametrize("run", [linear, convolution])
-@pytest.mark.parametrize("how", Requantization)
+@pytest.mark.parametrize("how", Requantization.NAMED)
 @pytest.mark.parametrize("quantizer", [nq.SymmetricQuantizer(), nq.AffineQuantizer(nq.UINT4)])
 @pytest.mark.parametrize("granularity", [nq.PerTensor(), nq.PerChannel(0)])
 def test_a_layer_without_weights_gives_its_bias(run, how, quantizer, granularity):

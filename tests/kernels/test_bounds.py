@@ -30,7 +30,7 @@ from numq.kernels.grouped.activations import quantize_activation
 from numq.kernels.passes import elementwise, ranges, special
 from numq.kernels.passes.requantize import requantize
 from numq.kernels.product import ways
-from numq.kernels.product.epilogue import Mode
+from numq.requantization import Requantization as How
 from numq.kernels.grouped.weights import PackedGroupedWeight, pack_grouped_weight
 from numq.kernels.grouped.weight_only import matmul_float, matmul_integer
 
@@ -110,9 +110,9 @@ def run(front, isa, name):
             ranges.quantize_rows(x, symmetric=False)
             quantize_activation(x, 8), special.erf(x)
             ends = dict(zero_point=0, qmin=-8, qmax=7, dtype=np.int16)
-            factors = {Mode.FLOAT32_EVEN: .5, Mode.FLOAT64_AWAY: .5, Mode.Q31_DOUBLE: 2**30}
-            for (mode, factor), channels in product(factors.items(), (1, n)):
-                way = ways.requantized(mode, factor, channels=channels, **ends)
+            factors = {How.F32_EVEN: .5, How.F64_AWAY: .5, How.GEMMLOWP_DOUBLE: 2**30}
+            for (how, factor), channels in product(factors.items(), (1, n)):
+                way = ways.requantized(how, factor, channels=channels, **ends)
                 requantize(word(m, n), replace(way, record=g(way.record)))
 
 SIZES = ((1, 1, 1), (1, 70, 33), (3, 5, 2), (9, 131, 17), (30, 67, 71), (97, 33, 5))

@@ -19,8 +19,8 @@ from numq.kernels.convolution.prepared import MOST_PLANS, prepare_conv2d
 from numq.kernels.convolution.shape import Layout
 from numq.kernels.convolution.weights import pack_conv_weight
 from numq.kernels.product import ways
-from numq.kernels.product.epilogue import Mode
 from numq.kernels.reference import dequantize_numpy, requantize_numpy
+from numq.requantization import Requantization
 
 each_layout = pytest.mark.parametrize("layout", Layout, ids=lambda layout: layout.value)
 
@@ -351,24 +351,24 @@ def test_a_packed_weight_is_read_only_and_counts_what_it_holds(isa: Isa) -> None
 #: (channels, outputs, groups) of small layers: grouped, depthwise, depthwise twice
 SMALL = [(6, 22, 2), (19, 19, 19), (4, 8, 4)]
 RULES = {
-    Mode.FLOAT32_EVEN: np.float32(2.0**-7),
-    Mode.FLOAT64_AWAY: np.float64(2.0**-7),
-    Mode.Q31_SINGLE: np.int32(2**30),
-    Mode.Q31_DOUBLE: np.int32(2**30),
-    Mode.Q31_DOUBLE_UP: np.int32(2**30),
+    Requantization.F32_EVEN: np.float32(2.0**-7),
+    Requantization.F64_AWAY: np.float64(2.0**-7),
+    Requantization.FIXED_SINGLE_UP: np.int32(2**30),
+    Requantization.GEMMLOWP_DOUBLE: np.int32(2**30),
+    Requantization.RUY_DOUBLE_UP: np.int32(2**30),
 }
 
 
-def codes_of(mode: Mode, outputs: int, per_channel: bool, dtype: Any) -> ways.WayOut:
+def codes_of(how: Requantization, outputs: int, per_channel: bool, dtype: Any) -> ways.WayOut:
     """Ties are frequent: multipliers are powers of two, or three times that."""
-    unit, info = RULES[mode], np.iinfo(dtype)
+    unit, info = RULES[how], np.iinfo(dtype)
     each = np.arange(outputs) % 2
     multiplier = (unit + unit / 2 * each).astype(unit.dtype) if per_channel else np.asarray(unit)
     shift: Any = 0
     if unit.dtype == np.int32:
         shift = (-6 - each).astype(np.int32) if per_channel else -6
     return ways.requantized(
-        mode, multiplier, shift, channels=outputs, zero_point=3, qmin=3, qmax=int(info.max) - 1,
+        how, multiplier, shift, channels=outputs, zero_point=3, qmin=3, qmax=int(info.max) - 1,
         dtype=dtype,
     )  # fmt: skip
 
@@ -392,14 +392,14 @@ def test_every_rule_in_every_form(
         given_["w_zero_point"] = w_zero
         sums = prepare_conv2d(w, ways.integers(), **given_)(x)
         flat = nchw(sums, layout).transpose(0, 2, 3, 1).reshape(-1, outputs)
-        for mode, per_channel in itertools.product(RULES, (True, False)):
+        for how, per_channel in itertools.product(RULES, (True, False)):
             for dtype in (np.int8, np.uint8, np.int16):
-                way = codes_of(mode, outputs, per_channel, dtype)
+                way = codes_of(how, outputs, per_channel, dtype)
                 codes = prepare_conv2d(w, way, **given_)(x)
                 assert codes.dtype == dtype
                 assert codes.flags.c_contiguous
                 got = nchw(codes, layout).transpose(0, 2, 3, 1).reshape(-1, outputs)
-                assert (got == way.numpy(flat)).all(), (mode, per_channel)
+                assert (got == way.numpy(flat)).all(), (how, per_channel)
 
 
 def test_a_prepared_convolution_only_finds_its_plan_and_runs() -> None:
@@ -440,7 +440,13 @@ def test_a_prepared_convolution_refuses_other_images() -> None:
         with pytest.raises(ValueError, match=r"^x has .*; allowed"):
             layer(x)
     one = ways.requantized(
-        Mode.Q31_SINGLE, 2**30, channels=1, zero_point=0, qmin=-128, qmax=127, dtype=np.int8
+        Requantization.FIXED_SINGLE_UP,
+        2**30,
+        channels=1,
+        zero_point=0,
+        qmin=-128,
+        qmax=127,
+        dtype=np.int8,
     )
     with pytest.raises(ValueError, match="way has 1 channels; allowed are 2"):
         prepare_conv2d(w, one, x_dtype=np.int8)

@@ -34,6 +34,8 @@ from numq.kernels.passes import elementwise, ranges, special
 from numq.kernels.passes.requantize import requantize
 from numq.kernels.product import ways
 from numq.kernels.product.epilogue import Mode
+from numq.requantization import Multiplier, Requantization
+from numq.rounding import Rounding
 
 A, B = np.ones((2, 3), np.int8), np.ones((3, 4), np.int8)
 X, W = np.ones((1, 4, 5, 6), np.int8), np.ones((2, 4, 3, 3), np.int8)
@@ -69,8 +71,8 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "dequantize": (elementwise.dequantize, {"codes": A, "scale": 0.5, "zero_point": 0}),
     "min max": (ranges.min_max, {"x": REAL}),
     "rows": (ranges.quantize_rows, {"x": REAL, "symmetric": True, **ENDS}),
-    "fixed": (ways.requantized, {**WAY, "mode": Mode.Q31_DOUBLE, "multiplier": WORDS}),
-    "float": (ways.requantized, {**WAY, "mode": Mode.FLOAT64_AWAY, "multiplier": 0.5}),
+    "fixed": (ways.requantized, {**WAY, "how": Requantization.RUY_DOUBLE_UP, "multiplier": WORDS}),
+    "float": (ways.requantized, {**WAY, "how": Requantization.F64_AWAY, "multiplier": 0.5}),
     "sums": (requantize, {"sums": SUMS, "way": ways.integers()}),
     "activation": (quantize_activation, {"x": REAL, "group": 2}),
     "weight-only integer": (matmul_integer, {"x": REAL, "weight": GROUPED}),
@@ -289,7 +291,8 @@ HOSTILE: dict[str, list[tuple[str, Any]]] = {
         *no_integers("shift", 4, -31, 30),
         ("multiplier", np.array([1, 1, 1, -1], np.int32)),
         ("shift", np.array([0, 31, 0, 0], np.int32)),
-        *(("mode", value) for value in (Mode.INTEGERS, Mode.DEQUANTIZED, 4, "Q31_SINGLE", None)),
+        *(("how", value) for value in (Mode.INTEGERS, 4, "FIXED_SINGLE_UP", None)),
+        ("how", Requantization(Multiplier.FLOAT64, Rounding.HALF_EVEN)),
     ],
     "float": [
         *(("multiplier", value) for value in (NAN, INF, 0.0, -0.5, True, "1", None, 1, 1j)),
@@ -301,7 +304,7 @@ HOSTILE: dict[str, list[tuple[str, Any]]] = {
         *((n, v) for n, v in no_eight_bits("sums", SUMS) if getattr(v, "dtype", 0) != np.int32),
         *(("sums", SUMS.astype(kind)) for kind in (np.int8, np.int64, ">i4")),
         *(("way", value) for value in (None, 0, Mode.INTEGERS, ways.integers().record)),
-        ("way", ways.requantized(Mode.FLOAT32_EVEN, 0.5, **{**WAY, "channels": 3})),
+        ("way", ways.requantized(Requantization.F32_EVEN, 0.5, **{**WAY, "channels": 3})),
         *no_kernel(),
     ],
     "activation": [

@@ -13,11 +13,9 @@ from matrices import each_kernel
 from numq.kernels import Isa
 from numq.kernels.passes.requantize import requantize
 from numq.kernels.product import ways
-from numq.kernels.product.epilogue import Mode
+from numq.requantization import Multiplier, Requantization
 
 HALF = Fraction(1, 2)
-FLOATS = (Mode.FLOAT32_EVEN, Mode.FLOAT64_AWAY)
-RULES = [*FLOATS, Mode.Q31_SINGLE, Mode.Q31_DOUBLE, Mode.Q31_DOUBLE_UP]
 CODES = [(np.int8, 3, -128, 127), (np.uint8, 128, 128, 255), (np.int16, -7, -(2**15), 2**15 - 1),
          (np.uint16, 2**16 - 1, 0, 2**16 - 1)]  # fmt: skip
 ENDS = [-(2**31), 1 - 2**31, -(2**30), -(2**24) - 1, 2**24 + 1, 2**30, 2**31 - 1]
@@ -27,19 +25,19 @@ def half_away(x: Fraction) -> int:
     return trunc(x + HALF) if x > 0 else trunc(x - HALF)
 
 
-def expected(mode: Mode, total: int, multiplier: Any, shift: int) -> int:
+def expected(how: Requantization, total: int, multiplier: Any, shift: int) -> int:
     """The rule, in exact numbers."""
-    if mode is Mode.FLOAT32_EVEN:
+    if how == Requantization.F32_EVEN:
         return round(Fraction(float(np.float32(total) * np.float32(multiplier))))
-    if mode is Mode.FLOAT64_AWAY:
+    if how == Requantization.F64_AWAY:
         return half_away(Fraction(float(total) * float(multiplier)))
     left, right = max(shift, 0), max(-shift, 0)
     held = min(max(total, -(2**31) >> left), (2**31 - 1) >> left) << left
     exact = Fraction(held * int(multiplier), 2**31)
-    if mode is Mode.Q31_SINGLE:
+    if how == Requantization.FIXED_SINGLE_UP:
         return floor(exact / 2**right + HALF)
     high = Fraction(floor(exact + HALF), 2**right)
-    return half_away(high) if mode is Mode.Q31_DOUBLE else floor(high + HALF)
+    return half_away(high) if how == Requantization.GEMMLOWP_DOUBLE else floor(high + HALF)
 
 
 def sums_near(shift: int, count: int) -> Any:
@@ -51,28 +49,28 @@ def sums_near(shift: int, count: int) -> Any:
 
 
 @each_kernel
-@pytest.mark.parametrize("mode", RULES)
-def test_each_rule_is_exact(isa: Isa, mode: Mode) -> None:
+@pytest.mark.parametrize("how", ways.COMPILED, ids=lambda how: how.name)
+def test_each_rule_is_exact(isa: Isa, how: Requantization) -> None:
     """Five channels at once, and one for all: vectors begin, end and overlap in all ways."""
     for shift in range(-31, 31):
         dtype, zero, qmin, qmax = CODES[shift % 4]
-        if mode in FLOATS:
-            kind = np.float32 if mode is Mode.FLOAT32_EVEN else np.float64
+        if not how.fixed:
+            kind = np.float32 if how.multiplier is Multiplier.FLOAT32 else np.float64
             factors = np.ldexp(np.array([0.5, 0.75, 1 - 2.0**-24, 0.7, 1], kind), shift)
         else:
             factors = np.array([0, 2**30, 3 * 2**29, 2**31 - 1, 1503238553], np.int32)
-        shifts = 0 if mode in FLOATS else shift
+        shifts = 0 if not how.fixed else shift
         ends = {"zero_point": zero, "qmin": qmin, "qmax": qmax, "dtype": dtype}
         sums = sums_near(shift, 5)
-        whole = ways.requantized(mode, factors, shifts, channels=5, **ends)
+        whole = ways.requantized(how, factors, shifts, channels=5, **ends)
         got = requantize(sums, whole, isa=isa)
         want = [
-            [min(max(expected(mode, s, f, shift) + zero, qmin), qmax)
+            [min(max(expected(how, s, f, shift) + zero, qmin), qmax)
              for s, f in zip(row, factors, strict=True)] for row in sums.tolist()
         ]  # fmt: skip
         assert got.dtype == dtype
-        assert got.tolist() == want, (mode, shift)
-        alone = ways.requantized(mode, factors[2:3], shifts, channels=1, **ends)
+        assert got.tolist() == want, (how, shift)
+        alone = ways.requantized(how, factors[2:3], shifts, channels=1, **ends)
         assert (requantize(sums[:, 2], alone, isa=isa) == got[:, 2]).all()
 
 
@@ -83,5 +81,5 @@ def test_widths_and_strides(isa: Isa) -> None:
         sums = rng.integers(-999, 999, (3, 2 * width)).astype(np.int32)[:, ::2]
         shift = np.arange(width, dtype=np.int32) % 9 - 8
         ends = {"zero_point": 1, "qmin": -90, "qmax": 99, "dtype": np.int8}
-        way = ways.requantized(Mode.Q31_DOUBLE, 2**30, shift, channels=width, **ends)
+        way = ways.requantized(Requantization.GEMMLOWP_DOUBLE, 2**30, shift, channels=width, **ends)
         assert (requantize(sums, way, isa=isa) == way.numpy(sums)).all()

@@ -16,8 +16,8 @@ from numq.kernels.convolution.shape import NO_PADDING, Floats, Integers, Layout,
 from numq.kernels.convolution.weights import PackedConvWeight, packed_conv_weight
 from numq.kernels.machine.cpu import KernelPath
 from numq.kernels.operands import checked_sign
-from numq.kernels.product.epilogue import Mode
 from numq.kernels.product.ways import dequantized, integers, requantized
+from numq.requantization import Requantization
 
 
 def conv2d_integers(
@@ -116,8 +116,8 @@ def conv2d_requantized(
     checked_sign("x", x)
     weight = packed_conv_weight(w, groups, isa)
     way = requantized(
-        Mode.FLOAT32_EVEN, multiplier, channels=weight.outputs, zero_point=zero_point, qmin=qmin,
-        qmax=qmax, dtype=dtype,
+        Requantization.F32_EVEN, multiplier, channels=weight.outputs, zero_point=zero_point,
+        qmin=qmin, qmax=qmax, dtype=dtype,
     )  # fmt: skip
     return prepare_conv2d(
         weight, way, x_dtype=x.dtype, stride=stride, padding=padding, dilation=dilation,

@@ -26,11 +26,19 @@ from numq.kernels.operands import (
 )
 from numq.kernels.product.epilogue import Field, Mode
 from numq.kernels.reference import dequantize_numpy, requantize_numpy
+from numq.requantization import Multiplier, Requantization
 
 FLOAT64 = np.dtype(np.float64)
 NO_FLOATS = np.empty(0, np.float32)
-SCALES = {Mode.FLOAT32_EVEN: np.float32, Mode.FLOAT64_AWAY: np.float64}  #: others are int32
-SCALED = tuple(mode for mode in Mode if mode not in (Mode.INTEGERS, Mode.DEQUANTIZED))
+NO_SHIFTS = np.empty(0, np.int32)
+#: The rules that are compiled; the others run in NumPy, on the sums.
+COMPILED = {
+    Requantization.F32_EVEN: Mode.FLOAT32_EVEN,
+    Requantization.F64_AWAY: Mode.FLOAT64_AWAY,
+    Requantization.FIXED_SINGLE_UP: Mode.Q31_SINGLE,
+    Requantization.GEMMLOWP_DOUBLE: Mode.Q31_DOUBLE,
+    Requantization.RUY_DOUBLE_UP: Mode.Q31_DOUBLE_UP,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +46,7 @@ class WayOut:
     """Made by ``integers``, ``dequantized`` or ``requantized``; all arrays are read-only."""
 
     mode: Mode
+    how: Requantization | None  #: of codes, the arithmetic
     dtype: np.dtype[Any]  #: of what comes out
     scale: NDArray[Any]  #: (N,) float32, float64 or int32; empty for integers
     shift: NDArray[np.int32]  #: (N,) beside int32 multipliers, else empty
@@ -61,7 +70,8 @@ class WayOut:
                     sums, down, self.scale, self.bias if self.bias.size else None
                 )
             case _:
-                codes = requantize_numpy(sums, self.scale, *self.codes, self.mode, self.shift)
+                assert self.how is not None
+                codes = requantize_numpy(sums, self.scale, *self.codes, self.how, self.shift)
                 return codes.astype(self.dtype)
 
 
@@ -86,7 +96,7 @@ def dequantized(
 
 
 def requantized(
-    mode: Mode,
+    how: Requantization,
     multiplier: Any,
     shift: Any = 0,
     *,
@@ -99,7 +109,7 @@ def requantized(
     """``clamp(round(sums * multiplier) + zero_point, qmin, qmax)``, codes of 8 or 16 bits.
 
     Args:
-        mode: which multiplier, and how it rounds.
+        how: which multiplier, and how it rounds; one of `COMPILED`.
         multiplier: one number or (channels,) of them: float32 or float64 above 0, or int32 from 0
             on, which stands for ``multiplier * 2**(shift - 31)``.
         shift: int32 from -31 to 30, one or (channels,), beside an int32 multiplier.
@@ -113,20 +123,22 @@ def requantized(
         TypeError: an argument has a type that is not listed.
         ValueError: a shape or a value does not fit.
     """
-    if not isinstance(mode, Mode) or mode not in SCALED:
-        raise ValueError(f"mode is {shown(mode)}; allowed: {', '.join(map(str, SCALED))}")
+    mode = COMPILED.get(how) if isinstance(how, Requantization) else None
+    if mode is None:
+        allowed = ", ".join(rule.name for rule in COMPILED)
+        raise ValueError(f"how is {shown(how)}; allowed are those compiled: {allowed}")
     codes = checked_codes(limits_of(dtype, CODE_LIMITS), zero_point, qmin, qmax)
-    kind = SCALES.get(mode)
-    if kind is not None:
-        scale: NDArray[Any]
-        if kind is np.float64:
-            scale = _doubles_of("multiplier", multiplier, channels)
-        else:
+    scale: NDArray[Any]
+    shifts = NO_SHIFTS
+    match how.multiplier:
+        case Multiplier.FLOAT32:
             scale = reals_of("multiplier", multiplier, channels, Reals.POSITIVE)
-        return _way(mode, np.dtype(dtype), scale, codes=codes)
-    scale = integers_of("multiplier", multiplier, channels, (0, 2**31 - 1))
-    shifts = integers_of("shift", shift, channels, (-31, 30))
-    return _way(mode, np.dtype(dtype), scale, shift=shifts, codes=codes)
+        case Multiplier.FLOAT64:
+            scale = _doubles_of("multiplier", multiplier, channels)
+        case Multiplier.Q31:
+            scale = integers_of("multiplier", multiplier, channels, (0, 2**31 - 1))
+            shifts = integers_of("shift", shift, channels, (-31, 30))
+    return _way(mode, np.dtype(dtype), scale, how=how, shift=shifts, codes=codes)
 
 
 def _doubles_of(name: str, value: Any, count: int) -> NDArray[np.float64]:
@@ -146,7 +158,8 @@ def _way(
     dtype: np.dtype[Any],
     scale: NDArray[Any],
     *,
-    shift: NDArray[np.int32] = np.empty(0, INT32),
+    how: Requantization | None = None,
+    shift: NDArray[np.int32] = NO_SHIFTS,
     bias: NDArray[np.float32] = NO_FLOATS,
     codes: tuple[int, int, int] = (0, 0, 0),
 ) -> WayOut:
@@ -159,7 +172,7 @@ def _way(
     for start, part in zip(starts[:-1], parts, strict=True):
         record[start : start + part.nbytes] = part.view(np.int8)
     record.flags.writeable = False
-    return WayOut(mode, dtype, _kept(scale), _kept(shift), _kept(bias), codes, record)
+    return WayOut(mode, how, dtype, _kept(scale), _kept(shift), _kept(bias), codes, record)
 
 
 def _kept(array: NDArray[Any]) -> NDArray[Any]:
