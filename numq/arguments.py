@@ -81,7 +81,9 @@ def number(
     0.5
     """
     if not is_number(value):
-        raise TypeError(f"{name} is {shown(value)}; {_numbers(above, least, below, most)}")
+        raise TypeError(
+            f"{name} is {shown(value)}; allowed are {_numbers(above, least, below, most)}"
+        )
     try:
         made = float(value)
     except OverflowError:  # of an int beyond float64
@@ -89,7 +91,7 @@ def number(
     low = (above is None or made > above) and (least is None or made >= least)
     high = (below is None or made < below) and (most is None or made <= most)
     if not (low and high and math.isfinite(made)):
-        raise ValueError(f"{name} is {value}; {_numbers(above, least, below, most)}")
+        raise ValueError(f"{name} is {value}; allowed are {_numbers(above, least, below, most)}")
     return made
 
 
@@ -150,7 +152,7 @@ def _numbers(
 ) -> str:
     bounds = (("above", above), ("from", least), ("below", below), ("up to", most))
     words = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
-    return f"allowed are finite numbers {words}".rstrip()
+    return f"finite numbers {words}".rstrip()
 
 
 def _integers(least: int | None, most: int | None) -> str:

@@ -41,16 +41,24 @@ _EXACT_INT = 2**53  # integers up to here are exact in float64
 def _as_array(x: ArrayLike, name: str, *, subclass: bool) -> Array:
     """`x` as an ndarray in native byte order; masked and object arrays raise TypeError."""
     if _masked(x):
-        what = "is" if isinstance(x, np.ma.MaskedArray) else "holds"
-        raise TypeError(f"{name} {what} a masked array; fill or drop the masked entries first")
+        where = "" if isinstance(x, np.ma.MaskedArray) else "a sequence with "
+        raise TypeError(
+            f"{name} is {where}a masked array; allowed are arrays whose masked entries are "
+            "filled or dropped"
+        )
     if isinstance(x, np.matrix):
-        raise TypeError(f"{name} is a numpy.matrix, whose * is a matrix product; pass an array")
+        raise TypeError(
+            f"{name} is a numpy.matrix, whose * is a matrix product; allowed are arrays"
+        )
     try:
         array = np.asanyarray(x) if subclass else np.asarray(x)
     except ValueError:
-        raise ValueError(f"{name} is ragged; every row must have the same length") from None
+        raise ValueError(f"{name} is ragged; allowed are rows of one length") from None
     except (TypeError, RuntimeError) as error:  # what has an __array__ that refuses
-        raise TypeError(f"{name} is {shown(x)}; it refuses: {str(error)[:100]}") from None
+        raise TypeError(
+            f"{name} is {shown(x)}; allowed are arrays of real numbers: it refuses to be one, "
+            f"{str(error)[:160]}"
+        ) from None
     if array.dtype.kind == "O" and not isinstance(x, np.ndarray | list | tuple):
         raise TypeError(
             f"{name} is {shown(x)}; allowed are arrays of real numbers (a QTensor has .codes and "
@@ -104,7 +112,10 @@ def as_float(x: ArrayLike, name: str) -> FloatArray:
         return array.astype(np.float32)
     if array.dtype.kind in "iu":
         if array.size and max(abs(int(array.min())), abs(int(array.max()))) > _EXACT_INT:
-            raise ValueError(f"{name} holds an integer beyond 2**53, which float64 cannot hold")
+            raise ValueError(
+                f"{name} has an integer beyond 2**53, which float64 cannot hold; allowed are "
+                "-2**53 to 2**53"
+            )
         return array.astype(np.float64)
     raise TypeError(
         f"{name} has dtype {array.dtype}; allowed are float16, bfloat16, float8, float32, "
@@ -168,8 +179,8 @@ def check_finite(x: FloatArray, name: str) -> None:
     bad = int(x.size - np.count_nonzero(finite))
     place = f"{name}[{', '.join(map(str, where))}]" if where else name
     raise ValueError(
-        f"{name} must be finite: {place} is {x[where]} "
-        f"({bad} of {x.size} values are NaN or infinite)"
+        f"{place} is {x[where]} ({bad} of {x.size} values are NaN or infinite); allowed are "
+        "finite numbers"
     )
 
 
@@ -191,9 +202,10 @@ def check_type(value: object, kind: type | UnionType, name: str) -> None:
     """Raise TypeError unless `value` is a `kind`; names what came and what is allowed."""
     if isinstance(value, kind):
         return
-    hint = "; write it with ()" if isinstance(value, type) and issubclass(value, kind) else ""
+    hint = ": write it with ()" if isinstance(value, type) and issubclass(value, kind) else ""
     allowed = getattr(kind, "__name__", str(kind))
     if isinstance(kind, type) and issubclass(kind, Enum):
         allowed = ", ".join(f"{kind.__name__}.{member.name}" for member in kind)
+    verb = "are" if ", " in allowed or " | " in allowed else "is"
     came = value.__name__ if isinstance(value, type) else shown(value)
-    raise TypeError(f"{name} is {came}{hint}; allowed: {allowed}")
+    raise TypeError(f"{name} is {came}; allowed {verb} {allowed}{hint}")

@@ -120,7 +120,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
         fmt = format_named(arguments.format)
     except ValueError:
         allowed = ", ".join(_names())
-        raise ValueError(f"--format is {shown(arguments.format)}; allowed: {allowed}") from None
+        raise ValueError(f"--format is {shown(arguments.format)}; allowed are {allowed}") from None
     if arguments.code:
         print(inspect_code(_integer(arguments.value, "a code"), fmt))
     elif isinstance(fmt, IntFormat):
@@ -134,7 +134,9 @@ def _integer(text: str, what: str = "an integer format") -> int:
         return int(text, 0)
     except ValueError:
         came = shown(text.strip())
-        raise ValueError(f"value is {came}; {what} needs an integer of up to 4000 digits") from None
+        raise ValueError(
+            f"value is {came}; allowed for {what} are integers of up to 4000 digits"
+        ) from None
 
 
 def _qat(arguments: argparse.Namespace) -> None:

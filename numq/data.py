@@ -36,7 +36,7 @@ class Digits:
         """The same pixels, each example of this shape: (1, 8, 8) pictures, (8, 8) sequences."""
         lengths = integers(shape, "shape", 1)
         if math.prod(lengths) != 64:
-            raise ValueError(f"shape is {lengths}; an example has 64 pixels")
+            raise ValueError(f"shape is {lengths}; allowed are shapes of 64 pixels")
         parts = (self.train, self.calibration, self.test)
         return Digits(*((x.reshape(len(x), *lengths), y) for x, y in parts))
 
@@ -84,7 +84,7 @@ def _examples(data: Split) -> tuple[Array, Array]:
     x, y = as_data(data[0], "data[0]"), as_data(data[1], "data[1]")
     if not x.ndim or not y.ndim or len(x) != len(y) or not len(x):
         raise ValueError(
-            f"data has examples of shape {x.shape} and labels of {y.shape}; needed are (N, ...) "
+            f"data has examples of shape {x.shape} and labels of {y.shape}; allowed are (N, ...) "
             "and (N, ...), N at least 1"
         )
     return x, y
@@ -139,7 +139,9 @@ def train_epochs(
         check_callable(schedule, "schedule")
     own = {id(p) for p in model.parameters()}
     if not any(id(p) in own for p in optimizer.parameters):
-        raise ValueError("optimizer has no parameter of the model, which would never change")
+        raise ValueError(
+            "optimizer has no parameter of the model; allowed are those that train one at least"
+        )
     return _epochs(model, _examples(data), optimizer, epochs, rng, size, schedule)
 
 
@@ -163,7 +165,8 @@ def _epochs(
             logits = model(x)
             if logits.ndim == 2 and logits.shape[1] == 1:
                 raise ValueError(
-                    f"model gives {logits.shape}; cross-entropy needs two classes or more"
+                    f"model has outputs of shape {logits.shape}; allowed are (N, classes) of two "
+                    "classes or more, as cross-entropy needs"
                 )
             loss = cross_entropy(logits, y)
             loss.backward()
@@ -192,10 +195,12 @@ def accuracy(forward: Callable[[FloatArray], FloatArray | Tensor], data: Split) 
     made = forward(x)
     logits = as_data(made.data if isinstance(made, Tensor) else made, "forward's result")
     if np.isnan(logits).any():
-        raise ValueError(f"forward's result has NaN in {int(np.isnan(logits).sum())} places")
+        raise ValueError(
+            f"forward's result has NaN in {int(np.isnan(logits).sum())} places; allowed are numbers"
+        )
     if logits.ndim not in (1, 2) or len(logits) != len(x) or not logits.size:
         raise ValueError(
-            f"forward's result has shape {logits.shape}; needed is ({len(x)}, classes)"
+            f"forward's result has shape {logits.shape}; allowed is ({len(x)}, classes)"
         )
     single = logits.ndim == 1 or logits.shape[1] == 1
     guessed = _signs(logits) if single else logits.argmax(axis=1)
@@ -206,7 +211,7 @@ def _signs(logits: Array) -> Array:
     """1 where the single logit is above 0, else 0."""
     if logits.min() >= 0 and logits.max() <= 1:
         raise ValueError(
-            f"forward's result, {logits.shape}, is all in [0, 1]; a single output is to be a "
+            f"forward's result has shape {logits.shape} and values all in [0, 1]; allowed is a "
             "logit, which is above 0 for the second class, not a probability"
         )
     return (logits.reshape(-1) > 0).astype(np.int64)
@@ -215,11 +220,11 @@ def _signs(logits: Array) -> Array:
 def _labels(y: Array, classes: int) -> Array:
     """(N,) numbers of classes."""
     if y.ndim > 2 or (y.ndim == 2 and y.shape[1] != 1):
-        raise ValueError(f"labels have shape {y.shape}; needed is (N,)")
+        raise ValueError(f"labels have shape {y.shape}; allowed is (N,)")
     labels = y.reshape(-1)
     if not np.isin(labels, np.arange(classes)).all():
         raise ValueError(
-            f"labels reach from {labels.min()} to {labels.max()}; allowed are whole numbers in "
-            f"[0, {classes})"
+            f"labels have values from {labels.min()} to {labels.max()}; allowed are whole numbers "
+            f"in [0, {classes})"
         )
     return labels

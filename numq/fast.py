@@ -113,7 +113,7 @@ def grouped(
     """An (out, in) weight packed as (in, out) with groups along `in`; ValueError if it has none."""
     if codes.ndim != 2 or fmt.bits > 8 or not isinstance(fmt, IntFormat):
         raise ValueError(
-            f"w is {fmt.name} of shape {codes.shape}; allowed: a matrix of integers of up to 8 bits"
+            f"w is {fmt.name} of shape {codes.shape}; allowed is a matrix of up to 8-bit integers"
         )
     outputs, depth = codes.shape
     match granularity:
@@ -123,7 +123,7 @@ def grouped(
             group, shape = min(size, max(depth, 1)), (outputs, -(-depth // size))
         case _:
             raise ValueError(
-                f"w is {granularity}; needed: PerTensor(), PerChannel(0) or PerGroup(1, size)"
+                f"w is {granularity}; allowed is PerTensor(), PerChannel(0) or PerGroup(1, size)"
             )
     scales = np.broadcast_to(scale.astype(np.float32).reshape(-1, max(shape[1], 1)), shape)
     zeros = np.broadcast_to(zero_point.reshape(-1, max(shape[1], 1)), shape)

@@ -92,7 +92,7 @@ def _check_regular(path: Path, found: os.stat_result) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, "the path is a folder", str(path))
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "the path is a device or pipe; needed is a file", str(path))
+        raise OSError(errno.EINVAL, "the path is a device or pipe; allowed is a file", str(path))
 
 
 def _replace(target: Path, content: bytes, found: os.stat_result | None) -> None:

@@ -133,14 +133,18 @@ class LossScaler:
         """
         check_type(loss, Tensor, "loss")
         if loss.size != 1:
-            raise ValueError(f"loss has shape {loss.shape}; needed is one number")
+            raise ValueError(f"loss has shape {loss.shape}; allowed is one number, of shape ()")
         if not np.isfinite(loss.data).all():
             raise ValueError(
-                f"loss is {loss.data}: the forward pass overflowed, which loss scaling cannot mend"
+                f"loss is {loss.data}, as the forward pass overflowed; allowed are finite "
+                "numbers: loss scaling cannot mend this"
             )
         check_type(optimizer, Optimizer, "optimizer")
         if any(p.grad is not None for p in optimizer.parameters):
-            raise ValueError("a parameter has a gradient already; call zero_grad before the step")
+            raise ValueError(
+                "a parameter has a gradient already; allowed is none: call zero_grad before the "
+                "step"
+            )
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             loss.backward(np.full(loss.shape, self.scale, np.float32))
         if not self._unscaled(optimizer):
@@ -166,8 +170,8 @@ class LossScaler:
         optimizer.zero_grad()
         if self.scale <= self.minimum:
             raise ValueError(
-                f"a gradient is infinite or NaN at the smallest scale, {self.minimum:g}; "
-                "the network diverges"
+                f"a gradient is infinite or NaN at the smallest scale, {self.minimum:g}; allowed "
+                "are finite numbers: the network diverges"
             )
         self.scale, self._good = max(self.scale / 2, self.minimum), 0
         self.skipped += 1
@@ -227,6 +231,8 @@ def multi_precision(a: ArrayLike, b: ArrayLike) -> FloatArray:
 def _halves(a: ArrayLike, b: ArrayLike) -> tuple[FloatArray, FloatArray]:
     left, right = as_float(a, "a"), as_float(b, "b")
     if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[0]:
-        raise ValueError(f"a has shape {left.shape}, b {right.shape}; needed are (M, K), (K, N)")
+        raise ValueError(
+            f"a has shape {left.shape}, b {right.shape}; allowed are (M, K) and (K, N)"
+        )
     with np.errstate(over="ignore", under="ignore"):
         return left.astype(np.float16), right.astype(np.float16)

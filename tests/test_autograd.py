@@ -218,13 +218,13 @@ def test_no_grad():
 @pytest.mark.parametrize(
     ("action", "error", "message"),
     [
-        (lambda: Tensor([1.0]).backward(), ValueError, "does not require a gradient"),
-        (lambda: parameter([1.0, 2.0]).backward(), ValueError, r"grad is missing.*\(2,\)"),
+        (lambda: Tensor([1.0]).backward(), ValueError, "no gradient to compute"),
+        (lambda: parameter([1.0, 2.0]).backward(), ValueError, r"grad is None.*\(2,\)"),
         (lambda: parameter([1.0, 2.0]).backward([1.0]), ValueError, r"grad has shape \(1,\)"),
         (lambda: Tensor(["a"]), TypeError, "data has dtype"),
-        (lambda: parameter([1, 2]), TypeError, "dtype int64; only float16"),
-        (lambda: parameter([True]), TypeError, "dtype bool; only float16"),
-        (lambda: ag.mean(Tensor(np.ones((0, 2)))), ValueError, r"shape \(0, 2\); the mean of no"),
+        (lambda: parameter([1, 2]), TypeError, "dtype int64; allowed are float16"),
+        (lambda: parameter([True]), TypeError, "dtype bool; allowed are float16"),
+        (lambda: ag.mean(Tensor(np.ones((0, 2)))), ValueError, r"shape \(0, 2\); .*the mean of no"),
         (lambda: ag.matmul(Tensor([[1.0]]), Tensor(np.ones((2, 1)))), ValueError, r"b \(2, 1\)"),
         (lambda: ag.cross_entropy(Tensor([[1.0]]), [0, 0]), ValueError, r"labels \(2,\)"),
         (lambda: ag.cross_entropy(Tensor(np.ones((0, 2))), np.zeros(0, int)), ValueError, "N at l"),

@@ -327,9 +327,9 @@ def test_the_threads_of_nobody_s_choice(monkeypatch, processors: int, expected) 
     [
         (["--threads", "0"], "--threads is 0; allowed is 1 to"),
         (["--threads", "1", "9999"], "--threads is 9999"),
-        (["--json", "."], "--json is .; it is there and is no file"),
-        (["--json", "missing/x.json"], "--json is missing/x.json; the folder missing is missing"),
-        (["--picture", "x.xyz"], "--picture is x.xyz; allowed: .png"),
+        (["--json", "."], "and is no file; allowed are files"),
+        (["--json", "missing/x.json"], "missing is missing; allowed are folders that are"),
+        (["--picture", "x.xyz"], "--picture is x.xyz; allowed are .png"),
     ],
 )
 def test_what_would_fail_after_the_work_is_refused_before(given, message) -> None:

@@ -59,13 +59,13 @@ FLOWS = {
 @pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize("forward", [branch, scaled, chosen, random, state, masked])
 def test_values_that_become_constants_are_refused(flow, forward):
-    with pytest.raises(ValueError, match=r"^(calibration\[0\]|examples).*than its recording"):
+    with pytest.raises(ValueError, match=r"^(calibration\[0\]|examples).*than in its recording"):
         FLOWS[flow](model(forward))
 
 
 def test_the_last_batch_is_held_against_the_model():
     late = model(lambda s, x: s.fc(x) if x.data.min() > -1.9 else s.fc(-x))
-    with pytest.raises(ValueError, match=r"^calibration\[2\]: the model gives other values"):
+    with pytest.raises(ValueError, match=r"^calibration\[2\]: \w+ has other values"):
         flows.static(late, BATCHES)
 
 
@@ -86,5 +86,5 @@ def test_a_model_of_operators_alone_passes_and_stays_as_it_was(flow):
 def test_a_remembered_call_of_zeros_is_checked_with_other_values():
     m = model(branch)
     m(X)
-    with pytest.raises(ValueError, match=r"^examples, changed: the model gives other values"):
+    with pytest.raises(ValueError, match=r"^examples, changed: \w+ has other values"):
         flows.weight_only(m)

@@ -200,7 +200,7 @@ W, Q8, ROWS = WEIGHTS_INT8(np.ones((9, 12))), nq.QParams(1.0, 0, nq.INT8), WEIGH
     [
         (lambda: static(Sequential(ReLU()), X), ValueError, "graph has no Conv or Gemm"),
         (lambda: static(lambda x: x, X), TypeError, "model is"),
-        (lambda: flows.dynamic(small_model()), ValueError, "run the model once before"),
+        (lambda: flows.dynamic(small_model()), ValueError, "examples is empty; allowed is one"),
         (lambda: flows.static(M, X), TypeError, "calibration is one array"),
         (lambda: static(M), ValueError, "calibration is empty"),
         (lambda: static(M, X, with_(3, 5, np.nan)), ValueError, r"\[3, 5\] is nan"),

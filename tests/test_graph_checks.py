@@ -100,9 +100,9 @@ MADE = {
         lambda: conv(auto_pad="VALID", pads=(1, 1, 1, 1)), "pads is .* beside auto_pad 'VALID'"
     ),
     "a kernel shape that lies": (
-        lambda: conv(kernel_shape=(2, 2)), r"kernel_shape is \(2, 2\); the filter has \(3, 3\)"
+        lambda: conv(kernel_shape=(2, 2)), r"is \(2, 2\); allowed is that of the filter,"
     ),
-    "a filter of three axes": (lambda: conv(FILTER[0]), r"reads w of shape \(1, 3, 3\)"),
+    "a filter of three axes": (lambda: conv(FILTER[0]), r"shape \(1, 3, 3\); allowed is \(O,"),
     "a dilated pool": (
         lambda: node("MaxPool", kernel_shape=(2, 2), dilations=(2, 2)), r"dilations is \(2, 2\)"
     ),
@@ -142,16 +142,16 @@ MADE = {
         lambda: node("BatchNormalization", tuple("xabcd"), training_mode=1), "training_mode is 1"
     ),
     # Names
-    "an edge from nowhere": (lambda: graph(node(inputs=("z",))), r"n \(Relu\) reads z, .* inputs"),
+    "an edge from nowhere": (lambda: graph(node(inputs=("z",))), r"n \(Relu\) has the input z, "),
     "an edge made later": (
         lambda: graph(node(inputs=("z",)), node(outputs=("z",), name="m")),
-        r"reads z, made only later, by node m \(Relu\)",
+        r"has the input z, made only later, by node m \(Relu\)",
     ),
-    "a cycle": (lambda: graph(node(inputs=("y",))), "reads y, which it makes itself"),
+    "a cycle": (lambda: graph(node(inputs=("y",))), "has the input y, which it makes itself"),
     "an edge made twice": (
-        lambda: graph(node(), node(name="m")), r"node m \(Relu\) makes y a second time"
+        lambda: graph(node(), node(name="m")), "a second time; allowed is each"
     ),
-    "an input made again": (lambda: graph(node(outputs=("x",))), "makes x a second time"),
+    "an input made again": (lambda: graph(node(outputs=("x",))), "a second time; allowed is each"),
     "an input twice": (lambda: graph(inputs=("x", "x")), "inputs has x a second time"),
     "a node's name twice": (
         lambda: graph(node(), node(outputs=("z",))), "nodes has n a second time"
@@ -162,7 +162,7 @@ MADE = {
     "an output from nowhere": (lambda: graph(outputs=("z",)), "outputs has z, which nothing makes"),
     "outputs as a text": (lambda: graph(outputs="y"), "outputs is 'y'"),
     "a missing weight": (
-        lambda: graph(node("Gemm", ("x", "w"))), r"n \(Gemm\) reads w, .*constants"
+        lambda: graph(node("Gemm", ("x", "w"))), r"n \(Gemm\) has the input w, .*constants"
     ),
     "a parameter that is no constant": (
         lambda: graph(parameters=frozenset(["w"])), "parameters has w, which is no constant"
@@ -190,36 +190,36 @@ MADE = {
     "a masked constant": (lambda: gemm(np.ma.masked_array(W)), "constant w is a MaskedArray"),
     "a constant without a name": (lambda: constants(**{"": ONES}), "constants has an empty name"),
     "a length of no input": (
-        lambda: graph(node("Expand", shape=(Size("z", 0), 3))), "is no axis of a declared input"
+        lambda: graph(node("Expand", shape=(Size("z", 0), 3))), "as a length; allowed are axes of"
     ),
     "a length of an axis that is not there": (
         lambda: graph(node("Expand", shape=(Size("x", 2),)), declared={"x": Input(shape=("n", 3))}),
-        r"Size\(input='x', axis=2.* is no axis of a declared input",
+        r"plus=0\) as a length; allowed are axes of declared",
     ),
     # Codes
     "codes without a meaning": (
-        lambda: coded("DequantizeLinear", qparams={}), "reads x as codes; qparams has no entry"
+        lambda: coded("DequantizeLinear", qparams={}), "reads as codes; allowed are edges"
     ),
     "a quantized constant beside codes": (
         lambda: coded("QLinearAdd", ("x", "w"), arrays={"w": WEIGHT}),
-        "reads w as codes; qparams has no entry",
+        "reads as codes; allowed are edges",
     ),
     "a quantized constant as the codes of a product": (
         lambda: coded("QGemm", ("w", "w"), arrays={"w": WEIGHT}, transB=1, **HOW),
-        "reads w as codes; qparams has no entry",
+        "reads as codes; allowed are edges",
     ),
     "an array for a quantized constant": (
         lambda: coded("DequantizeLinear", ("w",), {}, arrays={"w": W}),
-        "reads w as codes; qparams has no entry",
+        "reads as codes; allowed are edges",
     ),
     "codes made without a meaning": (
-        lambda: coded("QuantizeLinear", qparams={}), "makes codes; qparams has no entry for y"
+        lambda: coded("QuantizeLinear", qparams={}), "makes as codes; allowed are edges"
     ),
     "codes read as numbers": (
-        lambda: coded("Relu", qparams={"x": CODES}), "reads x as real numbers, but qparams"
+        lambda: coded("Relu", qparams={"x": CODES}), "it carries codes; allowed are"
     ),
     "numbers with a meaning of codes": (
-        lambda: coded("Relu", qparams={"y": CODES}), "makes real numbers, but qparams has y"
+        lambda: coded("Relu", qparams={"y": CODES}), "as real numbers; allowed are"
     ),
     "codes that change their meaning on the way": (
         lambda: coded("Flatten", qparams={"x": CODES, "y": OTHER}), "moves x to y, .* the same"
@@ -229,22 +229,22 @@ MADE = {
     ),
     "a weight that is no QTensor": (
         lambda: coded("QGemm", ("x", "w"), arrays={"w": W}, transB=1, **HOW),
-        r"n \(QGemm\) reads w; needed is a quantized constant",
+        r"n \(QGemm\) has the input w; allowed is a quantized constant",
     ),
     "an integer product whose codes mean nothing": (
         lambda: coded("QGemm", ("x", "w"), {"x": CODES}, arrays={"w": WEIGHT}, transB=1, **HOW),
-        "makes codes; qparams has no entry for y",
+        "makes as codes; allowed are edges",
     ),
     "parts of no length and no number": (
         lambda: node("Split", outputs=("y", "z")), "split is None, num_outputs None"
     ),
     "a weight that is an edge": (
-        lambda: coded("QGemm", ("x", "x"), transB=1, **HOW), "reads x; needed is a quantized"
+        lambda: coded("QGemm", ("x", "x"), transB=1, **HOW), "has the input x; allowed is a"
     ),
     "a bias of integers": (
         lambda: coded("QGemm", ("x", "w", "b"), arrays={"w": WEIGHT, "b": np.arange(4)},
                       transB=1, **HOW),
-        "reads b; needed is a constant array of floats",
+        "has the input b; allowed is a constant array of floats",
     ),
     "an integer product of pictures as a matrix": (
         lambda: ran(coded("QGemm", ("x", "w"), arrays={"w": PICTURE}, transB=1, **HOW), ONES),
@@ -253,11 +253,11 @@ MADE = {
 }  # fmt: skip
 
 RUN = {
-    "no inputs": (lambda: ran(graph()), "0 inputs came; the graph takes x"),
-    "too many": (lambda: ran(graph(), ONES, ONES), "2 inputs came; the graph takes x"),
+    "no inputs": (lambda: ran(graph()), "has 0 arrays; allowed are x"),
+    "too many": (lambda: ran(graph(), ONES, ONES), "has 2 arrays; allowed are x"),
     "text": (lambda: ran(graph(), "abc"), "x has dtype"),
     "bools": (lambda: ran(graph(), ONES > 0), "x has dtype bool"),
-    "NaN": (lambda: ran(graph(), ONES * np.nan), r"x must be finite: x\[0, 0\] is nan"),
+    "NaN": (lambda: ran(graph(), ONES * np.nan), r"NaN or infinite\); allowed are"),
     "another rank": (lambda: ran(declared(("n", 3)), ONES[0]), r"x has shape \(3,\); .*\(n, 3\)"),
     "another length": (
         lambda: ran(declared(("n", 3)), ONES.T), r"x has shape \(3, 2\); .* 3 along axis 1"
@@ -306,7 +306,7 @@ RUN = {
     "another kernel than the filter's": (
         lambda: ran(graph(node("Conv", ("x", "w"), kernel_shape=(2, 2)), inputs=("x", "w")),
                     np.ones((1, 3, 5, 5)), np.ones((4, 3, 3, 3))),
-        r"n \(Conv\): kernel_shape is \(2, 2\); w has .* allows \(3, 3\), and None",
+        r"n \(Conv\): kernel_shape is \(2, 2\); allowed are \(3, 3\), of w with",
     ),
     "no picture": (lambda: ran(conv(), ONES), r"n \(Conv\): x has shape \(2, 3\)"),
     "a filter of other channels": (
@@ -364,15 +364,15 @@ def cast(values, to):
 @pytest.mark.parametrize(
     ("values", "to", "words"),
     [
-        ([1.0, np.inf], "int8", "it holds inf; int8 holds none such"),
-        ([-np.inf, 3.0], "int64", "it holds -inf"),
-        ([np.nan, 3.0], "uint8", "it holds nan"),
-        ([300.0], "uint8", "300.0 to 300.0; allowed in uint8 is 0 to 255"),
-        ([300], "int8", "reaches from 300"),
-        ([-1.0], "uint8", "reaches from -1"),
+        ([1.0, np.inf], "int8", "the value inf; allowed are"),
+        ([-np.inf, 3.0], "int64", "the value -inf; allowed are"),
+        ([np.nan, 3.0], "uint8", "the value nan; allowed are"),
+        ([300.0], "uint8", r"from 300\.0 to 300\.0; allowed in uint8"),
+        ([300], "int8", "from 300 to 300; allowed in int8"),
+        ([-1.0], "uint8", r"-1\.0 to -1\.0; allowed in uint8"),
         ([128.0], "int8", "-128 to 127"),
-        (np.float32([2.0**63]), "int64", "reaches from 9.22"),
-        (np.uint64([2**63]), "int64", "reaches from 9223372036854775808"),
+        (np.float32([2.0**63]), "int64", "allowed in int64 are"),
+        (np.uint64([2**63]), "int64", "allowed in int64 are"),
     ],
 )
 def test_integers_are_not_cast_from_what_they_cannot_hold(values, to, words):
@@ -387,7 +387,7 @@ def test_a_cast_holds_its_ends():
     assert cast([70000.0, -70000.0, np.nan], "float16").tolist()[:2] == [np.inf, -np.inf]
     assert cast([True, False], "int8").tolist() == [1, 0]
     assert cast(np.zeros(0), "int8").shape == (0,)
-    with pytest.raises(ValueError, match=r"node n \(Cast\): it reaches from 1.0 to 300.0"):
+    with pytest.raises(ValueError, match=r"from 1\.0 to 300\.0; allowed in int8 are"):
         ran(graph(node("Cast", to="int8")), [1.0, 300.0])
 
 
@@ -485,19 +485,21 @@ def test_a_row_that_allows_nothing_is_refused(op):
     allowed[1] = False
     with pytest.raises(ValueError, match=rf"^node here \({op}\): x has a row of -inf alone"):
         ran(masked, ONES, allowed)
-    with pytest.raises(ValueError, match="each row must allow something"):
+    with pytest.raises(ValueError, match="of False alone; allowed are rows"):
         run_tensors(masked, [Tensor(ONES), Tensor(allowed)])
 
 
 def test_a_tensor_where_an_array_is_needed_is_told_once():
-    with pytest.raises(TypeError, match=r"^x is a Tensor; it refuses: a Tensor is no array"):
+    with pytest.raises(TypeError, match=r"^x is a Tensor; allowed are arrays of real"):
         nq.SymmetricQuantizer(nq.INT8)(Tensor(ONES))
 
 
 def test_a_model_that_gives_its_input_has_nothing_to_record():
-    with pytest.raises(ValueError, match=r"^the result is the input; nothing was recorded"):
+    with pytest.raises(
+        ValueError, match=r"^the result is the input, so that nothing was recorded; allowed are"
+    ):
         nq.graph.trace(lambda x: x, ONES)
-    with pytest.raises(ValueError, match=r"^the result does not depend on the input"):
+    with pytest.raises(ValueError, match=r"^the result is independent of the input"):
         nq.graph.trace(lambda x: Tensor(ONES), ONES)
 
 

@@ -171,7 +171,7 @@ REFUSED = {
         (2, 4, 3),
         "8 along axis 1",
     ),
-    "another rank": (lambda x: x * 2.0, (2, 3), (2, 3, 4), r"the graph takes \(batch, x\[1\]\)"),
+    "another rank": (lambda x: x * 2.0, (2, 3), (2, 3, 4), r"allowed is \(batch, x\[1\]\)"),
     "a table's end": (lambda x: x + TABLE, (2, 20, 3), (2, 1, 3), "20 along axis 1"),
     "a length written down": (lambda x: ag.reshape(x, (2, -1)), (4, 5, 3), (5, 5, 3), "axis 0"),
 }
@@ -322,7 +322,7 @@ def test_axes_that_go_together():
     program = Program(trace(lambda a, b: a + b, np.ones((4, 4)), np.ones((4, 4))))
     assert [i.shape for i in program.graph.declared.values()] == [("batch", "x0[1]")] * 2
     assert program(np.ones((2, 7)), np.ones((2, 7))).shape == (2, 7)
-    with pytest.raises(ValueError, match=r"x1 has shape \(3, 7\); axis 0 of x1 is to be 2, as"):
+    with pytest.raises(ValueError, match=r"x1 has shape \(3, 7\); allowed for axis 0 of x1"):
         program(np.ones((2, 7)), np.ones((3, 7)))
 
 
@@ -364,7 +364,10 @@ def test_a_call_is_remembered_as_it_was(call, names):
     assert [i.numbers for i in program.graph.declared.values()] == [Numbers.REAL, Numbers.BOOL]
     x = values(3, 7, 8)
     assert (program(x, mask(7)) == call(model, x, mask(7)).data).all()
-    for wrong, words in ((np.ones((7, 7)), "mask|x1 has dtype float64"), (mask(6), "is to be")):
+    for wrong, words in (
+        (np.ones((7, 7)), "mask|x1 has dtype float64"),
+        (mask(6), r"has shape \(6, 6\); allowed for"),
+    ):
         with pytest.raises((TypeError, ValueError), match=words):
             program(x, wrong)
 
@@ -473,7 +476,7 @@ def test_bools_where_the_operator_takes_them():
     network = flows.static(Picked(), [(x, chosen)])
     assert (network(x, chosen)[1] == 0).all()
     assert network.graph.declared["x1"].numbers is Numbers.BOOL
-    with pytest.raises(TypeError, match=r"x1 has dtype float64; the graph takes bools"):
+    with pytest.raises(TypeError, match="has dtype float64; allowed are bools,"):
         network(x, np.ones(3))
 
 
@@ -502,7 +505,7 @@ def test_a_network_is_called_like_its_model():
     ):  # fmt: skip
         assert (call[0] == want).all()
     assert list(network.edges(x, (h, c))) == list(network.edges(x, h, c))
-    with pytest.raises(ValueError, match="2 inputs came; the graph takes x0, x1, x2"):
+    with pytest.raises(ValueError, match="has 2 arrays; allowed are x0, x1, x2"):
         network(x, (h,))
     trained = flows.prepare_qat(cell, x, (h, c)).eval()
     assert (trained(x, (h, c))[0].data == trained(x, h, c)[0].data).all()
@@ -516,7 +519,7 @@ def test_a_network_is_called_like_its_model():
     for named in ({"x": x, "mask": mask(5)}, {"x": x, "memory": None, "mask": nn.causal_mask(5)}):
         call = by_name(**named)
         assert (call == want).all()
-    with pytest.raises(TypeError, match="mesk is no input of the graph, which takes x, mask"):
+    with pytest.raises(TypeError, match="mesk is no input of the graph; allowed are x, mask"):
         by_name(x, mesk=mask(5))
     assert Program(trace(lambda x: x * 2.0, [1.0, 2.0]))((3.0, 4.0)).tolist() == [6, 8]
 

@@ -63,12 +63,12 @@ def test_report_minds_channels_negative_scales_and_nothing():
     ("call", "error", "message"),
     [
         (lambda q: sqnr_db([1.0], [1.0, 2.0]), ValueError, r"signal has shape \(1,\), approx"),
-        (lambda q: sqnr_db([np.nan], [1.0]), ValueError, "signal must be finite"),
-        (lambda q: sqnr_db([1.0], [np.inf]), ValueError, "approximation must be finite"),
+        (lambda q: sqnr_db([np.nan], [1.0]), ValueError, "signal.* NaN or infinite"),
+        (lambda q: sqnr_db([1.0], [np.inf]), ValueError, "approximation.* NaN or infinite"),
         (lambda q: sqnr_db("a", [1.0]), TypeError, "signal has dtype"),
         (lambda q: error_report([1.0, 2.0], q), ValueError, r"x has shape \(2,\), q \(1,\)"),
-        (lambda q: error_report([np.inf], q), ValueError, "x must be finite"),
-        (lambda q: error_report([1.0], [1.0]), TypeError, r"q is \[1.0\]; allowed: QTensor"),
+        (lambda q: error_report([np.inf], q), ValueError, "x.* NaN or infinite"),
+        (lambda q: error_report([1.0], [1.0]), TypeError, r"q is \[1.0\]; allowed is QTensor"),
         (lambda q: error_report([True], q), TypeError, "x has dtype bool"),
     ],
 )

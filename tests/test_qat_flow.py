@@ -226,9 +226,13 @@ def test_dynamic_lstm_multiplies_integers():
         (lambda: QATRecipe(momentum=0), ValueError, "momentum is 0"),
         (lambda: QATRecipe(refresh=0), ValueError, "refresh is 0"),
         (lambda: QATRecipe(activation_estimator=Estimator.TERNARY), ValueError, "TERNARY"),
-        (lambda: QATRecipe(nq.INT8), TypeError, "static is .*; allowed: Recipe"),
+        (lambda: QATRecipe(nq.INT8), TypeError, "static is .*; allowed is Recipe"),
         (lambda: flows.prepare_qat(nn.ReLU(), np.ones(3)), ValueError, "no Conv or Gemm"),
-        (lambda: flows.prepare_qat(nn.Linear(2, 2, rng=rng())), ValueError, "run the model once"),
+        (
+            lambda: flows.prepare_qat(nn.Linear(2, 2, rng=rng())),
+            ValueError,
+            "examples is empty; allowed is one",
+        ),
     ],
 )
 def test_errors(action, error, message):

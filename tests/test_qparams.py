@@ -233,7 +233,7 @@ def test_float16_scales():
         ({"scale": -1.0}, ValueError, "must be finite and positive"),
         ({"scale": 1e-50}, ValueError, "scale is 1e-50 as FLOAT32"),
         ({"scale": 1e39}, ValueError, "must be finite and positive"),
-        ({"scale": np.nan}, ValueError, "scale must be finite"),
+        ({"scale": np.nan}, ValueError, "scale.* NaN or infinite"),
         ({"scale": [1.0, np.inf]}, ValueError, r"scale\[1\] is inf"),
         ({"scale": "a"}, TypeError, "scale has dtype <U1"),
         ({"scale": 1 + 2j}, TypeError, "scale has dtype complex128"),
@@ -272,8 +272,8 @@ def test_qparams_are_frozen_values():
     ("rmin", "rmax", "message"),
     [
         (2.0, 1.0, "rmin is 2 and rmax 1; rmin must not exceed rmax"),
-        (np.nan, 1.0, "rmin must be finite"),
-        (0.0, np.inf, "rmax must be finite"),
+        (np.nan, 1.0, "rmin.* NaN or infinite"),
+        (0.0, np.inf, "rmax.* NaN or infinite"),
         ([0.0], 1.0, r"rmin has shape \(1,\), rmax \(\)"),
     ],
 )

@@ -167,10 +167,10 @@ def test_report_reads_well():
         (np.ones(2, np.longdouble), TypeError, "x has dtype longdouble|x has dtype float128"),
         (np.array(["2020"], "M8[Y]"), TypeError, "x has dtype datetime64"),
         (np.ma.masked_array([1.0], [True]), TypeError, "x is a masked array"),
-        ([2**60], ValueError, r"x holds an integer beyond 2\*\*53"),
+        ([2**60], ValueError, r"x has an integer beyond 2\*\*53"),
         ([1.0, np.nan], ValueError, r"x\[1\] is nan"),
         (np.float32([[1, np.inf]]), ValueError, r"x\[0, 1\] is inf"),
-        (np.array(np.nan), ValueError, "x must be finite: x is nan"),
+        (np.array(np.nan), ValueError, "x is nan"),
         (None, TypeError, "x is None; allowed are arrays"),
     ],
 )

@@ -107,10 +107,10 @@ def test_the_order_decides_ties_with_an_odd_zero_point():
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"multiplier": "Q31"}, TypeError, "multiplier is 'Q31'; allowed: Multiplier"),
-        ({"rounding": None}, TypeError, "rounding is None; allowed: Rounding"),
-        ({"high": 1}, TypeError, r"high is 1; allowed: .*Rounding \| None"),
-        ({"order": True}, TypeError, "order is True; allowed: ZeroPointOrder"),
+        ({"multiplier": "Q31"}, TypeError, "multiplier is 'Q31'; allowed are Multiplier"),
+        ({"rounding": None}, TypeError, "rounding is None; allowed are Rounding"),
+        ({"high": 1}, TypeError, r"high is 1; allowed are .*Rounding \| None"),
+        ({"order": True}, TypeError, "order is True; allowed are ZeroPointOrder"),
         ({"rounding": Rounding.STOCHASTIC}, ValueError, "rounding is STOCHASTIC; allowed"),
         ({"high": Rounding.STOCHASTIC}, ValueError, "high is STOCHASTIC; allowed"),
         (

@@ -23,7 +23,7 @@ def model():
 
 
 P, Q = parameter(np.float32([1, 2])), parameter(np.float32([3]))
-EMPTY = "parameters is empty; there is nothing to train"
+EMPTY = "parameters is empty; allowed is one"
 NO_PARAMETERS = [
     (lambda: [model()], TypeError, r"parameters\[0\] is a Linear; allowed are parameters"),
     (model, TypeError, "parameters is a Linear; allowed are lists of parameters, such as model"),
@@ -39,8 +39,8 @@ NO_PARAMETERS = [
     (list, ValueError, EMPTY),
     (lambda: iter([]), ValueError, EMPTY),
     (lambda: [P, Q, P], ValueError, r"parameters\[2\] is parameters\[0\] again"),
-    (lambda: [P, Tensor([1.0])], ValueError, r"parameters\[1\] requires no gradient"),
-    (lambda: [P * 2.0], ValueError, r"parameters\[0\] is the result of Mul; only leaves learn"),
+    (lambda: [P, Tensor([1.0])], ValueError, "never change; allowed are tensors"),
+    (lambda: [P * 2.0], ValueError, "is the result of Mul; allowed are leaves, as only"),
 ]
 
 
@@ -130,7 +130,7 @@ RANGES = [
 
 @pytest.mark.parametrize(("make", "name", "value"), RANGES)
 def test_every_hyperparameter_has_its_range(make, name, value):
-    with pytest.raises((TypeError, ValueError), match=rf"^{name} is .*; (allowed|needed)"):
+    with pytest.raises((TypeError, ValueError), match=rf"^{name} is .*; allowed"):
         make()
 
 
@@ -148,8 +148,8 @@ def test_the_ends_of_the_ranges():
 @pytest.mark.parametrize(
     ("grad", "error", "message"),
     [
-        (None, ValueError, "no parameter has a gradient; call backward"),
-        (np.ones(1), ValueError, r"parameters\[0\] has shape \(1,\), itself \(2,\)"),  # broadcasts
+        (None, ValueError, "have no gradient; allowed is a step"),
+        (np.ones(1), ValueError, r"has shape \(1,\); allowed is its own, \(2,\)"),  # broadcasts
         (np.ones((3, 2)), ValueError, r"parameters\[0\] has shape \(3, 2\)"),
         (np.ones(2, int), TypeError, r"parameters\[0\] is an array of shape \(2,\), int64"),
         ([1.0, 1.0], TypeError, r"parameters\[0\] is \[1.0, 1.0\]"),
@@ -262,7 +262,9 @@ def test_arguments_of_training(change, error, message):
 
 def test_a_single_logit_has_no_cross_entropy():
     m = nn.Linear(2, 1, rng=rng())
-    with pytest.raises(ValueError, match=r"model gives \(12, 1\); cross-entropy needs two classes"):
+    with pytest.raises(
+        ValueError, match=r"model has outputs of shape \(12, 1\); .* as cross-entropy needs"
+    ):
         list(data.train_epochs(m, labelled(), SGD(m.parameters(), 0.1), 1, rng()))
 
 
@@ -292,11 +294,11 @@ def test_accuracy(logits, labels, share):
     ("logits", "labels", "message"),
     [
         (np.ones((4, 2)), np.eye(4, dtype=int), r"labels have shape \(4, 4\)"),
-        (np.ones((4, 2)), [0, 1, 2, 0], r"labels reach from 0 to 2; .*\[0, 2\)"),
-        (np.ones((4, 2)), [1, 2, 1, 2], "labels reach from 1 to 2"),
+        (np.ones((4, 2)), [0, 1, 2, 0], r"labels have values from 0 to 2; .*\[0, 2\)"),
+        (np.ones((4, 2)), [1, 2, 1, 2], "labels have values from 1 to 2"),
         (np.ones((4, 2)), [0, 1, 0.5, 0], "whole numbers"),
         (-np.ones((4, 1)), [0, 1, 2, 0], r"\[0, 2\)"),
-        (np.ones((3, 2)), [0, 1, 0, 1], r"forward's result has shape \(3, 2\); needed is \(4, cl"),
+        (np.ones((3, 2)), [0, 1, 0, 1], r"forward's result has shape \(3, 2\); allowed is \(4, cl"),
         (np.ones((4, 2, 2)), [0, 1, 0, 1], r"shape \(4, 2, 2\)"),
         (np.ones((4, 0)), [0, 1, 0, 1], r"shape \(4, 0\)"),
         ([[np.nan, 1]] * 4, [0, 1, 0, 1], "forward's result has NaN in 4 places"),
@@ -375,12 +377,12 @@ def test_scaled_steps_start_without_gradients():
     p = parameter(np.float32([1]))
     optimizer, scaler = SGD([p], 0.5), LossScaler(4.0)
     p.grad = np.float32([1])
-    with pytest.raises(ValueError, match="has a gradient already; call zero_grad"):
+    with pytest.raises(ValueError, match=r"has a gradient already; .*call zero_grad"):
         scaler.step(total(p), optimizer)
     optimizer.zero_grad()
     assert scaler.step(total(p), optimizer)
     assert p.data.tolist() == [0.5]
-    with pytest.raises(ValueError, match=r"loss has shape \(2,\); needed is one number"):
+    with pytest.raises(ValueError, match=r"loss has shape \(2,\); allowed is one number"):
         scaler.step(mul(p, np.float32([1, 2])), optimizer)
     with pytest.raises(TypeError, match="optimizer is None"):
         scaler.step(total(p), None)

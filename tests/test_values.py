@@ -135,8 +135,8 @@ def test_numpys_numbers_become_pythons():
         (lambda: FloatFormat("x", 1, 3), ValueError, "exponent_bits is 1"),
         (lambda: FloatFormat("x", 4, 0), ValueError, "mantissa_bits is 0; .* from 1 to 52"),
         (lambda: FloatFormat("x", 4, 53), ValueError, "mantissa_bits is 53"),
-        (lambda: FloatFormat(8, 4, 3), TypeError, "name is 8; allowed: str"),
-        (lambda: FloatFormat("x", 4, 3, "fn"), TypeError, "specials is 'fn'; allowed: Specials"),
+        (lambda: FloatFormat(8, 4, 3), TypeError, "name is 8; allowed is str"),
+        (lambda: FloatFormat("x", 4, 3, "fn"), TypeError, "specials is 'fn'; allowed are Specials"),
         (lambda: PerChannel(True), TypeError, "axis is True"),
         (lambda: PerChannel("0"), TypeError, "axis is '0'"),
         (lambda: PerGroup(0, True), TypeError, "size is True"),
@@ -158,11 +158,11 @@ def test_numpys_numbers_become_pythons():
         (lambda: ScaleFloor(0.0, -1.0, 1.0), ValueError, "replacement is -1.0; .* from 0"),
         (lambda: ScaleFloor(1.0, 1.0, 0.0), ValueError, "all_zero is 0.0; .* above 0"),
         (lambda: ScaleFloor("1", 1.0, 1.0), TypeError, "minimum is '1'"),
-        (lambda: Target("int8"), TypeError, "format is 'int8'; allowed: Format"),
-        (lambda: Target(nq.INT8, nq.Affine), TypeError, r"scheme is Affine; .*allowed: "),
+        (lambda: Target("int8"), TypeError, "format is 'int8'; allowed is Format"),
+        (lambda: Target(nq.INT8, nq.Affine), TypeError, r"scheme is Affine; allowed are "),
         (lambda: Target(nq.INT8, scale_format=16), TypeError, "scale_format is 16"),
-        (lambda: Target(nq.INT8, floor=0.1), TypeError, "floor is 0.1; allowed: ScaleFloor"),
-        (lambda: Target(nq.INT8, clip=[0, 1]), TypeError, "clip is .*; allowed: tuple"),
+        (lambda: Target(nq.INT8, floor=0.1), TypeError, "floor is 0.1; allowed is ScaleFloor"),
+        (lambda: Target(nq.INT8, clip=[0, 1]), TypeError, "clip is .*; allowed is tuple"),
         (lambda: Target(nq.INT8, clip=(0,)), ValueError, r"clip is \(0,\); it has two ends"),
         (lambda: Target(nq.INT8, clip=(True, 2)), TypeError, "clip is True"),
         (lambda: Target(nq.INT8, clip=(0, np.inf)), ValueError, "clip is inf"),
@@ -170,23 +170,23 @@ def test_numpys_numbers_become_pythons():
         (lambda: AffineQuantizer(nq.INT8, clip=("a", 2)), TypeError, "clip is 'a'"),
         (lambda: AffineQuantizer("int8"), TypeError, "format is 'int8'"),
         (lambda: AffineQuantizer(nq.INT8, PerTensor), TypeError,
-         r"granularity is PerTensor; write it with \(\)"),
+         "PerTensor; allowed is Granularity: write it with"),
         (lambda: AffineQuantizer(nq.INT8, observer="mse"), TypeError, "observer is 'mse'"),
         (lambda: AffineQuantizer(nq.INT8, rule="onnx"), TypeError, "rule is 'onnx'"),
         (lambda: AffineQuantizer(nq.INT8, zero_point=0), TypeError, "zero_point is 0"),
         (lambda: SymmetricQuantizer(nq.INT8, range="full"), TypeError, "range is 'full'"),
-        (lambda: QParams(1.0, 0, "int8"), TypeError, "format is 'int8'; allowed: Format"),
-        (lambda: QParams(1.0, 0, nq.INT8, "row"), TypeError, "granularity is 'row'; allowed: Gran"),
+        (lambda: QParams(1.0, 0, "int8"), TypeError, "format is 'int8'; allowed is Format"),
+        (lambda: QParams(1.0, 0, nq.INT8, "row"), TypeError, "granularity is 'row'; allowed is"),
         (lambda: QParams(1.0, 0, nq.INT8, scale_format="half"), TypeError,
-         "scale_format is 'half'; allowed: ScaleFormat"),
+         "scale_format is 'half'; allowed are ScaleFormat"),
         (lambda: nq.choose_qparams(0, 1, "int8"), TypeError, "fmt is 'int8'"),
         (lambda: nq.choose_qparams(0, 1, nq.INT8, scheme="affine"), TypeError, "scheme is 'aff"),
         (lambda: nq.choose_qparams(0, 1, nq.INT8, floor=0.0), TypeError, "floor is 0.0"),
-        (lambda: nq.QTensor([1], 0.5), TypeError, "qparams is 0.5; allowed: QParams"),
-        (lambda: nq.quantize([1.0], 0.5), TypeError, "qparams is 0.5; allowed: QParams"),
-        (lambda: nq.fake_quantize([1.0], 0.5), TypeError, "qparams is 0.5; allowed: QParams"),
-        (lambda: nq.quantize([1.0], P, rule="onnx"), TypeError, "rule is 'onnx'; allowed: Quant"),
-        (lambda: nq.fake_quantize([1.0], P, rule=1), TypeError, "rule is 1; allowed: Quant"),
+        (lambda: nq.QTensor([1], 0.5), TypeError, "qparams is 0.5; allowed is QParams"),
+        (lambda: nq.quantize([1.0], 0.5), TypeError, "qparams is 0.5; allowed is QParams"),
+        (lambda: nq.fake_quantize([1.0], 0.5), TypeError, "qparams is 0.5; allowed is QParams"),
+        (lambda: nq.quantize([1.0], P, rule="onnx"), TypeError, "rule is 'onnx'; allowed is Quant"),
+        (lambda: nq.fake_quantize([1.0], P, rule=1), TypeError, "rule is 1; allowed is Quant"),
         (lambda: nq.round_values([1.0], "even"), TypeError, "rounding is 'even'"),
         (lambda: nq.INT8.encode([1.0], overflow="wrap"), TypeError, "overflow is 'wr"),
         (lambda: nq.pack([1], "int4"), TypeError, "fmt is 'int4'"),
@@ -194,11 +194,11 @@ def test_numpys_numbers_become_pythons():
         (lambda: QParams(1.0, 0, nq.INT8, signed_scale=1), TypeError, "signed_scale is 1"),
         (lambda: QParams(True, 0, nq.INT8), TypeError, "scale has dtype bool"),
         (lambda: QParams(1.0, True, nq.INT8), TypeError, "zero_point has dtype bool"),
-        (lambda: nq.QuantizeRule(scale_op="/"), TypeError, "scale_op is '/'; allowed: ScaleOp"),
-        (lambda: nq.QuantizeRule(order=1), TypeError, "order is 1; allowed: ZeroPointOrder"),
-        (lambda: nq.QuantizeRule(rounding=1), TypeError, "rounding is 1; allowed: Rounding"),
-        (lambda: nq.QuantizeRule(overflow=None), TypeError, "overflow is None; allowed: Over"),
-        (lambda: nq.QuantizeRule(non_finite=True), TypeError, "non_finite is True; allowed: Non"),
+        (lambda: nq.QuantizeRule(scale_op="/"), TypeError, "scale_op is '/'; allowed are ScaleOp"),
+        (lambda: nq.QuantizeRule(order=1), TypeError, "order is 1; allowed are ZeroPointOrder"),
+        (lambda: nq.QuantizeRule(rounding=1), TypeError, "rounding is 1; allowed are Rounding"),
+        (lambda: nq.QuantizeRule(overflow=None), TypeError, "overflow is None; allowed are Over"),
+        (lambda: nq.QuantizeRule(non_finite=True), TypeError, "non_finite is True; allowed are"),
     ],
 )  # fmt: skip
 def test_fields_of_other_types_are_named(make, error, message):
@@ -230,11 +230,11 @@ def test_what_is_no_state_is_named():
     observer, state = MSEObserver(), MSEObserver().observe([1.0], PerTensor())
     with pytest.raises(TypeError, match=r"state is an array of shape \(3,\).*Observed"):
         observer.range(np.ones(3), Target(nq.INT8))
-    with pytest.raises(TypeError, match="b is None; allowed: Observed"):
+    with pytest.raises(TypeError, match="b is None; allowed is Observed"):
         observer.merge(state, None)
-    with pytest.raises(TypeError, match=r"target is .*int8.*; allowed: Target"):
+    with pytest.raises(TypeError, match=r"target is .*int8.*; allowed is Target"):
         observer.range(state, nq.INT8)
-    with pytest.raises(TypeError, match="granularity is 0; allowed: Granularity"):
+    with pytest.raises(TypeError, match="granularity is 0; allowed is Granularity"):
         observer.observe([1.0], 0)
 
 
@@ -249,9 +249,11 @@ def test_masked_arrays_in_lists_are_refused(masked):
         lambda: QParams(masked, 0, nq.INT8, PerChannel(0)),
         lambda: nq.sqnr_db(masked, masked),
     ):
-        with pytest.raises(TypeError, match="holds a masked array; fill or drop the masked"):
+        with pytest.raises(
+            TypeError, match="is a sequence with a masked array; allowed are arrays whose"
+        ):
             call()
-    with pytest.raises(TypeError, match="codes holds a masked array"):
+    with pytest.raises(TypeError, match="codes is a sequence with a masked array"):
         nq.pack([np.ma.masked_equal([1, 2], 2)], nq.INT4)
 
 
@@ -275,7 +277,7 @@ def test_what_came_is_shown_briefly():
         assert len(str(caught.value)) < 200
     with pytest.raises(TypeError, match=r"requantizer is an array of shape \(2,\)"):
         nq.requantize([1], np.ones(2))
-    with pytest.raises(TypeError, match=r"how is 1; allowed: Requantization$"):
+    with pytest.raises(TypeError, match=r"how is 1; allowed is Requantization$"):
         prepare_requantizer(1.0, 1.0, QParams(1.0, 0, nq.INT8), 1)
     assert len(Requantization.NAMED) == 5
 
@@ -293,7 +295,7 @@ def test_the_public_face():
     assert nq.format_named("int8_narrow") == nq.INT8.narrow()
     with pytest.raises(ValueError, match=r"name is .u1.; allowed are float64, .* fp16 or u8"):
         nq.format_named("u1")
-    with pytest.raises(TypeError, match="name is 8; allowed: str"):
+    with pytest.raises(TypeError, match="name is 8; allowed is str"):
         nq.format_named(8)
 
 
@@ -302,9 +304,9 @@ def test_a_qtensor_is_no_array_and_says_so():
     for call in (np.asarray, np.array, lambda v: np.float32(1) * v, lambda v: np.ones(1) + v):
         with pytest.raises(TypeError, match=r"no array: take \.codes|unsupported operand"):
             call(q)
-    with pytest.raises(TypeError, match=r"x is a QTensor; it refuses: .*\.dequantize\(\)"):
+    with pytest.raises(TypeError, match="x is a QTensor; allowed are arrays of real"):
         nq.quantize(q, q.qparams)
-    with pytest.raises(TypeError, match=r"q is an array of shape .*; allowed: QTensor"):
+    with pytest.raises(TypeError, match=r"q is an array of shape .*; allowed is QTensor"):
         nq.dequantize(q.codes)
 
 

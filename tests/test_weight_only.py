@@ -77,7 +77,7 @@ def test_a_packed_weight_stays_small_and_is_packed_once():
 @pytest.mark.parametrize(
     ("quantizer", "message"),
     [
-        (nq.SymmetricQuantizer(nq.INT4, nq.PerChannel(1)), r"w is PerChannel\(axis=1\); needed"),
+        (nq.SymmetricQuantizer(nq.INT4, nq.PerChannel(1)), r"w is PerChannel\(axis=1\); allowed"),
         (nq.SymmetricQuantizer(nq.INT8, nq.PerBlock((2, 2))), "w is PerBlock"),
         (nq.SymmetricQuantizer(nq.INT16), "w is int16"),
     ],

@@ -115,12 +115,15 @@ def matmul(a: Operand, b: Operand) -> Tensor:
     """
     a, b = factors(a=a, b=b)
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
-        raise ValueError(f"a has shape {a.shape}, b {b.shape}; needed are (..., M, K), (..., K, N)")
+        raise ValueError(
+            f"a has shape {a.shape}, b {b.shape}; allowed are (..., M, K) and (..., K, N)"
+        )
     try:
         y = np.matmul(a.data, b.data)
     except ValueError:
         raise ValueError(
-            f"a has shape {a.shape}, b {b.shape}; the axes before the last two do not broadcast"
+            f"a has shape {a.shape}, b {b.shape}; allowed are axes before the last two that "
+            "broadcast"
         ) from None
 
     def backward(g: FloatArray) -> tuple[FloatArray | None, ...]:
@@ -144,9 +147,11 @@ def linear(x: Operand, w: Operand, b: Operand | None = None) -> Tensor:
     if bias is not None and bias.data.dtype is not w.data.dtype:
         check_alike(x=x, w=w, b=bias)
     if w.ndim != 2 or x.ndim < 1 or x.shape[-1] != w.shape[1]:
-        raise ValueError(f"x has shape {x.shape}, w {w.shape}; needed are (..., in) and (out, in)")
+        raise ValueError(f"x has shape {x.shape}, w {w.shape}; allowed are (..., in) and (out, in)")
     if bias is not None and bias.shape != w.shape[:1]:
-        raise ValueError(f"b has shape {bias.shape}; w of shape {w.shape} needs {w.shape[:1]}")
+        raise ValueError(
+            f"b has shape {bias.shape}; allowed is {w.shape[:1]} for w of shape {w.shape}"
+        )
     count = math.prod(x.shape[:-1])  # where −1 would fail on 0 features
     rows = x.data.reshape(count, w.shape[1])
 

@@ -14,7 +14,7 @@ def check_broadcast(**tensors: Tensor) -> None:
         np.broadcast_shapes(*(t.shape for t in tensors.values()))
     except ValueError:
         shapes = ", ".join(f"{name} has shape {t.shape}" for name, t in tensors.items())
-        raise ValueError(f"{shapes}; they do not broadcast") from None
+        raise ValueError(f"{shapes}; allowed are shapes that broadcast") from None
 
 
 def unbroadcast(grad: FloatArray, source: Tensor) -> FloatArray:

@@ -82,18 +82,21 @@ def conv2d(
 def _check(x: Tensor, w: Tensor, bias: Tensor | None, groups: int) -> None:
     if x.ndim != 4 or w.ndim != 4:
         raise ValueError(
-            f"x has shape {x.shape}, w {w.shape}; needed are (N, C, H, W) and (O, C/groups, kh, kw)"
+            f"x has shape {x.shape}, w {w.shape}; allowed are (N, C, H, W) and (O, C/groups, kh, "
+            "kw)"
         )
     if not 0 < x.shape[1] == w.shape[1] * groups or w.shape[0] % groups:
         raise ValueError(
-            f"x has {x.shape[1]} channels, w has shape {w.shape}, groups is {groups}; needed are "
+            f"x has {x.shape[1]} channels, w has shape {w.shape}, groups is {groups}; allowed are "
             "x.shape[1] = w.shape[1] · groups ≥ 1, and filters that groups divides"
         )
     if bias is None:
         return
     check_alike(x=x, w=w, b=bias)
     if bias.shape != w.shape[:1]:
-        raise ValueError(f"b has shape {bias.shape}; w of shape {w.shape} needs {w.shape[:1]}")
+        raise ValueError(
+            f"b has shape {bias.shape}; allowed is {w.shape[:1]} for w of shape {w.shape}"
+        )
 
 
 def _product(pictures: FloatArray, w: FloatArray, window: Window, out: Pair) -> FloatArray:

@@ -170,7 +170,7 @@ def clip(a: Operand, lo: float | None = None, hi: float | None = None) -> Tensor
     high = None if hi is None else constant(hi, a, "hi")
     given = [bound for bound in (lo, hi) if bound is not None]
     if not given or not given[0] <= given[-1]:
-        raise ValueError(f"lo is {lo}, hi {hi}; needed is lo <= hi, or one of them")
+        raise ValueError(f"lo is {lo}, hi {hi}; allowed are lo <= hi, or one of them")
 
     def backward(g: FloatArray) -> tuple[FloatArray]:
         above = a.data >= (-np.inf if low is None else low)

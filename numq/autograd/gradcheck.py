@@ -100,14 +100,20 @@ def _check_inputs(inputs: Sequence[Tensor]) -> None:
     for i, tensor in enumerate(inputs):
         check_type(tensor, Tensor, f"inputs[{i}]")
         if tensor.dtype.kind == "f" and tensor.dtype != np.float64:
-            raise TypeError(f"inputs[{i}] has dtype {tensor.dtype}; differences need float64")
+            raise TypeError(
+                f"inputs[{i}] has dtype {tensor.dtype}; allowed is float64, which differences need"
+            )
     if not any(t.dtype.kind == "f" for t in inputs):
-        raise ValueError("inputs has no float64 tensor; there is nothing to differentiate by")
+        raise ValueError(
+            "inputs has no float64 tensor; allowed is one and more, to differentiate by"
+        )
 
 
 def _checked(y: Tensor) -> Tensor:
     """The function's result; TypeError unless it is a float64 tensor."""
     check_type(y, Tensor, "the function's result")
     if y.dtype != np.float64:
-        raise TypeError(f"the function's result has dtype {y.dtype}; differences need float64")
+        raise TypeError(
+            f"the function's result has dtype {y.dtype}; allowed is float64, which differences need"
+        )
     return y

@@ -34,10 +34,16 @@ def index(a: Operand, key: Any) -> Tensor:
     arrays = [k for k in keys if isinstance(k, Tensor)]
     if len(arrays) > 1:
         if keys[: len(arrays)] != arrays or any(k != slice(None) for k in keys[len(arrays) :]):
-            raise TypeError(f"key is {key!r}; several arrays must be first, with `:` behind them")
+            raise TypeError(
+                f"key is {key!r}; allowed are several arrays if they are first, with `:` behind "
+                "them"
+            )
         return gather_nd(a, arrays)
     if arrays and any(isinstance(k, int) for k in keys):
-        raise TypeError(f"key is {key!r}; index with the integers first, a[0][:, ids]")
+        raise TypeError(
+            f"key is {key!r}; allowed are integers before an array in a step of their own, "
+            "a[0][:, ids]"
+        )
     y = _by_slices(a, [slice(None) if isinstance(k, Tensor) else k for k in keys])
     return gather(y, arrays[0], axis=keys.index(arrays[0])) if arrays else y
 
@@ -47,9 +53,11 @@ def _completed(a: Tensor, keys: list[Any]) -> list[Key]:
     gaps = [i for i, k in enumerate(keys) if k is Ellipsis]
     given = sum(k is not None and k is not Ellipsis for k in keys)
     if given > a.ndim:
-        raise IndexError(f"key has {given} indices; a tensor of shape {a.shape} has {a.ndim} axes")
+        raise IndexError(
+            f"key has {given} indices; allowed are up to {a.ndim} for a tensor of shape {a.shape}"
+        )
     if len(gaps) > 1:
-        raise IndexError("key has more than one `...`")
+        raise IndexError("key has more than one `...`; allowed is one")
     at = gaps[0] if gaps else len(keys)
     keys = [*keys[:at], *[slice(None)] * (a.ndim - given), *keys[at + 1 :]]
     return [_checked(k) for k in keys]
@@ -63,7 +71,7 @@ def _checked(key: Any) -> Key:
         key = _places(key)
     if isinstance(key, bool | np.bool_) or (isinstance(key, Tensor) and key.dtype == np.bool_):
         raise TypeError(
-            "key is a mask of bools; its result has no fixed shape: use where(mask, a, b)"
+            "key is a mask of bools, whose result has no fixed shape; allowed is where(mask, a, b)"
         )
     if isinstance(key, Tensor):
         return key
@@ -103,7 +111,9 @@ def _range(key: int | slice, n: int, axis: int) -> Range:
         end = (LAST if step > 0 else -LAST) if key.stop is None else operator.index(key.stop)
         return start, end, step
     if not -n <= key < n:
-        raise IndexError(f"index {key} is outside axis {axis}, of length {n}")
+        raise IndexError(
+            f"index {key} is outside axis {axis}, of length {n}; allowed are {-n} to {n - 1}"
+        )
     return key, LAST if key == -1 else key + 1, 1
 
 
@@ -123,7 +133,9 @@ def slice_axes(
         ValueError: an axis that `a` lacks, or that comes twice.
     """
     if len({i % a.ndim for i in axes if -a.ndim <= i < a.ndim}) != len(axes):
-        raise ValueError(f"axes is {axes}; a tensor of shape {a.shape} has {a.ndim} axes")
+        raise ValueError(
+            f"axes is {axes}; allowed are {-a.ndim} to {a.ndim - 1} for a tensor of shape {a.shape}"
+        )
     key = [slice(None)] * a.ndim
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         key[axis] = _slice(range(a.shape[axis])[start:end:step])
@@ -163,7 +175,9 @@ def gather(a: Operand, indices: Operand, axis: int = 0) -> Tensor:
     """
     a, places, axis = as_tensor(a, name="a"), _places(indices), integer(axis, "axis")
     if not -a.ndim <= axis < a.ndim:
-        raise ValueError(f"axis is {axis}; a tensor of shape {a.shape} has {a.ndim} axes")
+        raise ValueError(
+            f"axis is {axis}; allowed are {-a.ndim} to {a.ndim - 1} for a tensor of shape {a.shape}"
+        )
     _check_indices(places, a.shape[axis])
     numbers = places.data.astype(np.int64, copy=False)  # of uint64, NumPy takes none
 
@@ -178,7 +192,8 @@ def gather_nd(a: Tensor, arrays: Sequence[Tensor]) -> Tensor:
     """Elements (or slices) by one array of integers for each of the first axes; ONNX GatherND."""
     if len(arrays) > a.ndim:
         raise IndexError(
-            f"key has {len(arrays)} arrays; a tensor of shape {a.shape} has {a.ndim} axes"
+            f"key has {len(arrays)} arrays; allowed are up to {a.ndim} for a tensor of shape "
+            f"{a.shape}"
         )
     for axis, places in enumerate(arrays):
         _check_indices(places, a.shape[axis])
@@ -186,7 +201,9 @@ def gather_nd(a: Tensor, arrays: Sequence[Tensor]) -> Tensor:
         shape = np.broadcast_shapes(*(p.shape for p in arrays))
     except ValueError:
         shapes = ", ".join(str(p.shape) for p in arrays)
-        raise IndexError(f"key has arrays of shapes {shapes}; they do not broadcast") from None
+        raise IndexError(
+            f"key has arrays of shapes {shapes}; allowed are shapes that broadcast"
+        ) from None
     # By operations, so that a recorded network computes its indices anew.
     places = stack([p if p.shape == shape else broadcast_to(p, shape) for p in arrays], axis=-1)
     key = tuple(np.moveaxis(places.data, -1, 0))
@@ -220,4 +237,4 @@ def _check_indices(indices: Tensor, n: int) -> None:
         raise TypeError(f"indices has dtype {indices.dtype}; allowed are integers")
     if indices.size and not -n <= int(indices.data.min()) <= int(indices.data.max()) < n:
         low, high = indices.data.min(), indices.data.max()
-        raise IndexError(f"indices reach from {low} to {high}; allowed is [{-n}, {n})")
+        raise IndexError(f"indices has values from {low} to {high}; allowed is [{-n}, {n})")

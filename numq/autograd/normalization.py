@@ -51,10 +51,12 @@ def batch_norm(
     noted = {"frozen": 1} if flag(frozen, "frozen") else {}
     for name, t in (("mean", mean), ("var", var)):
         if t.requires_grad:
-            raise ValueError(f"{name} requires a gradient; allowed are constants (see detach)")
+            raise ValueError(
+                f"{name} is a tensor that requires a gradient; allowed are constants (see detach)"
+            )
     squared = var.data + epsilon
     if (squared <= 0).any():
-        raise ValueError(f"var is {var.data.min()} and epsilon {epsilon}; needed is a sum above 0")
+        raise ValueError(f"var is {var.data.min()} and epsilon {epsilon}; allowed is a sum above 0")
     wide = np.result_type(x.dtype, np.float32)
     inverse = (1 / np.sqrt(squared)).astype(wide)
     hat = x.data - _column(mean.data.astype(wide), x)
@@ -97,7 +99,10 @@ def batch_norm_train(
     axes = _others(x.data)
     count = x.size // max(x.shape[1], 1)
     if count < 2:
-        raise ValueError(f"x has shape {x.shape}; statistics need two values for each channel")
+        raise ValueError(
+            f"x has shape {x.shape}; allowed are shapes with two values and more for each "
+            "channel, which statistics need"
+        )
     wide = np.result_type(x.dtype, np.float32)
     mean = x.data.mean(axis=axes, dtype=wide)
     hat = x.data - _column(mean, x)
@@ -144,10 +149,13 @@ def layer_norm(
     check_alike(x=x, gamma=gamma, beta=beta)
     axis, epsilon = integer(axis, "axis"), number(epsilon, "epsilon", least=0)
     if not -x.ndim <= axis < x.ndim or 0 in x.shape[axis:]:
-        raise ValueError(f"axis is {axis}; x of shape {x.shape} has nothing to normalize there")
+        raise ValueError(
+            f"axis is {axis}; allowed are axes from which on x, of shape {x.shape}, has values to "
+            "normalize"
+        )
     inner = x.shape[axis:]
     if gamma.shape != inner or beta.shape != inner:
-        raise ValueError(f"gamma has shape {gamma.shape}, beta {beta.shape}; needed is {inner}")
+        raise ValueError(f"gamma has shape {gamma.shape}, beta {beta.shape}; allowed is {inner}")
     axes = tuple(range(axis % x.ndim, x.ndim))
     wide = np.result_type(x.dtype, np.float32)
     hat = x.data - x.data.mean(axis=axes, keepdims=True, dtype=wide)
@@ -178,7 +186,7 @@ def _channels(x: Tensor, **params: Operand) -> tuple[Tensor, ...]:
     for name, t in made.items():
         if t.shape != needed or not needed:
             raise ValueError(
-                f"{name} has shape {t.shape}, x {x.shape}; needed are (C,) and (N, C, ...)"
+                f"{name} has shape {t.shape}, x {x.shape}; allowed are (C,) and (N, C, ...)"
             )
     return tuple(made.values())
 

@@ -52,7 +52,7 @@ def factors(**operands: Operand) -> tuple[Tensor, ...]:
             return tuple(made.values())
     came = ", ".join(f"{name} has dtype {t.dtype}" for name, t in made.items())
     raise TypeError(
-        f"{came}; one of them at least must be of {_FLOATS} (integer products are "
+        f"{came}; allowed is {_FLOATS} for one of them at least (integer products are "
         "numq.matmul_int8 and numq.integer)"
     )
 
@@ -98,11 +98,14 @@ def check_alike(**tensors: Tensor) -> None:
     kinds = {d.kind for d in dtypes}
     if "f" not in kinds and np.result_type(*dtypes).kind == "f":
         came = ", ".join(f"{name} has dtype {t.dtype}" for name, t in tensors.items())
-        raise TypeError(f"{came}; no integer dtype holds the values of both")
+        raise TypeError(f"{came}; allowed are dtypes whose values one integer dtype holds")
     if "f" in kinds:
         for name, t in tensors.items():
             if t.dtype.kind in "iu" and t.dtype.itemsize == 8 and _reach(t.data) > _EXACT:
-                raise ValueError(f"{name} holds an integer beyond 2**53, inexact beside floats")
+                raise ValueError(
+                    f"{name} has an integer beyond 2**53; allowed beside floats are those that "
+                    "float64 holds"
+                )
 
 
 def exactly(function: Callable[..., Array], *arrays: Array) -> Array:
@@ -124,7 +127,10 @@ def exactly(function: Callable[..., Array], *arrays: Array) -> Array:
         return function(*(a.astype(np.int64) for a in arrays))
     y = np.asarray(function(*(a.astype(object) for a in arrays))) if estimate < 2.0**65 else None
     if y is None or not all(-(2**63) <= v < 2**63 for v in y.flat):
-        raise ValueError(f"the result reaches {estimate:.3g}; int64 ends at {2.0**63:.3g}")
+        raise ValueError(
+            f"the result has a value of {estimate:.3g}; allowed is what int64 holds, up to "
+            f"{2.0**63:.3g}"
+        )
     return y.astype(np.int64)
 
 

@@ -103,14 +103,17 @@ def _prepared(
     x, window = _pictures(x), moving(size, size if stride is None else stride, padding)
     out = window.out_size(x.shape[2], x.shape[3])
     if any(max(p) >= k for p, k in zip(window.padding, window.size, strict=True)):
-        raise ValueError(f"padding is {padding}; a window of {size} would see nothing else")
+        raise ValueError(
+            f"padding is {padding}; allowed is less than the window, {size}, which would see "
+            "nothing else"
+        )
     return x, window, out
 
 
 def _pictures(x: Operand) -> Tensor:
     x = floating(x, "x")
     if x.ndim != 4 or x.shape[2] * x.shape[3] == 0:
-        raise ValueError(f"x has shape {x.shape}; needed is (N, C, H, W) with pixels in it")
+        raise ValueError(f"x has shape {x.shape}; allowed is (N, C, H, W) with pixels in it")
     return x
 
 

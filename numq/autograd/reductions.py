@@ -118,8 +118,8 @@ def _reduced(a: Operand, axis: Axis) -> tuple[Tensor, tuple[int, ...]]:
     axes = {i % a.ndim for i in given if -a.ndim <= i < a.ndim}
     if len(axes) != len(given):
         raise ValueError(
-            f"axis is {given if several else given[0]}; of shape {a.shape} these are to be "
-            f"different axes, each from {-a.ndim} to {a.ndim - 1}"
+            f"axis is {(given if several else given[0])}; allowed are different axes from "
+            f"{-a.ndim} to {a.ndim - 1}, for a of shape {a.shape}"
         )
     return a, tuple(sorted(axes))
 
@@ -128,7 +128,10 @@ def _count(a: Tensor, axes: tuple[int, ...], name: str) -> int:
     """How many elements are reduced to one; ValueError if none."""
     count = math.prod(a.shape[i] for i in axes)
     if count == 0:
-        raise ValueError(f"a has shape {a.shape}; the {name} of no elements is undefined")
+        raise ValueError(
+            f"a has shape {a.shape}; allowed are shapes with elements, as the {name} of no "
+            "elements is undefined"
+        )
     return count
 
 

@@ -32,7 +32,9 @@ def reshape(a: Operand, shape: Sequence[int]) -> Tensor:
     try:
         data = a.data.reshape(shape)
     except ValueError:
-        raise ValueError(f"shape is {shape}; a tensor of shape {a.shape} does not fit") from None
+        raise ValueError(
+            f"shape is {shape}; allowed are those that a tensor of shape {a.shape} fits"
+        ) from None
     zeros = {"allowzero": 1} if 0 in shape else {}  # to ONNX a 0 is else the input's length
     return record("Reshape", (a,), data, lambda g: (g.reshape(a.shape),), shape=shape, **zeros)
 
@@ -41,7 +43,9 @@ def flatten(a: Operand, axis: int = 1) -> Tensor:
     """A matrix: the axes before `axis` as rows, the others as columns; ONNX Flatten."""
     a, axis = as_tensor(a, name="a"), integer(axis, "axis")
     if not 0 <= axis <= a.ndim:
-        raise ValueError(f"axis is {axis}; a tensor of shape {a.shape} allows 0 to {a.ndim}")
+        raise ValueError(
+            f"axis is {axis}; allowed are 0 to {a.ndim} for a tensor of shape {a.shape}"
+        )
     data = a.data.reshape(math.prod(a.shape[:axis]), math.prod(a.shape[axis:]))
     return record("Flatten", (a,), data, lambda g: (g.reshape(a.shape),), axis=axis)
 
@@ -57,7 +61,9 @@ def transpose(a: Operand, axes: Sequence[int] | None = None) -> Tensor:
         axes = (*range(a.ndim - 2), a.ndim - 1, a.ndim - 2)
     perm = integers(axes, "axes")
     if sorted(perm) != [*range(a.ndim)]:
-        raise ValueError(f"axes is {perm}; a tensor of shape {a.shape} needs each of its axes once")
+        raise ValueError(
+            f"axes is {perm}; allowed is each axis of a tensor of shape {a.shape} once"
+        )
     back = tuple(sorted(perm, key=perm.__getitem__))
     data = a.data.transpose(perm)
     return record("Transpose", (a,), data, lambda g: (g.transpose(back),), perm=perm)
@@ -76,7 +82,7 @@ def squeeze(a: Operand, axes: Sequence[int]) -> Tensor:
     a, axes = as_tensor(a, name="a"), integers(axes, "axes")
     _check_axes(axes, a.ndim, f"a tensor of shape {a.shape}")
     if any(a.shape[i] != 1 for i in axes):
-        raise ValueError(f"axes is {axes}; in shape {a.shape} not all of them have length 1")
+        raise ValueError(f"axes is {axes}; allowed are those of length 1 in shape {a.shape}")
     data = a.data.squeeze(axes)
     return record("Squeeze", (a,), data, lambda g: (g.reshape(a.shape),), axes=axes)
 
@@ -84,7 +90,7 @@ def squeeze(a: Operand, axes: Sequence[int]) -> Tensor:
 def _check_axes(axes: Shape, ndim: int, what: str) -> None:
     """Raise ValueError for an axis that is not there, or comes twice."""
     if len({i % ndim for i in axes if -ndim <= i < ndim}) != len(axes):
-        raise ValueError(f"axes is {axes}; {what} has axes {-ndim} to {ndim - 1}, each once")
+        raise ValueError(f"axes is {axes}; allowed are {-ndim} to {ndim - 1} for {what}, each once")
 
 
 def broadcast_to(a: Operand, shape: Sequence[int]) -> Tensor:
@@ -93,7 +99,9 @@ def broadcast_to(a: Operand, shape: Sequence[int]) -> Tensor:
     try:
         data = np.broadcast_to(a.data, shape)
     except ValueError:
-        raise ValueError(f"shape is {shape}; a has {a.shape}, which does not broadcast") from None
+        raise ValueError(
+            f"shape is {shape}; allowed are those to which {a.shape} broadcasts"
+        ) from None
     return record("Expand", (a,), data, lambda g: (unbroadcast(g, a),), shape=shape)
 
 
@@ -112,8 +120,8 @@ def concat(tensors: Sequence[Operand], axis: int) -> Tensor:
     except ValueError:
         shapes = ", ".join(str(p.shape) for p in parts)
         raise ValueError(
-            f"tensors have shapes {shapes}; along axis {axis} they do not join, "
-            "as it is missing or other axes differ"
+            f"tensors have shapes {shapes}; allowed are shapes with axis {axis}, alike but for "
+            "it, so that they join"
         ) from None
     ends = np.cumsum([p.shape[axis] for p in parts])[:-1]
     return record("Concat", parts, data, lambda g: np.split(g, ends, axis), axis=axis)
@@ -128,9 +136,12 @@ def stack(tensors: Sequence[Operand], axis: int = 0) -> Tensor:
     parts, axis = _several(tensors), integer(axis, "axis")
     if len({p.shape for p in parts}) > 1:
         shapes = ", ".join(str(p.shape) for p in parts)
-        raise ValueError(f"tensors have shapes {shapes}; needed is one shape")
+        raise ValueError(f"tensors have shapes {shapes}; allowed is one shape")
     if not -parts[0].ndim - 1 <= axis <= parts[0].ndim:
-        raise ValueError(f"axis is {axis}; tensors of shape {parts[0].shape} have no place for it")
+        raise ValueError(
+            f"axis is {axis}; allowed are {-parts[0].ndim - 1} to {parts[0].ndim} for tensors of "
+            f"shape {parts[0].shape}"
+        )
     return concat([unsqueeze(t, (axis,)) for t in parts], axis)
 
 
@@ -138,7 +149,7 @@ def _several(tensors: Sequence[Operand]) -> tuple[Tensor, ...]:
     if not isinstance(tensors, tuple | list):
         raise TypeError(f"tensors is {shown(tensors)}; allowed are tuples and lists of tensors")
     if not tensors:
-        raise ValueError("tensors is empty; at least one is needed")
+        raise ValueError("tensors is empty; allowed is one tensor and more")
     return tuple(
         [t if type(t) is Tensor else as_tensor(t, name=f"tensors[{i}]")
          for i, t in enumerate(tensors)]
@@ -158,7 +169,7 @@ def pad(a: Operand, pads: Sequence[tuple[int, int]], value: float = 0.0) -> Tens
     pairs = _pairs(pads, a)
     filling = constant(value, a, "value")
     if np.isinf(filling) and not math.isinf(value):
-        raise ValueError(f"value is {value}, beyond {a.dtype}")
+        raise ValueError(f"value is {value}, beyond {a.dtype}; allowed is what that can hold")
     inner = tuple(slice(p, p + n) for (p, _), n in zip(pairs, a.shape, strict=True))
     shape = [n + sum(p) for n, p in zip(a.shape, pairs, strict=True)]
     data = np.full(shape, filling)
@@ -178,7 +189,7 @@ def _pairs(pads: Sequence[tuple[int, int]], a: Tensor) -> list[Shape]:
         pairs = []
     if len(pairs) != a.ndim or len(pads) != a.ndim:
         raise ValueError(
-            f"pads is {shown(pads)}; a tensor of shape {a.shape} needs {a.ndim} pairs of "
-            "integers, none negative"
+            f"pads is {shown(pads)}; allowed are {a.ndim} pairs of integers, none negative, for a "
+            f"tensor of shape {a.shape}"
         )
     return pairs

@@ -48,7 +48,9 @@ def _along(a: Operand, axis: int) -> tuple[Tensor, int]:
     """The floats, and the axis if they have it."""
     a, axis = floating(a), integer(axis, "axis")
     if not -a.ndim <= axis < a.ndim:
-        raise ValueError(f"axis is {axis}; a tensor of shape {a.shape} has {a.ndim} axes")
+        raise ValueError(
+            f"axis is {axis}; allowed are {-a.ndim} to {a.ndim - 1} for a tensor of shape {a.shape}"
+        )
     return a, axis
 
 
@@ -97,12 +99,14 @@ def _check_labels(logits: Tensor, targets: Tensor) -> None:
         raise TypeError(f"labels has dtype {targets.dtype}; allowed are integers")
     if logits.ndim != 2 or targets.shape != logits.shape[:1] or not targets.size:
         raise ValueError(
-            f"logits has shape {logits.shape}, labels {targets.shape}; "
-            "needed are (N, classes) and (N,) with N at least 1"
+            f"logits has shape {logits.shape}, labels {targets.shape}; allowed are (N, classes) "
+            "and (N,) with N at least 1"
         )
     low, high = targets.data.min(), targets.data.max()
     if low < 0 or high >= logits.shape[1]:
-        raise ValueError(f"labels reach from {low} to {high}; allowed is [0, {logits.shape[1]})")
+        raise ValueError(
+            f"labels have values from {low} to {high}; allowed is [0, {logits.shape[1]})"
+        )
 
 
 def mse_loss(a: Operand, b: Operand) -> Tensor:
@@ -114,6 +118,6 @@ def mse_loss(a: Operand, b: Operand) -> Tensor:
     """
     a, b = factors(a=a, b=b)
     if a.shape != b.shape:
-        raise ValueError(f"a has shape {a.shape}, b {b.shape}; needed is one shape")
+        raise ValueError(f"a has shape {a.shape}, b {b.shape}; allowed is one shape")
     difference = sub(a, b)
     return mean(mul(difference, difference))

@@ -66,7 +66,8 @@ class Tensor:
         requires_grad = flag(requires_grad, "requires_grad")
         if requires_grad and array.dtype.kind != "f":
             raise TypeError(
-                f"data has dtype {array.dtype}; only float16, float32 and float64 have gradients"
+                f"data has dtype {array.dtype}; allowed are float16, float32 and float64, as "
+                "others have no gradients"
             )
         self._data = _frozen(np.array(array))
         self.grad: FloatArray | None = None
@@ -95,12 +96,15 @@ class Tensor:
     @data.setter
     def data(self, values: ArrayLike) -> None:
         if self.node is not None:
-            raise ValueError(f"this tensor is the result of {self.node.op}; only leaves change")
+            raise ValueError(
+                f"this tensor is the result of {self.node.op}; allowed are leaves, as only these "
+                "change"
+            )
         array = as_data(values, "data")
         if array.shape != self.shape or array.dtype != self.dtype:
             raise ValueError(
-                f"data has shape {array.shape} and dtype {array.dtype}; this tensor has "
-                f"{self.shape} and {self.dtype}"
+                f"data has shape {array.shape} and dtype {array.dtype}; allowed are this "
+                f"tensor's, {self.shape} and {self.dtype}"
             )
         self._data = _frozen(np.array(array))
         self.version += 1
@@ -147,27 +151,35 @@ class Tensor:
             RuntimeError: a parameter got new values after an operation had read it.
         """
         if not self.requires_grad:
-            raise ValueError("this tensor does not require a gradient; nothing was recorded")
+            raise ValueError(
+                "this tensor has no gradient to compute, as nothing was recorded; allowed are "
+                "results of tensors with requires_grad"
+            )
         if grad is None and self.size != 1:
-            raise ValueError(f"grad is missing; a tensor of shape {self.shape} needs one")
+            raise ValueError(
+                f"grad is None; allowed for a tensor of shape {self.shape} is an array of that "
+                "shape"
+            )
         seed = np.ones_like(self._data)
         if grad is not None:
             seed = as_data(grad, "grad").astype(self.dtype)
         if seed.shape != self.shape:
-            raise ValueError(f"grad has shape {seed.shape}; the tensor has {self.shape}")
+            raise ValueError(
+                f"grad has shape {seed.shape}; allowed is that of the tensor, {self.shape}"
+            )
         propagate(self, seed)
 
     def __setitem__(self, key: object, value: object) -> None:
         """Refused: what was recorded would no longer be what was computed."""
         raise TypeError(
-            "a Tensor is not changed in place; use where(mask, new, old), concat, or assign a "
-            "whole array to the .data of a leaf"
+            "a Tensor is not changed in place; allowed are where(mask, new, old), concat, and a "
+            "whole array assigned to the .data of a leaf"
         )
 
     def __len__(self) -> int:
         """Length of the first axis; a single number raises TypeError."""
         if not self.ndim:
-            raise TypeError("a tensor of shape () has no length")
+            raise TypeError("a tensor of shape () has no length; allowed are tensors with an axis")
         if kept := watch():
             kept.let_out(self, self._data.shape[:1], sys._getframe(1))
         return len(self._data)
@@ -189,7 +201,7 @@ class Tensor:
     def _single(self, what: str) -> Any:
         if self.size != 1:
             raise ValueError(
-                f"a tensor of shape {self.shape} has no single {what}; needed is size 1"
+                f"a tensor of shape {self.shape} has no single {what}; allowed is size 1"
             )
         return self._data.item()
 
@@ -198,7 +210,7 @@ class Tensor:
         if self.node is not None:
             raise TypeError(
                 f"this tensor is the result of {self.node.op}, which cannot be copied or pickled; "
-                "copy its detach()"
+                "allowed is its detach()"
             )
         return self._data, self.grad, self.requires_grad, self.version
 
@@ -209,7 +221,7 @@ class Tensor:
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         """Refused, as NumPy would lose the tape without a word."""
-        raise TypeError("a Tensor is no array; its values are in .data")
+        raise TypeError("a Tensor is no array; allowed is its .data, the values")
 
     def __repr__(self) -> str:
         """Values, shape, and what made it."""
@@ -256,7 +268,7 @@ def as_tensor(value: Operand, like: Tensor | None = None, name: str = "value") -
     except OverflowError:
         made = None
     if made is None or (np.isinf(made) and math.isfinite(value)):
-        raise ValueError(f"{name} is {value}, beyond {dtype}")
+        raise ValueError(f"{name} is {value}, beyond {dtype}; allowed is what that can hold")
     return Tensor.of(made)
 
 
@@ -293,7 +305,9 @@ def record(
             called.
     """
     if isinstance(inputs, Tensor) or not isinstance(op, str):
-        raise TypeError(f"op is {shown(op)}, inputs {shown(inputs)}; allowed: a str, and a tuple")
+        raise TypeError(
+            f"op is {shown(op)}, inputs {shown(inputs)}; allowed are a str, and a tuple"
+        )
     if backward is not None and not callable(backward):
         raise TypeError(f"backward is {shown(backward)}; allowed are functions and None")
     learns = False

@@ -41,8 +41,8 @@ class Window:
             room = n + sum(p) - d * (k - 1) - 1
             if room < 0 or n < 1:
                 raise ValueError(
-                    f"a window of {self.size} with dilation {self.dilation} does not fit a "
-                    f"picture of {(height, width)} padded by {self.padding}"
+                    f"the window is {self.size} with dilation {self.dilation}; allowed is what "
+                    f"fits a picture of {(height, width)} padded by {self.padding}"
                 )
             lengths.append(room // s + 1)
         return lengths[0], lengths[1]

@@ -52,11 +52,14 @@ def _check(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--threads is {count}; allowed is 1 to {limit}")
     for name, path in (("--json", arguments.json), ("--picture", arguments.picture)):
         if path is not None and not path.parent.is_dir():
-            raise ValueError(f"{name} is {path}; the folder {path.parent} is missing")
+            raise ValueError(
+                f"{name} is {path}, whose folder {path.parent} is missing; allowed are folders "
+                "that are there"
+            )
         if path is not None and path.exists() and not path.is_file():
-            raise ValueError(f"{name} is {path}; it is there and is no file")
+            raise ValueError(f"{name} is {path}, which is there and is no file; allowed are files")
     if arguments.picture is not None and arguments.picture.suffix not in _PICTURES:
-        raise ValueError(f"--picture is {arguments.picture}; allowed: {', '.join(_PICTURES)}")
+        raise ValueError(f"--picture is {arguments.picture}; allowed are {', '.join(_PICTURES)}")
 
 
 def run(arguments: argparse.Namespace) -> None:

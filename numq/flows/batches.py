@@ -32,22 +32,24 @@ def checked(batches: Batches, name: str, inputs: Sequence[str] | None = None) ->
     """
     kind = type(batches).__name__
     if isinstance(batches, np.ndarray):
-        raise TypeError(f"{name} is one array; pass an iterable of batches, such as [array]")
+        raise TypeError(f"{name} is one array; allowed are iterables of batches, such as [array]")
     if isinstance(batches, _NO_BATCHES) or not isinstance(batches, Iterable):
-        raise TypeError(f"{name} is a {kind}; pass an iterable of batches, such as [array]")
+        raise TypeError(f"{name} is a {kind}; allowed are iterables of batches, such as [array]")
     i = -1
     for i, came in enumerate(batches):
         batch = as_values(came)
         given = batch if isinstance(batch, tuple) else (batch,)
         _check_batch(given, batch, f"{name}[{i}]")
         if inputs is not None and len(arrays(given)) != len(inputs):
-            raise ValueError(f"{name}[{i}] is {count(given)}; {needs(len(inputs), inputs)}")
+            raise ValueError(
+                f"{name}[{i}] is {count(given)}; allowed is {needs(len(inputs), inputs)}"
+            )
         if all(map(_is_empty, arrays(given))):
-            raise ValueError(f"{name}[{i}] has no values; needed is a batch that is not empty")
+            raise ValueError(f"{name}[{i}] has no values; allowed are batches that are not empty")
         yield given
     if i < 0:
         raise ValueError(
-            f"{name} is empty; at least one non-empty batch is needed (a generator gives its "
+            f"{name} is empty; allowed is one non-empty batch and more (a generator gives its "
             "batches once)"
         )
 
@@ -81,14 +83,14 @@ def _check_batch(given: Batch, batch: object, name: str) -> None:
         stack = isinstance(part, list) and any(isinstance(x, np.ndarray | Tensor) for x in part)
         odd = isinstance(part, str | bytes | Mapping | set | Module)
         if stack or odd or (part is None and batch is None):
-            what = "list of arrays" if stack else type(part).__name__
-            where = "is" if part is batch else "holds"
+            kind = "list of arrays" if stack else type(part).__name__
+            what = f"a {kind}" if part is batch else f"a tuple with a {kind} in it"
             raise TypeError(
-                f"{name} {where} a {what}; a batch is an array, or a tuple with an array for "
-                "each input of the model"
+                f"{name} is {what}; allowed is an array, or a tuple with an array for each "
+                "input of the model"
             )
     if not arrays(given) and isinstance(batch, tuple):
-        raise TypeError(f"{name} is a tuple without an array; a batch has one for each input")
+        raise TypeError(f"{name} is a tuple without an array; allowed is one for each input")
 
 
 REFUSALS = (TypeError, ValueError, IndexError)  # what a model and its operators raise
@@ -109,6 +111,6 @@ def needs(number: int, inputs: Sequence[str] = ()) -> str:
     """How many inputs a model takes, and what to do with labels."""
     names = f" ({', '.join(inputs)})" if inputs else ""
     one = number == 1
-    return f"a tuple is one array for each input of the model, which takes {number}{names}" + (
+    return f"a tuple of an array for each input of the model, {number}{names}" + (
         "; without the labels: [x for x, _ in batches]" if one else ""
     )

@@ -77,8 +77,8 @@ def compare(model: Module | Graph, network: Network, *inputs: ArrayLike) -> list
         check_finite(data, f"inputs[{i}]")
         if not data.size:
             raise ValueError(
-                f"inputs[{i}] has shape {data.shape}; nothing to compare, needed is at least one "
-                "value"
+                f"inputs[{i}] has shape {data.shape}, nothing to compare; allowed is one value "
+                "and more"
             )
     wanted: dict[str, Array] = {}
     graph = model.folded_graph()[0] if isinstance(model, QATNetwork) else as_graph(model, *inputs)
@@ -86,7 +86,7 @@ def compare(model: Module | Graph, network: Network, *inputs: ArrayLike) -> list
     if not set(network.graph.outputs) <= set(wanted):
         missing = ", ".join(sorted(set(network.graph.outputs) - set(wanted)))
         raise ValueError(
-            f"model has no edge {missing}; pass the model that `network` was made from"
+            f"model has no edge {missing}; allowed is the model that `network` was made from"
         )
     if isinstance(model, QATNetwork):
         _check_current(trained_graph(model), network.graph)
@@ -109,8 +109,8 @@ def _check_current(now: Graph, then: Graph) -> None:
     for name, value in names.items():
         if name in before and not _same(value, before[name]):
             raise ValueError(
-                f"model has trained on since `network` was made from it: {name} is another now; "
-                "convert it again"
+                f"model has another {name} now, as it has trained on since `network` was made "
+                "from it; allowed is the model as it was converted: convert it again"
             )
 
 
@@ -124,8 +124,8 @@ def _same(a: object, b: object) -> bool:
 def _row(node: Node, wanted: Array, got: Array, qparams: QParams | None) -> LayerError:
     if wanted.shape != got.shape:
         raise ValueError(
-            f"model makes {wanted.shape} at {node.name}, network {got.shape}; pass the model that "
-            "`network` was made from"
+            f"model has {wanted.shape} at {node.name}, network {got.shape}; allowed is the model "
+            "that `network` was made from"
         )
     if wanted.dtype == np.bool_:
         wanted, got = wanted.astype(np.int8), got.astype(np.int8)
@@ -146,7 +146,7 @@ def _finite(node: Node, wanted: Array, got: Array) -> tuple[Array, Array]:
     if not agree.all():
         at = tuple(int(i) for i in np.unravel_index(int(np.argmin(agree)), agree.shape))
         raise ValueError(
-            f"edge {node.output} differs without measure: [{', '.join(map(str, at))}] is "
-            f"{wanted[at]} in model, {got[at]} in network; both must be finite, or the same"
+            f"edge {node.output} is {wanted[at]} at [{', '.join(map(str, at))}] in model, "
+            f"{got[at]} in network; allowed are two finite numbers, or the same"
         )
     return wanted[finite], got[finite]

@@ -103,7 +103,10 @@ def convert(prepared: Prepared | QATNetwork) -> Network:
 def trained_graph(network: QATNetwork) -> Graph:
     """On codes, with the weights and ranges that the network has now."""
     if network.recipe.activation_estimator is Estimator.BINARY:
-        raise ValueError("activation_estimator is BINARY; codes ±1 have no integer kernel here")
+        raise ValueError(
+            "activation_estimator is BINARY; allowed are the others: codes ±1 have no integer "
+            "kernel here"
+        )
     ranges = {edge: network.edge_qparams(edge) for edge in network.edges}
     graph, codes = network.folded_graph()
     return integer_graph(graph, network.plan, network.plan.meanings(ranges), codes)

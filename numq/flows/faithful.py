@@ -85,8 +85,9 @@ def _few(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
 def _compare(name: str, wanted: Array, got: Array, where: str) -> None:
     if wanted.shape != got.shape:
         raise ValueError(
-            f"{where}: the model gives shape {wanted.shape} for {name}, its recording {got.shape}; "
-            "the model computes something from the values of its input, which is not recorded"
+            f"{where}: {name} has shape {wanted.shape} in the model, {got.shape} in its "
+            "recording; allowed is the same for both: the model computes something from the "
+            "values of its input, which is not recorded"
         )
     a, b = wanted.astype(np.float64), got.astype(np.float64)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
@@ -96,7 +97,7 @@ def _compare(name: str, wanted: Array, got: Array, where: str) -> None:
     worst = apart.max(initial=0.0)
     if not worst <= _BOUND * reach:
         raise ValueError(
-            f"{where}: the model gives other values than its recording, {name} differs by "
-            f"{worst:.3g} of {reach:.3g}; it computes something from the values of its input, from "
-            "chance or from a state, which is not recorded"
+            f"{where}: {name} has other values in the model than in its recording, {worst:.3g} of "
+            f"{reach:.3g} apart; allowed are the same: the model computes something from the "
+            "values of its input, from chance or from a state, which is not recorded"
         )

@@ -108,8 +108,8 @@ def _check_activations(quantizer: object, name: str) -> None:
     known = check_quantizer(quantizer, name)
     if not isinstance(known.granularity, PerToken | PerTensor) or known.format.bits > 8:
         raise ValueError(
-            f"{name} is {known!r}; an integer product needs PerToken() or PerTensor() and 8 bits "
-            "or fewer"
+            f"{name} is {known!r}; allowed for an integer product are PerToken() or PerTensor() "
+            "and 8 bits or fewer"
         )
 
 
@@ -119,8 +119,8 @@ def _check(overrides: object, allowed: tuple[str, ...], flow: str) -> None:
         wrong = [name for name in override.chosen if name not in allowed]
         if wrong:
             raise ValueError(
-                f"override of {override.target} chooses {wrong[0]}; {flow} has "
-                f"{' and '.join(allowed)} to choose, and stay_float"
+                f"override of {override.target} has {wrong[0]}; allowed in {flow} are "
+                f"{', '.join(allowed)} and stay_float"
             )
 
 
@@ -135,7 +135,10 @@ def _choices(graph: Graph, base: _Choices, overrides: tuple[Override, ...]) -> d
         why = kept_float(products, graph, real_edges(graph))
         if constant:
             why = "; overrides make all of them stay float"
-        raise ValueError(f"graph has no Conv, Gemm or Gather with a constant weight{why}")
+        raise ValueError(
+            f"graph has no Conv, Gemm or Gather with a constant weight; allowed is one "
+            f"to quantize and more{why}"
+        )
     return choices
 
 
@@ -156,8 +159,8 @@ def _useful(override: Override, nodes: Sequence[Node]) -> None:
     for name in override.chosen:
         if not any(node.op in allowed[name] for node in nodes):
             raise ValueError(
-                f"override of {override.target} chooses {name}; it meets no Conv, Gemm"
-                f"{' or Gather' if name == 'weights' else ''}"
+                f"override of {override.target} has {name} and meets none; allowed are Conv, "
+                f"Gemm{(' and Gather' if name == 'weights' else '')}"
             )
 
 

@@ -75,7 +75,9 @@ def check_float(graph: Graph) -> None:
     codes = [name for name, c in graph.constants.items() if isinstance(c, QTensor)]
     if codes or graph.qparams:
         what = [*codes, *graph.qparams][0]
-        raise ValueError(f"graph is quantized already, {what} has codes; pass the float graph")
+        raise ValueError(
+            f"graph is quantized already, {what} has codes; allowed is the float graph"
+        )
 
 
 def products(graph: Graph) -> Graph:
@@ -245,7 +247,9 @@ def _pairs(graph: Graph, first: tuple[str, ...], second: str) -> Iterator[tuple[
 def _array(graph: Graph, name: str) -> FloatArray:
     constant = graph.constants[name]
     if isinstance(constant, QTensor):
-        raise ValueError(f"{name} is quantized; fuse comes before quantization")
+        raise ValueError(
+            f"{name} is quantized; allowed are floats, as fuse comes before quantization"
+        )
     return constant
 
 

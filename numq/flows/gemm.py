@@ -41,7 +41,7 @@ def unlike_plain(node: Node) -> Iterator[str]:
     """The attributes by which a Gemm is not x·wᵀ + b and nothing else, in words."""
     for name, plain in (("alpha", 1), ("beta", 1), ("transA", 0), ("transB", 1)):
         if (value := node.attributes[name]) != plain:
-            yield f"{name} is {value}, needed is {plain}"
+            yield f"{name} is {value}, allowed is {plain}"
 
 
 class _Rewriting:

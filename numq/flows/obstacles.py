@@ -43,12 +43,12 @@ def _unlike_product(node: Node, graph: Graph) -> str | None:
     conv, shape = node.op.endswith("Conv"), shape_of(graph, node.inputs[1])
     if shape is None or len(shape) != (4 if conv else 2):
         said = "no known shape" if shape is None else f"shape {shape}"
-        return f"its weight has {said}, needed are {'4 axes' if conv else '2 axes'}"
+        return f"its weight has {said}, allowed are {'4 axes' if conv else '2 axes'}"
     unlike = None if conv else next(unlike_plain(node), None)
     if unlike is not None or len(node.inputs) < 3:
         return unlike
     bias = shape_of(graph, node.inputs[2])
-    return None if bias == shape[:1] else f"its bias has shape {bias}, needed is {shape[:1]}"
+    return None if bias == shape[:1] else f"its bias has shape {bias}, allowed is {shape[:1]}"
 
 
 def kept_float(nodes: Iterable[Node], graph: Graph, real: frozenset[str]) -> str:

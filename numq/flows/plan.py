@@ -110,7 +110,8 @@ def plan(graph: Graph, recipe: Recipe = Recipe()) -> Plan:
     products = [node for node in able if node.op in WEIGHTED and node.name in choices]
     if not products:
         raise ValueError(
-            f"graph has no Conv or Gemm with a constant weight{_why(graph, able, real)}"
+            f"graph has no Conv or Gemm with a constant weight; allowed is one to "
+            f"quantize and more{_why(graph, able, real)}"
         )
     for node in products:
         check_channels(node, graph, choices[node.name].weights)
@@ -183,8 +184,9 @@ def check_channels(node: Node, graph: Graph, weights: Quantizer) -> None:
     kept = isinstance(kind, PerChannel) and kind.axis in (0, -len(shape))
     if not (kept or isinstance(kind, PerTensor)) or weights.format.bits > 8:
         raise ValueError(
-            f"weights of node {node.name} ({node.op}) are {weights!r}, shape {shape}; an integer "
-            "product needs PerTensor() or PerChannel(0), the output channels, and 8 bits or fewer"
+            f"weights of node {node.name} ({node.op}) are {weights!r}, shape {shape}; allowed for "
+            "an integer product are PerTensor() or PerChannel(0), the output channels, and 8 "
+            "bits or fewer"
         )
 
 
@@ -257,8 +259,8 @@ def _agreed(edge: str, said: Mapping[str, Quantizer]) -> Quantizer:
     for name, other in rest:
         if other != quantizer:
             raise ValueError(
-                f"edge {edge} is read by {first}, which wants {quantizer!r}, and by {name}, which "
-                f"wants {other!r}; an edge has one meaning: override both alike"
+                f"edge {edge} is read by {first} with {quantizer!r} and by {name} with {other!r}; "
+                "allowed is one meaning for an edge: override both alike"
             )
     return quantizer
 
@@ -280,7 +282,9 @@ def _useful(override: Override, nodes: Sequence[Node]) -> None:
     for name, operators in has.items():
         if name in override.chosen and not any(node.op in operators for node in nodes):
             allowed = ", ".join(op for op in operators if not op.startswith("Normalized"))
-            raise ValueError(f"override of {override.target} chooses {name}; it meets no {allowed}")
+            raise ValueError(
+                f"override of {override.target} has {name} and meets none; allowed is {allowed}"
+            )
 
 
 def _check_others(
@@ -299,8 +303,8 @@ def _check_others(
     if met:
         edge = met[0].output
         raise ValueError(
-            f"override of {override.target} chooses others; {readers[edge].label} reads {edge}, "
-            "and its activations count there"
+            f"override of {override.target} has others; allowed is none at {edge}, "
+            f"which {readers[edge].label} reads: its activations count there"
         )
 
 
@@ -322,7 +326,8 @@ def check_targets(
             names = ", ".join(node.name for node in graph)
             kinds = ", ".join(sorted({node.op.removeprefix("Normalized") for node in graph}))
             raise ValueError(
-                f"override of {override.target} meets nothing; nodes are {names}; operators {kinds}"
+                f"override of {override.target} has nothing that it meets; allowed are the nodes "
+                f"{names}, the operators {kinds}"
             )
         useful(override, met)
         if override.chosen and not any(node.name in known for node in met):
@@ -330,4 +335,7 @@ def check_targets(
             why = kept_float(products, graph, real_edges(graph)) or (
                 f"; {met[0].label} has no codes of its own"
             )
-            raise ValueError(f"override of {override.target} chooses {override.chosen[0]}{why}")
+            raise ValueError(
+                f"override of {override.target} has {override.chosen[0]}; allowed are choices for "
+                f"nodes with codes{why}"
+            )

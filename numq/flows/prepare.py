@@ -123,7 +123,8 @@ def edge_qparams(prepared: Prepared) -> dict[str, QParams]:
             continue
         if edge not in prepared.seen:
             raise ValueError(
-                f"edge {edge} has not been calibrated; call calibrate with some batches"
+                f"edge {edge} is not calibrated; allowed are edges that calibrate has seen "
+                "batches of"
             )
         try:
             own[edge] = quantizer.qparams_of(prepared.seen[edge])

@@ -318,14 +318,17 @@ class QATNetwork(Module):
         observed = flag(observed, "observed")
         if not isinstance(edge, str) or edge not in self.edges:
             raise ValueError(
-                f"edge is {shown(edge)}; edges with a range are {', '.join(self.edges)}"
+                f"edge is {shown(edge)}; allowed are those with a range: {', '.join(self.edges)}"
             )
         if edge in self.plan.fixed:
             return self.plan.fixed[edge]
         quantizer = self.edges[edge]
         low, high = self.ranges[edge].data
         if np.isnan(low):
-            raise ValueError(f"edge {edge} has seen nothing; run a batch through the network first")
+            raise ValueError(
+                f"edge {edge} has seen nothing; allowed are edges after a batch has run through "
+                "the network"
+            )
         if edge in self.scales and not observed:
             step = np.exp(self.scales[edge].data)
             zero = int(self.zero_points[edge].data)

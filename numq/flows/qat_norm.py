@@ -82,7 +82,8 @@ def normalized_product(
     count = y.size // max(y.shape[1], 1)
     if count < 2:
         raise ValueError(
-            f"node {node.name} makes {y.shape}; statistics need two values for each channel"
+            f"node {node.name} has a result of shape {y.shape}; allowed are shapes with two "
+            "values and more for each channel, which statistics need"
         )
     axes = (0, *range(2, y.ndim))
     batch_mean = ag.mean(y, axes)

@@ -69,7 +69,10 @@ class QATRecipe:
         check_type(self.weight_estimator, Estimator, "weight_estimator")
         check_type(self.activation_estimator, Estimator, "activation_estimator")
         if self.activation_estimator is Estimator.TERNARY:
-            raise ValueError("activation_estimator is TERNARY; that is for weights alone")
+            raise ValueError(
+                "activation_estimator is TERNARY; allowed are the others, as that is for weights "
+                "alone"
+            )
         number(self.momentum, "momentum", above=0, most=1)
         integer(self.refresh, "refresh", 1)
         self._check_overrides()
@@ -90,8 +93,8 @@ class QATRecipe:
         for override in self.static.overrides:
             if override.weights is not None:
                 raise ValueError(
-                    f"override of {override.target} chooses weights; "
-                    f"{self.weight_estimator.name} has a format of its own"
+                    f"override of {override.target} has weights; allowed are its other choices, "
+                    f"as {self.weight_estimator.name} has a format of its own"
                 )
 
 
@@ -101,15 +104,17 @@ def _check_trainable(quantizer: Quantizer, kind: Estimator, name: str) -> None:
     even = rule.rounding is Rounding.HALF_EVEN or not learned
     if rule.order is not ZeroPointOrder.ROUND_THEN_ADD or not even:
         raise ValueError(
-            f"the rule of {name} has {rule.order.name} and {rule.rounding.name}; training with "
-            f"{kind.name} needs ROUND_THEN_ADD"
-            f"{' and HALF_EVEN' if learned else ''}"
+            f"the rule of {name} has {rule.order.name} and {rule.rounding.name}; allowed in "
+            f"training with {kind.name} is ROUND_THEN_ADD{(' and HALF_EVEN' if learned else '')}"
         )
     if learned and quantizer.clip != (None, None):
-        raise ValueError(f"the clip of {name} is {quantizer.clip}; LSQ learns the range")
+        raise ValueError(
+            f"the clip of {name} is {quantizer.clip}; allowed is None, as LSQ learns the range"
+        )
     if learned and quantizer.scale_format is not ScaleFormat.FLOAT32:
         raise ValueError(
-            f"the scale_format of {name} is {quantizer.scale_format}; LSQ learns FLOAT32 scales"
+            f"the scale_format of {name} is {quantizer.scale_format}; allowed is FLOAT32, whose "
+            "scales LSQ learns"
         )
 
 

@@ -66,13 +66,13 @@ class Override:
         check_type(self.stay_float, bool, "stay_float")
         if (self.node is None) == (self.operator is None):
             raise ValueError(
-                f"node is {self.node!r}, operator {self.operator!r}; exactly one of them is needed"
+                f"node is {self.node!r}, operator {self.operator!r}; allowed is exactly one of them"
             )
         if bool(self.chosen) == self.stay_float:
             said = ", ".join(self.chosen) or "nothing"
             raise ValueError(
-                f"the override of {self.target} chooses {said}, stay_float is {self.stay_float}; "
-                "needed are choices, or stay_float=True without any"
+                f"override of {self.target} has {said}, and stay_float is {self.stay_float}; "
+                "allowed are weights, activations, others and how, or stay_float=True without them"
             )
 
     @property
@@ -162,8 +162,8 @@ def check_overrides(overrides: object) -> tuple[Override, ...]:
     """The overrides, if they are a tuple of them; TypeError says what came."""
     if not isinstance(overrides, tuple):
         raise TypeError(
-            f"overrides is a {type(overrides).__name__}; needed is a tuple of Override, such as "
-            '(Override(node="conv1", stay_float=True),)'
+            f"overrides is a {type(overrides).__name__}; allowed is a tuple of Override, such as "
+            "(Override(node='conv1', stay_float=True),)"
         )
     for i, override in enumerate(overrides):
         check_type(override, Override, f"overrides[{i}]")
@@ -176,7 +176,8 @@ def check_quantizer(quantizer: object, name: str) -> Quantizer:
     assert isinstance(quantizer, Quantizer)
     if quantizer.rule.rounding is Rounding.STOCHASTIC:
         raise ValueError(
-            f"{name} rounds STOCHASTIC; a network is not random, any other Rounding is allowed"
+            f"{name} has rounding STOCHASTIC; allowed is any other Rounding, as a network is not "
+            "random"
         )
     return quantizer
 
@@ -186,8 +187,8 @@ def _check_integer(quantizer: object, name: str) -> Quantizer:
     known = check_quantizer(quantizer, name)
     if known.scheme == Symmetric(SymmetricRange.SIGNED_MAX):
         raise ValueError(
-            f"the range of {name} is SIGNED_MAX, whose scales may be negative; integer kernels "
-            "need positive ones, which every other SymmetricRange gives"
+            f"the range of {name} is SIGNED_MAX, whose scales may be negative; allowed is every "
+            "other SymmetricRange, as integer kernels need positive scales"
         )
     return known
 
@@ -197,22 +198,23 @@ def _check_weights(quantizer: object, name: str) -> None:
     kept = isinstance(known.granularity, PerTensor | PerChannel)
     if not kept or known.format.bits > 8:
         raise ValueError(
-            f"{name} is {known!r}; needed are PerTensor() or PerChannel(0), 8 bits or fewer"
+            f"{name} is {known!r}; allowed are PerTensor() or PerChannel(0), 8 bits or fewer"
         )
 
 
 def _check_edges(quantizer: object, name: str) -> None:
     known = _check_integer(quantizer, name)
     if not isinstance(known.granularity, PerTensor) or known.format.bits > 8:
-        raise ValueError(f"{name} is {known!r}; needed are PerTensor(), 8 bits or fewer")
+        raise ValueError(f"{name} is {known!r}; allowed are PerTensor(), 8 bits or fewer")
     lo, hi = known.clip
     if (lo is not None and lo > 0) or (hi is not None and hi < 0):
         raise ValueError(
-            f"the clip of {name} is {known.clip}; codes of an edge reach 0, needed is lo <= 0 <= hi"
+            f"the clip of {name} is {known.clip}; allowed is lo <= 0 <= hi, as codes of an edge "
+            "reach 0"
         )
     mirrored = lo is None or hi is None or lo == -hi
     if isinstance(known.scheme, Symmetric) and not mirrored:
         raise ValueError(
-            f"the clip of {name} is {known.clip}; symmetric codes reach as far on both sides, "
-            "needed is (-hi, hi), or an AffineQuantizer"
+            f"the clip of {name} is {known.clip}; allowed is (-hi, hi), as symmetric codes reach "
+            "as far on both sides, or an AffineQuantizer"
         )

@@ -91,4 +91,4 @@ def check_call(model: Module, given: Batch, name: str) -> None:
     most = len(given) if any(p.kind is Parameter.VAR_POSITIONAL for p in parameters) else 0
     if not least <= len(given) <= max(most, len(places)):
         inputs = [p.name for p in places]
-        raise ValueError(f"{name} is {count(given)}; {needs(len(inputs), inputs)}")
+        raise ValueError(f"{name} is {count(given)}; allowed is {needs(len(inputs), inputs)}")

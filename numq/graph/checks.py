@@ -27,7 +27,7 @@ def check_names(names: Any, what: str) -> tuple[str, ...]:
         if not isinstance(name, str):
             raise TypeError(f"{what} has {shown(name)}; allowed are names")
         if not name:
-            raise ValueError(f"{what} has an empty name")
+            raise ValueError(f"{what} has an empty name; allowed is any other")
     return tuple(names)
 
 
@@ -52,9 +52,9 @@ def check_graph(graph: Graph) -> None:
 def _check_doors(graph: Graph) -> None:
     for name in graph.inputs:
         if graph.inputs.count(name) > 1:
-            raise ValueError(f"inputs has {name} a second time")
+            raise ValueError(f"inputs has {name} a second time; allowed is each once")
         if name in graph.constants:
-            raise ValueError(f"inputs has {name}, which is a constant too")
+            raise ValueError(f"inputs has {name}, which is a constant too; allowed is one of them")
 
 
 def _check_constants(graph: Graph) -> None:
@@ -70,7 +70,9 @@ def _check_constants(graph: Graph) -> None:
                 f"constant {name} has dtype {constant.dtype}; allowed are floats, integers, bools"
             )
     if lost := sorted(set(graph.parameters) - set(graph.constants)):
-        raise ValueError(f"parameters has {lost[0]}, which is no constant")
+        raise ValueError(
+            f"parameters has {lost[0]}, which is no constant; allowed are names of constants"
+        )
 
 
 def _check_order(graph: Graph) -> None:
@@ -80,17 +82,25 @@ def _check_order(graph: Graph) -> None:
     names: set[str] = set()
     for node in graph.nodes:
         if node.name in names:
-            raise ValueError(f"nodes has {node.name} a second time")
+            raise ValueError(f"nodes has {node.name} a second time; allowed is each once")
         names.add(node.name)
         for edge in node.inputs:
             if edge not in known:
-                raise ValueError(f"{node.label} reads {edge}, {_why_unknown(edge, node, later)}")
+                raise ValueError(
+                    f"{node.label} has the input {edge}, {_why_unknown(edge, node, later)}; "
+                    "allowed are inputs, constants and what nodes before it make"
+                )
         for edge in node.outputs:
             if edge in known:
-                raise ValueError(f"{node.label} makes {edge} a second time")
+                raise ValueError(
+                    f"{node.label} has the output {edge}, which is made a second time; allowed is "
+                    "each once"
+                )
             known.add(edge)
     if lost := [name for name in graph.outputs if name not in known]:
-        raise ValueError(f"outputs has {lost[0]}, which nothing makes")
+        raise ValueError(
+            f"outputs has {lost[0]}, which nothing makes; allowed are edges of the graph"
+        )
 
 
 def _why_unknown(edge: str, node: Node, later: Mapping[str, Node]) -> str:
@@ -106,9 +116,13 @@ def _check_notes(graph: Graph) -> None:
     edges = {*graph.inputs, *(edge for node in graph.nodes for edge in node.outputs)}
     for what, notes in (("qparams", graph.qparams), ("shapes", graph.shapes)):
         if lost := [name for name in notes if name not in edges]:
-            raise ValueError(f"{what} has {lost[0]}, which is no edge of the graph")
+            raise ValueError(
+                f"{what} has {lost[0]}, which is no edge of the graph; allowed are its edges"
+            )
     if lost := [name for name in graph.declared if name not in graph.inputs]:
-        raise ValueError(f"declared has {lost[0]}, which is no input of the graph")
+        raise ValueError(
+            f"declared has {lost[0]}, which is no input of the graph; allowed are its inputs"
+        )
     for name, params in graph.qparams.items():
         check_type(params, QParams, f"qparams[{name!r}]")
     for name, declared in graph.declared.items():
@@ -126,21 +140,35 @@ def _check_roles(node: Node, graph: Graph) -> None:
         constant = graph.constants.get(name)
         stored = role is Carries.STORED and not isinstance(constant, QTensor)
         if (role is Carries.CODES or stored) and name not in graph.qparams:
-            raise ValueError(f"{node.label} reads {name} as codes; qparams has no entry for it")
+            raise ValueError(
+                f"{node.label} has the input {name}, which it reads as codes; allowed are edges "
+                "that qparams has an entry for"
+            )
         if role is Carries.REAL and name in graph.qparams:
             raise ValueError(
-                f"{node.label} reads {name} as real numbers, but qparams says that it carries codes"
+                f"{node.label} has the input {name}, which it reads as real numbers, but qparams "
+                "says that it carries codes; allowed are edges without an entry in qparams"
             )
         if role is Carries.WEIGHT and not isinstance(constant, QTensor):
-            raise ValueError(f"{node.label} reads {name}; needed is {role.value} of that name")
+            raise ValueError(
+                f"{node.label} has the input {name}; allowed is {role.value} of that name"
+            )
         if role is Carries.BIAS and not _floats(constant):
-            raise ValueError(f"{node.label} reads {name}; needed is {role.value} of that name")
+            raise ValueError(
+                f"{node.label} has the input {name}; allowed is {role.value} of that name"
+            )
     for i, name in enumerate(node.outputs):
         role = node.schema.makes(i)
         if role is Carries.CODES and name not in graph.qparams:
-            raise ValueError(f"{node.label} makes codes; qparams has no entry for {name}")
+            raise ValueError(
+                f"{node.label} has the output {name}, which it makes as codes; allowed are edges "
+                "that qparams has an entry for"
+            )
         if role is Carries.REAL and name in graph.qparams:
-            raise ValueError(f"{node.label} makes real numbers, but qparams has {name}")
+            raise ValueError(
+                f"{node.label} has the output {name}, which it makes as real numbers; allowed are "
+                "edges without an entry in qparams"
+            )
     if Carries.EITHER in node.schema.outputs:
         _check_moved(node, graph)
 
@@ -171,8 +199,8 @@ def _check_codes(node: Node, edge: str, graph: Graph) -> None:
             )
     if after is not None and (not isinstance(after.granularity, PerTensor) or after.scale < 0):
         raise ValueError(
-            f"{node.label} moves codes, whose parameters are {after}; needed are one scale, not "
-            "negative"
+            f"{node.label} has codes to move whose parameters are {after}; allowed is one scale, "
+            "not negative"
         )
 
 
@@ -183,11 +211,14 @@ def _check_weight(node: Node, graph: Graph) -> None:
         return
     if len(w.shape) != 4:
         raise ValueError(
-            f"{node.label} reads {node.inputs[1]} of shape {w.shape}; needed is (O, C/group, h, w)"
+            f"{node.label} has the weight {node.inputs[1]} of shape {w.shape}; allowed is (O, "
+            "C/group, h, w)"
         )
     kernel = node.attributes["kernel_shape"]
     if kernel not in (None, w.shape[2:]):
-        raise ValueError(f"{node.label}: kernel_shape is {kernel}; the filter has {w.shape[2:]}")
+        raise ValueError(
+            f"{node.label}: kernel_shape is {kernel}; allowed is that of the filter, {w.shape[2:]}"
+        )
 
 
 def _check_sizes(node: Node, graph: Graph) -> None:
@@ -196,4 +227,6 @@ def _check_sizes(node: Node, graph: Graph) -> None:
     for size in (n for value in values for n in value if isinstance(n, Size)):
         declared = graph.declared.get(size.input)
         if declared is None or declared.shape is None or size.axis >= len(declared.shape):
-            raise ValueError(f"{node.label}: {size} is no axis of a declared input")
+            raise ValueError(
+                f"{node.label} has {size} as a length; allowed are axes of declared inputs"
+            )

@@ -96,7 +96,9 @@ class Node:
     def output(self) -> str:
         """The edge of a node that makes one; ValueError if it makes several."""
         if len(self.outputs) != 1:
-            raise ValueError(f"{self.label} makes {', '.join(self.outputs)}; needed is one edge")
+            raise ValueError(
+                f"{self.label} has the outputs {', '.join(self.outputs)}; allowed is one edge"
+            )
         return self.outputs[0]
 
     def having(self, **attributes: Any) -> Node:

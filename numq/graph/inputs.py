@@ -112,7 +112,9 @@ def as_given(name: str, declared: Input, x: ArrayLike | Tensor) -> Array:
         return as_int(x, name)
     array = as_data(x, name)
     if array.dtype != np.bool_:
-        raise TypeError(f"{name} has dtype {array.dtype}; the graph takes bools there")
+        raise TypeError(
+            f"{name} has dtype {array.dtype}; allowed are bools, which the graph takes there"
+        )
     return array
 
 
@@ -140,7 +142,7 @@ def arranged(graph: Graph, args: Sequence[Any], named: Mapping[str, Any]) -> lis
             unknown.append(keyword)
     if unknown:
         raise TypeError(
-            f"{unknown[0]} is no input of the graph, which takes {', '.join(graph.inputs)}; other "
+            f"{unknown[0]} is no input of the graph; allowed are {', '.join(graph.inputs)}: other "
             "arguments of the model are as they were when it was recorded"
         )
     given = flattened(args)
@@ -179,7 +181,7 @@ def check_count(graph: Graph, inputs: Sequence[Any]) -> None:
             f"inputs is {shown(inputs)}; allowed is a list, of {', '.join(graph.inputs)}"
         )
     if len(inputs) != len(graph.inputs):
-        raise ValueError(f"{len(inputs)} inputs came; the graph takes {', '.join(graph.inputs)}")
+        raise ValueError(f"inputs has {len(inputs)} arrays; allowed are {', '.join(graph.inputs)}")
 
 
 def check_inputs(graph: Graph, inputs: Sequence[Any]) -> dict[str, Shape]:
@@ -221,22 +223,22 @@ def _check_shape(
         fixed: the fixed lengths of all inputs.
     """
     if len(shape) != len(wanted):
-        raise ValueError(f"{name} has shape {shape}; the graph takes {_shown(wanted)}")
+        raise ValueError(f"{name} has shape {shape}; allowed is {_shown(wanted)}")
     for axis, (n, need) in enumerate(zip(shape, wanted, strict=True)):
         place = f"axis {axis} of {name}"
         if isinstance(need, int) and n != need:
             tied = ", or on another axis as long" if fixed.count(need) > 1 else ""
             apart = ", or with lengths that all differ" if tied else ""
             raise ValueError(
-                f"{name} has shape {shape}; the graph takes {_shown(wanted)}: it was recorded with "
-                f"{need} along axis {axis}, and depends on it{tied}; record the model with such an "
-                f"input{apart}"
+                f"{name} has shape {shape}; allowed is {_shown(wanted)}: the graph was recorded "
+                f"with {need} along axis {axis}, and depends on it{tied}; record the model with "
+                f"such an input{apart}"
             )
         if isinstance(need, str):
             known, where = free.setdefault(need, (n, place))
             if known != n:
                 raise ValueError(
-                    f"{name} has shape {shape}; {place} is to be {known}, as {where} is"
+                    f"{name} has shape {shape}; allowed for {place} is {known}, as {where} is"
                 )
 
 

@@ -86,10 +86,12 @@ def _check(op: str, dtypes: set[DType]) -> None:
 def _quotient(a: Array, b: Array) -> Array:
     """`a / b` cut off towards zero, for integers of one dtype."""
     if not b.all():
-        raise ValueError("the divisor is 0 somewhere; integers have no quotient there")
+        raise ValueError("the divisor is 0 somewhere; allowed are other integers")
     low = np.iinfo(a.dtype).min
     if low and np.any((a == low) & (b == -1)):
-        raise ValueError(f"{low} / -1 is beyond {a.dtype}, which ends at {-1 - low}")
+        raise ValueError(
+            f"the quotient is {low} / -1, beyond {a.dtype}; allowed is up to {-1 - low}"
+        )
     down = a // b
     return down + ((down < 0) & (down * b != a)).astype(a.dtype)
 
@@ -100,5 +102,7 @@ def _narrowed(y: Array, dtype: DType) -> Array:
     least, most = (int(y.min()), int(y.max())) if y.size else (0, 0)
     if least < bounds.min or most > bounds.max:
         wrong = least if least < bounds.min else most
-        raise ValueError(f"the result reaches {wrong}; {dtype} holds {bounds.min} to {bounds.max}")
+        raise ValueError(
+            f"the result has the value {wrong}; allowed in {dtype} are {bounds.min} to {bounds.max}"
+        )
     return y.astype(dtype)

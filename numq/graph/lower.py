@@ -57,7 +57,10 @@ def lower(graph: Graph) -> Graph:
     lowered = graph.with_nodes(made.nodes, constants=constants, qparams=qparams)
     for node in lowered:
         if not is_lowered(node):
-            raise ValueError(f"{node.label} has a rule that is not ONNX's, which knows no other")
+            raise ValueError(
+                f"{node.label} has a rule that is not ONNX's; allowed is QuantizeRule(), which "
+                "knows no other"
+            )
     return lowered.without_unused()
 
 
@@ -160,7 +163,10 @@ def _qgemm(made: Writing, node: Node) -> None:
         made.keep(node)
         return
     if ndim not in (3, 4):
-        raise ValueError(f"{node.label} reads {ndim} axes; ONNX has integer products of 2 to 4")
+        raise ValueError(
+            f"{node.label} has an input of {ndim} axes; allowed are 2 to 4, of which ONNX has "
+            "integer products"
+        )
     x, y = (made.graph.qparams[name] for name in (node.inputs[0], node.output))
     to, back = {3: ((0, 2, 1), (0, 2, 1)), 4: ((0, 3, 1, 2), (0, 2, 3, 1))}[ndim]
     picture = made.emit(node, "channels", "Transpose", node.inputs[0], meaning=x, perm=to)

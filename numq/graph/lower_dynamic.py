@@ -99,7 +99,7 @@ def _check(node: Node) -> None:
         scheme = q.scheme.zero_point is ZeroPointRule.FROM_MIN
     if not usual or not scheme:
         raise ValueError(
-            f"{node.label}: quantizer is {q!r}; written in ONNX's operators are ranges from the "
+            f"{node.label}: quantizer is {q!r}; allowed in ONNX's operators are ranges from the "
             "minimum to the maximum, by the default rules"
         )
 

@@ -58,7 +58,9 @@ def _argmax(i: Sequence[Tensor], a: Attributes) -> Tensor:
     """The first of equal ones, or the last: that is the first from behind."""
     x, axis = i[0], a["axis"]
     if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"axis is {axis}; a tensor of shape {x.shape} has {x.ndim} axes")
+        raise ValueError(
+            f"axis is {axis}; allowed are {-x.ndim} to {x.ndim - 1} for a tensor of shape {x.shape}"
+        )
     if a["select_last_index"]:
         backwards = slice_axes(x, (axis,), (-1,), (-(2**63),), (-1,))
         y = ag.sub(x.shape[axis] - 1, ag.argmax(backwards, axis))
@@ -99,7 +101,9 @@ def _reshape(i: Sequence[Tensor], a: Attributes) -> Tensor:
     if a["allowzero"]:
         return ag.reshape(x, shape)
     if any(n == 0 and axis >= x.ndim for axis, n in enumerate(shape)):
-        raise ValueError(f"shape is {shape}; a tensor of shape {x.shape} has no such axis to keep")
+        raise ValueError(
+            f"shape is {shape}; allowed is 0 where a tensor of shape {x.shape} has an axis to keep"
+        )
     return ag.reshape(x, tuple(n or x.shape[axis] for axis, n in enumerate(shape)))
 
 
@@ -108,7 +112,9 @@ def _expand(i: Sequence[Tensor], a: Attributes) -> Tensor:
     try:
         shape = np.broadcast_shapes(i[0].shape, a["shape"])
     except ValueError:
-        raise ValueError(f"shape is {a['shape']}; it does not fit {i[0].shape}") from None
+        raise ValueError(
+            f"shape is {a['shape']}; allowed are those that {i[0].shape} fits"
+        ) from None
     return ag.broadcast_to(i[0], shape)
 
 
@@ -160,10 +166,13 @@ def _check_holds(x: Array, to: np.dtype[Any]) -> None:
     low, high = whole.min(), whole.max()  # NaN, if there is one
     ends = np.iinfo(to)
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise ValueError(f"it holds {low if not np.isfinite(low) else high}; {to} holds none such")
+        raise ValueError(
+            f"it has the value {(low if not np.isfinite(low) else high)}; allowed are numbers "
+            f"that {to} holds"
+        )
     if not int(ends.min) <= int(low) <= int(high) <= int(ends.max):
         raise ValueError(
-            f"it reaches from {low} to {high}; allowed in {to} is {ends.min} to {ends.max}"
+            f"it has values from {low} to {high}; allowed in {to} are {ends.min} to {ends.max}"
         )
 
 
@@ -179,8 +188,8 @@ def _allowing(function: Callable[[Tensor, int], Tensor]) -> Operator:
         y = function(i[0], a["axis"])
         if np.isnan(y.data).any() and np.isneginf(i[0].data).all(axis=a["axis"]).any():
             raise ValueError(
-                "x has a row of -inf alone, as of a mask with a row of False alone; each row must "
-                "allow something"
+                "x has a row of -inf alone, as of a mask with a row of False alone; allowed are "
+                "rows that allow something"
             )
         return y
 
@@ -196,8 +205,8 @@ def _gather_nd(inputs: Sequence[Tensor], _: Attributes) -> Tensor:
     places = inputs[1].data
     if places.ndim < 1 or not 1 <= places.shape[-1] <= inputs[0].ndim:
         raise ValueError(
-            f"indices has shape {places.shape}; the last axis is to have 1 to {inputs[0].ndim} "
-            f"entries, for a tensor of shape {inputs[0].shape}"
+            f"indices has shape {places.shape}; allowed are 1 to {inputs[0].ndim} entries in the "
+            f"last axis, for a tensor of shape {inputs[0].shape}"
         )
     return gather_nd(inputs[0], [Tensor(places[..., i]) for i in range(places.shape[-1])])
 
@@ -256,7 +265,9 @@ def _split(i: Sequence[Tensor], a: Attributes, count: int) -> tuple[Tensor, ...]
     """Parts along an axis: of the lengths given, or equal ones, of which the last is shorter."""
     x, axis, lengths = i[0], a["axis"], a["split"]
     if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"axis is {axis}; a tensor of shape {x.shape} has {x.ndim} axes")
+        raise ValueError(
+            f"axis is {axis}; allowed are {-x.ndim} to {x.ndim - 1} for a tensor of shape {x.shape}"
+        )
     n = x.shape[axis]
     if lengths is None:
         each = -(-n // count)
@@ -264,8 +275,8 @@ def _split(i: Sequence[Tensor], a: Attributes, count: int) -> tuple[Tensor, ...]
     wanted = len(lengths) if a["num_outputs"] is None else a["num_outputs"]
     if wanted != count or sum(lengths) != n or min(lengths) < 0:
         raise ValueError(
-            f"split is {a['split']}, num_outputs {a['num_outputs']}; they do not give {count} "
-            f"parts of {n} elements"
+            f"split is {a['split']}, num_outputs {a['num_outputs']}; allowed is what gives "
+            f"{count} parts of {n} elements"
         )
     ends = np.cumsum(lengths).tolist()
     starts = [0, *ends[:-1]]
@@ -302,6 +313,8 @@ def apply(op: str, inputs: Sequence[Tensor], attributes: Attributes) -> Tensor:
         ValueError: an operator on codes.
     """
     if op not in OPERATORS:
-        raise ValueError(f"op is {op}; float operators are {', '.join(sorted(OPERATORS))}")
+        raise ValueError(
+            f"op is {op}; allowed are the float operators {', '.join(sorted(OPERATORS))}"
+        )
     y = OPERATORS[op](inputs, attributes)
     return ag.relu(y) if attributes.get("activation") == "Relu" else y

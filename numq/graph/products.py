@@ -32,7 +32,7 @@ def gemm(i: Sequence[Tensor], a: Attributes) -> Tensor:
     x, w, *bias = i
     if a["transA"]:
         if x.ndim != 2:
-            raise ValueError(f"A has shape {x.shape}; transA needs a matrix")
+            raise ValueError(f"A has shape {x.shape}; allowed with transA is a matrix")
         x = ag.transpose(x)
     w = w if a["transB"] else ag.transpose(w)
     if a["alpha"] == a["beta"] == 1 and all(b.shape == w.shape[:1] for b in bias):
@@ -44,7 +44,7 @@ def gemm(i: Sequence[Tensor], a: Attributes) -> Tensor:
     shift = bias[0] if a["beta"] == 1 else ag.mul(bias[0], a["beta"])
     made = ag.add(y, shift)
     if made.shape != y.shape:
-        raise ValueError(f"C has shape {shift.shape}; it does not broadcast to {y.shape}")
+        raise ValueError(f"C has shape {shift.shape}; allowed is what broadcasts to {y.shape}")
     return made
 
 
@@ -56,7 +56,7 @@ def is_plain(a: Attributes) -> bool:
 def border(x: Tensor, w: Sequence[int], a: Attributes) -> Padding:
     """The border of a picture."""
     if x.ndim != 4:
-        raise ValueError(f"x has shape {x.shape}; needed is (N, C, H, W)")
+        raise ValueError(f"x has shape {x.shape}; allowed is (N, C, H, W)")
     return padding_of(a, (x.shape[2], x.shape[3]), (w[0], w[1]))
 
 
@@ -69,8 +69,8 @@ def conv(inputs: Sequence[Tensor], a: Attributes) -> Tensor:
         )
     if a["kernel_shape"] not in (None, kernel):
         raise ValueError(
-            f"kernel_shape is {a['kernel_shape']}; w has shape {inputs[1].shape}, which allows "
-            f"{kernel}, and None"
+            f"kernel_shape is {a['kernel_shape']}; allowed are {kernel}, of w with shape "
+            f"{inputs[1].shape}, and None"
         )
     return ag.conv2d(
         *inputs,
@@ -96,7 +96,7 @@ def matmul_integer(i: Sequence[Tensor], _: Attributes) -> Tensor:
     a, b = i[0].data, i[1].data
     if a.ndim < 1 or z_a.size != 1:
         raise ValueError(
-            f"A has shape {a.shape}, its zero point {z_a.shape}; needed are (..., K) and ()"
+            f"A has shape {a.shape}, its zero point {z_a.shape}; allowed are (..., K) and ()"
         )
     y = accumulate(a.reshape(-1, a.shape[-1]), z_a.reshape(()), b, z_b)
     return record("MatMulInteger", i, y.reshape(*a.shape[:-1], y.shape[-1]), None)
@@ -106,7 +106,7 @@ def conv_integer(i: Sequence[Tensor], a: Attributes) -> Tensor:
     """Codes to int32; the border has the zero point of x, which is real 0."""
     z_x, z_w = _zero_points(i)
     if z_x.size != 1:
-        raise ValueError(f"the zero point of x has shape {z_x.shape}; needed is ()")
+        raise ValueError(f"the zero point of x has shape {z_x.shape}; allowed is ()")
     y = conv2d_int8(
         i[0].data, i[1].data, stride=a["strides"], dilation=a["dilations"], groups=a["group"],
         padding=border(i[0], i[1].shape[2:], a), x_zero_point=int(z_x.reshape(())),

@@ -63,7 +63,9 @@ def _check_tensor(name: str, numbers: Numbers, x: object) -> None:
         raise TypeError(f"{name}, of inputs, is {shown(x)}; allowed are Tensors")
     allowed = {Numbers.REAL: "fiu", Numbers.INTEGER: "iu", Numbers.BOOL: "b"}[numbers]
     if x.dtype.kind not in allowed:
-        raise TypeError(f"{name} has dtype {x.dtype}; the graph takes {numbers.value} there")
+        raise TypeError(
+            f"{name} has dtype {x.dtype}; allowed are {numbers.value}, which the graph takes there"
+        )
 
 
 def _real(graph: Graph, name: str, x: Tensor) -> Tensor:

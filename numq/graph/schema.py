@@ -278,7 +278,7 @@ class Schema:
         for name, attribute in self.attributes.items():
             value = given.get(name, attribute.default)
             if value is REQUIRED:
-                raise ValueError(f"attribute {name} is missing; needed is {attribute.allowed}")
+                raise ValueError(f"attribute {name} is missing; allowed is {attribute.allowed}")
             try:
                 made[name] = attribute.checked(value)
             except (TypeError, ValueError) as error:

@@ -137,7 +137,7 @@ def _slice(a: Mapping[str, Any]) -> str | None:
 
 def _split(a: Mapping[str, Any]) -> str | None:
     if (a["split"] is None) == (a["num_outputs"] is None):
-        return f"split is {a['split']}, num_outputs {a['num_outputs']}; needed is one of them"
+        return f"split is {a['split']}, num_outputs {a['num_outputs']}; allowed is one of them"
     return None
 
 
@@ -147,7 +147,7 @@ def _pad(a: Mapping[str, Any]) -> str | None:
 
 def _clip(a: Mapping[str, Any]) -> str | None:
     if a["min"] is not None and a["max"] is not None and a["min"] > a["max"]:
-        return f"min is {a['min']}, max {a['max']}; needed is min <= max"
+        return f"min is {a['min']}, max {a['max']}; allowed is min <= max"
     return None
 
 
@@ -166,7 +166,7 @@ def _reshape(a: Mapping[str, Any]) -> str | None:
 def _transpose(a: Mapping[str, Any]) -> str | None:
     perm = a["perm"]
     if perm is not None and sorted(perm) != list(range(len(perm))):
-        return f"perm is {perm}; needed are the axes from 0 to {len(perm) - 1}, each once"
+        return f"perm is {perm}; allowed are the axes from 0 to {len(perm) - 1}, each once"
     return None
 
 
@@ -292,7 +292,10 @@ def schema_of(op: str, attributes: Mapping[str, Any]) -> Schema:
     if op not in SCHEMAS:
         near = get_close_matches(op, SCHEMAS, 1)
         hint = f"; near it is {near[0]}" if near else ""
-        raise ValueError(f"op is {shown(op)}, which has no row in numq.graph.SCHEMAS{hint}")
+        raise ValueError(
+            f"op is {shown(op)}, which has no row in numq.graph.SCHEMAS; allowed are its "
+            f"operators{hint}"
+        )
     row = SCHEMAS[op]
     if op != "Table":
         return row

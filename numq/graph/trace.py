@@ -77,7 +77,9 @@ def call_of(model: object, examples: tuple[Any, ...], named: Mapping[str, Any]) 
         names = ["x"] if len(examples) == 1 else [f"x{i}" for i in range(len(examples))]
         return Call.of(tuple(map(_example, examples, names)), named)
     if seen is None:
-        raise ValueError("examples is empty; run the model once before, or give an input")
+        raise ValueError(
+            "examples is empty; allowed is one input and more, or a model that has run before"
+        )
     return seen.mapped(lambda spec: Tensor(spec.example()))
 
 
@@ -199,7 +201,8 @@ def flat(results: object) -> Sequence[Tensor]:
     if isinstance(results, tuple | list):
         return [t for part in results for t in flat(part)]
     raise TypeError(
-        f"model returns {type(results).__name__}; allowed are Tensors and tuples of them"
+        f"model has a result of type {type(results).__name__}; allowed are Tensors and tuples of "
+        "them"
     )
 
 
@@ -228,8 +231,11 @@ class _Naming:
                     self._add(tensor)
         made = tuple(self.edges[id(t)] for t in outputs)
         if not any(name in node.inputs for node in self.nodes for name in self.inputs):
-            why = "is" if {*made} & {*self.inputs} else "does not depend on"
-            raise ValueError(f"the result {why} the input; nothing was recorded")
+            what = "the input" if {*made} & {*self.inputs} else "independent of the input"
+            raise ValueError(
+                f"the result is {what}, so that nothing was recorded; allowed are results "
+                "of operators on it"
+            )
         declared = self._declared(outputs)
         found = typed(self.nodes, self.constants, declared, self._unique)
         shapes = self.shapes | {cast: self.shapes[edge] for cast, edge in found.casts.items()}

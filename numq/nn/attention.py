@@ -33,7 +33,7 @@ class MultiheadAttention(Module):
         check_type(rng, np.random.Generator, "rng")
         embed, heads = check_sizes(embed=embed, heads=heads)
         if embed % heads:
-            raise ValueError(f"heads is {heads}; it does not divide embed, {embed}")
+            raise ValueError(f"heads is {heads}; allowed are divisors of embed, {embed}")
         self.heads = heads
         self.query, self.key, self.value, self.out = (
             Linear(embed, embed, rng=rng) for _ in range(4)
@@ -75,7 +75,7 @@ class MultiheadAttention(Module):
         fits = x.ndim == source.ndim == 3 and x.shape[2] == source.shape[2] == embed
         if not fits or x.shape[0] != source.shape[0] or source.shape[1] == 0:
             raise ValueError(
-                f"x has shape {x.shape}, memory {source.shape}; needed are (N, T, {embed}) and "
+                f"x has shape {x.shape}, memory {source.shape}; allowed are (N, T, {embed}) and "
                 f"(N, S, {embed}), S at least 1"
             )
 
@@ -94,11 +94,11 @@ def _allowed(mask: Operand, scores: Tensor) -> Tensor:
         full = np.broadcast_to(made.data, scores.shape)
     except ValueError:
         raise ValueError(
-            f"mask has shape {made.shape}; it does not broadcast to {scores.shape}, the scores' "
-            "(N, heads, T, S)"
+            f"mask has shape {made.shape}; allowed is what broadcasts to {scores.shape}, the "
+            "scores' (N, heads, T, S)"
         ) from None
     if not full.any(axis=-1).all():
-        raise ValueError("mask has a row of False alone; each row must allow something")
+        raise ValueError("mask has a row of False alone; allowed are rows with a True")
     return made
 
 

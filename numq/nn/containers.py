@@ -43,5 +43,8 @@ class Sequential(Module):
         """One of them; IndexError for a number that none has."""
         i = integer(i, "i")
         if not -self._count <= i < self._count:
-            raise IndexError(f"i is {i}; there are {self._count} layers")
+            raise IndexError(
+                f"i is {i}; allowed are {-self._count} to {self._count - 1}, of {self._count} "
+                "layers"
+            )
         return self.layers[i]

@@ -52,7 +52,9 @@ class Conv2d(Module):
             in_channels=in_channels, out_channels=out_channels, groups=groups
         )
         if in_channels % groups or out_channels % groups:
-            raise ValueError(f"groups is {groups}; it divides {in_channels} and {out_channels} not")
+            raise ValueError(
+                f"groups is {groups}; allowed are divisors of both {in_channels} and {out_channels}"
+            )
         self.stride, self.dilation = _pair(stride, "stride"), _pair(dilation, "dilation")
         self.padding, self.groups = _border(padding), groups
         inputs, (kh, kw) = in_channels // groups, _pair(kernel, "kernel")

@@ -96,7 +96,10 @@ class Module(ABC):
                 if isinstance(member, Tensor) and _is_kept(member) and id(member) not in seen:
                     full = f"{path}.{name}" if path else name
                     if full in names:
-                        raise ValueError(f"two tensors have the name {full}; rename one of them")
+                        raise ValueError(
+                            f"two tensors have the name {full}; allowed is a name for each: "
+                            "rename one of them"
+                        )
                     seen.add(id(member))
                     names.add(full)
                     yield full, member
@@ -137,7 +140,9 @@ class Module(ABC):
                 problems.append(f"{name} {error}")
         if problems:
             raise ValueError(
-                f"state does not fit, nothing was loaded: {'; '.join(sorted(problems))}"
+                f"state has tensors that do not fit, nothing was loaded: "
+                f"{'; '.join(sorted(problems))}; allowed are the names, shapes and dtypes of "
+                "the module"
             )
         for name, tensor in own.items():
             tensor.data = values[name]
@@ -161,7 +166,10 @@ class Module(ABC):
         """
         state, metadata = load_arrays(path)
         if metadata.get("format") == "numq graph":
-            raise ValueError(f"path is {path}, which holds a graph; nq.flows.Network.load reads it")
+            raise ValueError(
+                f"path is {path}, which holds a graph; allowed is what save has written: "
+                "nq.flows.Network.load reads a graph"
+            )
         self.load_state_dict(state)
 
     @recursive_repr()
@@ -217,7 +225,7 @@ def _fitted(value: ArrayLike | Tensor, tensor: Tensor) -> Array:
         raise ValueError(f"is no array of real numbers ({error})") from None
     floats = came.dtype.kind == tensor.dtype.kind == "f"
     if came.shape != tensor.shape or not (floats or came.dtype == tensor.dtype):
-        raise ValueError(f"is {came.dtype} {came.shape}, needed is {tensor.dtype} {tensor.shape}")
+        raise ValueError(f"is {came.dtype} {came.shape}, allowed is {tensor.dtype} {tensor.shape}")
     with np.errstate(over="ignore", under="ignore"):
         made = came.astype(tensor.dtype)
     if floats and not np.array_equal(np.isfinite(made), np.isfinite(came)):

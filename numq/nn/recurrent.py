@@ -54,7 +54,7 @@ class Recurrent(Module):
         """(N, T, in) → (N, T, gates·hidden), what the input adds to the gates of every step."""
         if x.ndim != 3 or x.shape[2] != self.weight_ih.shape[1] or x.shape[1] == 0:
             raise ValueError(
-                f"x has shape {x.shape}; needed is (N, T, {self.weight_ih.shape[1]}), T at least 1"
+                f"x has shape {x.shape}; allowed is (N, T, {self.weight_ih.shape[1]}), T at least 1"
             )
         return linear(x, self.weight_ih, self.bias_ih)
 
@@ -65,7 +65,7 @@ class Recurrent(Module):
         state, needed = as_tensor(given, name=name), (x.shape[0], self.hidden)
         if state.shape != needed or state.dtype.kind != "f":
             raise ValueError(
-                f"{name} has shape {state.shape}, {state.dtype}; needed are floats of {needed}"
+                f"{name} has shape {state.shape}, {state.dtype}; allowed are floats of {needed}"
             )
         return state
 

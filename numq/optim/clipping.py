@@ -47,6 +47,8 @@ def _norm(p: Tensor, name: str) -> float:
         return 0.0
     g = p.grad.astype(np.float64).ravel()
     if not np.isfinite(g).all():
-        raise ValueError(f"the gradient of {name} has NaN or infinite values")
+        raise ValueError(
+            f"the gradient of {name} has NaN or infinite values; allowed are finite numbers"
+        )
     largest = float(np.abs(g).max())
     return largest * float(np.linalg.norm(g / largest)) if largest else 0.0

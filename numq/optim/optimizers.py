@@ -72,7 +72,9 @@ class Optimizer(ABC):
         chosen = enumerate([(group, p) for group in self.groups for p in group.parameters])
         learning = [(i, group, p, p.grad) for i, (group, p) in chosen if p.grad is not None]
         if not learning:
-            raise ValueError("no parameter has a gradient; call backward on a loss before the step")
+            raise ValueError(
+                "parameters have no gradient; allowed is a step after backward was called on a loss"
+            )
         for i, _, p, _ in learning:
             check_gradient(p, f"parameters[{i}]")
         for i, group, p, grad in learning:

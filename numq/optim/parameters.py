@@ -58,20 +58,28 @@ def learnable(parameters: object) -> tuple[Tensor, ...]:
                 "model.parameters()"
             )
         if p.node is not None:
-            raise ValueError(f"parameters[{i}] is the result of {p.node.op}; only leaves learn")
+            raise ValueError(
+                f"parameters[{i}] is the result of {p.node.op}; allowed are leaves, as only these "
+                "learn"
+            )
         if not p.requires_grad:
-            raise ValueError(f"parameters[{i}] requires no gradient; it would never change")
+            raise ValueError(
+                f"parameters[{i}] has no requires_grad, so that it would never change; allowed "
+                "are tensors with it"
+            )
     return tuple(given)
 
 
 def check_once(parameters: Sequence[Tensor]) -> None:
     """Raise ValueError for no parameter, or for one that comes twice."""
     if not parameters:
-        raise ValueError("parameters is empty; there is nothing to train")
+        raise ValueError("parameters is empty; allowed is one parameter and more")
     first: dict[int, int] = {}
     for i, p in enumerate(parameters):
         if first.setdefault(id(p), i) != i:
-            raise ValueError(f"parameters[{i}] is parameters[{first[id(p)]}] again")
+            raise ValueError(
+                f"parameters[{i}] is parameters[{first[id(p)]}] again; allowed is each once"
+            )
 
 
 def check_gradient(p: Tensor, name: str) -> None:
@@ -82,4 +90,6 @@ def check_gradient(p: Tensor, name: str) -> None:
     if not isinstance(g, (np.ndarray, np.floating)) or g.dtype.kind != "f":
         raise TypeError(f"the gradient of {name} is {shown(g)}; allowed are arrays of floats")
     if g.shape != p.shape:
-        raise ValueError(f"the gradient of {name} has shape {g.shape}, itself {p.shape}")
+        raise ValueError(
+            f"the gradient of {name} has shape {g.shape}; allowed is its own, {p.shape}"
+        )

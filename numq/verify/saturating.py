@@ -47,7 +47,7 @@ def saturating_matmul(
         if codes.dtype != dtype:
             raise TypeError(f"{name} has dtype {codes.dtype}; allowed is {np.dtype(dtype)}")
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
-        raise ValueError(f"a has shape {a.shape}, b {b.shape}; needed are (M, K) and (K, N)")
+        raise ValueError(f"a has shape {a.shape}, b {b.shape}; allowed are (M, K) and (K, N)")
     (m, k), n = a.shape, b.shape[1]
     half = (k + 1) // 2
     left = np.pad(a.astype(np.int32), ((0, 0), (0, k % 2))).reshape(m, half, 2).swapaxes(0, 1)
@@ -89,7 +89,7 @@ def saturating_conv2d(
     """
     if x.ndim != 4 or w.ndim != 4 or x.shape[1] != w.shape[1]:
         raise ValueError(
-            f"x has shape {x.shape}, w {w.shape}; needed are (N, C, H, W) and (F, C, kh, kw)"
+            f"x has shape {x.shape}, w {w.shape}; allowed are (N, C, H, W) and (F, C, kh, kw)"
         )
     padded = np.pad(x, ((0, 0), (0, 0), *padding), constant_values=x_zero_point)
     windows = np.lib.stride_tricks.sliding_window_view(padded, w.shape[2:], (2, 3))

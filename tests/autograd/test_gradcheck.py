@@ -251,7 +251,7 @@ def test_gradcheck_passes_integers_on():
     ("function", "inputs", "error", "message"),
     [
         (ag.neg, [Tensor(np.ones(2, np.float32))], TypeError, r"inputs\[0\] has dtype float32"),
-        (ag.neg, [np.ones(2)], TypeError, r"inputs\[0\] is an array of .*: Tensor"),
+        (ag.neg, [np.ones(2)], TypeError, r"\(2,\), float64; allowed is Tensor"),
         (ag.neg, [Tensor([1])], ValueError, "no float64 tensor"),
         (lambda a: a.data, [Tensor([1.0])], TypeError, "the function's result is an array"),
         (made(lambda x: x.astype(np.float32), lambda x, g: g), [Tensor([1.0])], TypeError,
@@ -312,13 +312,17 @@ X4, W4 = Tensor(np.ones((1, 2, 3, 3))), Tensor(np.ones((2, 2, 2, 2)))
 @pytest.mark.parametrize(
     ("action", "error", "message"),
     [
-        (lambda: Tensor([1.0, 2]) + Tensor([1.0, 2, 3]), ValueError, "do not broadcast"),
+        (
+            lambda: Tensor([1.0, 2]) + Tensor([1.0, 2, 3]),
+            ValueError,
+            "allowed are shapes that broadcast",
+        ),
         (lambda: ag.linear(np.ones((2, 3)), np.ones((4, 2))), ValueError, r"x has shape \(2, 3\)"),
         (lambda: ag.linear([1.0], [[1.0]], [1.0, 2]), ValueError, "b has shape"),
         (lambda: ag.reshape([1.0, 2], (3,)), ValueError, r"shape is \(3,\)"),
         (lambda: ag.transpose([1.0], (1,)), ValueError, "axes is"),
         (lambda: ag.concat([], 0), ValueError, "empty"),
-        (lambda: ag.concat([[1.0], [[1.0]]], 0), ValueError, "differ"),
+        (lambda: ag.concat([[1.0], [[1.0]]], 0), ValueError, "so that they join"),
         (lambda: ag.squeeze([1.0, 2], (0,)), ValueError, "axes is"),
         (lambda: ag.pad([1.0], [(1, -1)]), ValueError, "pads is"),
         (lambda: ag.sum([1.0], 1), ValueError, "axis is 1"),
@@ -335,7 +339,7 @@ X4, W4 = Tensor(np.ones((1, 2, 3, 3))), Tensor(np.ones((2, 2, 2, 2)))
         (lambda: ag.conv2d(X4, W4, groups=2), ValueError, "groups is 2"),
         (lambda: ag.conv2d(X4, W4, [1.0]), ValueError, "b has shape"),
         (lambda: ag.conv2d(X4, W4, stride=(0, 1)), ValueError, r"stride is \(0, 1\)"),
-        (lambda: ag.conv2d(X4, W4, dilation=(3, 1)), ValueError, "does not fit"),
+        (lambda: ag.conv2d(X4, W4, dilation=(3, 1)), ValueError, "fits a picture"),
         (lambda: ag.conv2d([1.0], W4), ValueError, "x has shape"),
         (lambda: ag.max_pool2d(X4, (2, 2), padding=((2, 0), (0, 0))), ValueError, "padding is"),
         (lambda: ag.global_avg_pool2d([1.0]), ValueError, "x has shape"),

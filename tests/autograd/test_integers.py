@@ -90,7 +90,7 @@ def test_arithmetic_does_not_wrap(name, dtype):
     expected = [plain(v) for v in values] if plain else [b - a for a, b in zip(
         values, values[::-1], strict=True)]  # fmt: skip
     if any(abs(v) >= 2**63 for v in expected):
-        with pytest.raises(ValueError, match="int64 ends at"):
+        with pytest.raises(ValueError, match="int64 holds"):
             function(Tensor(x))
         return
     y = function(Tensor(x))
@@ -146,7 +146,7 @@ def test_sums_reach_the_ends_of_int64_and_no_further():
         lambda: ag.sum([2**62, 2**62]),
         lambda: ag.add(np.array([2**64 - 1], np.uint64), 0),
     ):
-        with pytest.raises(ValueError, match=r"the result reaches .*int64 ends at"):
+        with pytest.raises(ValueError, match=r"the result has .*int64 holds"):
             action()
     assert ag.power([10], 18).data.tolist() == [10**18]
 
@@ -167,14 +167,14 @@ def test_integers_beside_floats():
         lambda: ag.where(True, x, np.array([2**60])),
         lambda: ag.power(np.array([2**60 + 1]), 0.5),
     ):
-        with pytest.raises(ValueError, match=r"holds an integer beyond 2\*\*53"):
+        with pytest.raises(ValueError, match=r"has an integer beyond 2\*\*53"):
             action()
 
 
 def test_uint64_beside_signed_integers():
     a, b = np.array([2**63], np.uint64), np.array([-1])
     for action in (ag.maximum, ag.less, ag.add, lambda a, b: ag.concat([a, b], 0)):
-        with pytest.raises(TypeError, match=r"has dtype uint64.* int64; no integer dtype"):
+        with pytest.raises(TypeError, match=r"has dtype uint64.* int64; allowed are dtypes"):
             action(a, b)
 
 

@@ -173,7 +173,7 @@ X = np.ones((1, 1, 3, 3))
         ((X[0], (1, 1)), {}, ValueError, r"x has shape \(1, 3, 3\)"),
         ((X[:, :, :0], (1, 1)), {"padding": ((1, 1), (0, 0))}, ValueError, "with pixels in it"),
         ((X.astype(int), (1, 1)), {}, TypeError, "x has dtype int64"),
-        ((X, (4, 1)), {}, ValueError, r"a window of \(4, 1\)"),
+        ((X, (4, 1)), {}, ValueError, r"the window is \(4, 1\)"),
         ((X, (0, 1)), {}, ValueError, r"size is \(0, 1\)"),
         ((X, 2), {}, ValueError, "size is 2"),
         ((X, (2, 2)), {"stride": (1, 0)}, ValueError, r"stride is \(1, 0\)"),

@@ -104,7 +104,7 @@ def test_what_is_recorded():
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        (lambda: ag.sum(np.ones((2, 3)), 2), r"axis is 2; of shape \(2, 3\).*from -2 to 1"),
+        (lambda: ag.sum(np.ones((2, 3)), 2), "axis is 2; allowed are different axes"),
         (lambda: ag.sum(np.ones((2, 3)), (0, -2)), r"axis is \(0, -2\).*different axes"),
         (lambda: ag.sum(1.0, 0), "axis is 0"),
         (lambda: ag.mean(np.ones((2, 0)), 1), "mean of no elements"),

@@ -18,7 +18,7 @@ def test_truth_is_that_of_the_number():
     for x in (Tensor([1.0, 1.0]), Tensor(np.ones(0))):
         with pytest.raises(ValueError, match=r"a tensor of shape \(\d,\) has no single truth"):
             bool(x)
-    with pytest.raises(ValueError, match=r"shape \(2,\) has no single value; needed is size 1"):
+    with pytest.raises(ValueError, match=r"shape \(2,\) has no single value; allowed is size 1"):
         float(Tensor([1.0, 2]))
     for action in (len, list):
         with pytest.raises(TypeError, match=r"shape \(\) has no length"):

@@ -17,7 +17,7 @@ MODEL = nn.Sequential(nn.Linear(3, 2, rng=np.random.default_rng(0)))
     ("action", "error", "message"),
     [
         (lambda: nq.dequantize(CODES), TypeError,
-         r"^q is an array of shape \(2, 2\), int8; allowed: QTensor"),
+         r"^q is an array of shape \(2, 2\), int8; allowed is QTensor"),
         (lambda: np.asarray(Q), TypeError,
          r"a QTensor is no array: take \.codes .* \.dequantize\(\)"),
         (lambda: np.add(Q, 1), TypeError, "a QTensor is no array"),

@@ -235,7 +235,7 @@ def test_shapes_broadcast_and_are_named():
                                Requantization.GEMMLOWP_DOUBLE)  # fmt: skip
     with pytest.raises(ValueError, match="out is int16; an integer kernel needs 8 bits"):
         integer.prepare_static_add(params(1.0), params(1.0), params(1.0, 0, nq.INT16))
-    with pytest.raises(TypeError, match="layer is None; allowed: StaticAdd"):
+    with pytest.raises(TypeError, match="layer is None; allowed is StaticAdd"):
         integer.add_static(strided, strided, None)
     assert repr(layer) == "StaticAdd(int8 + int8 to int8)"
 
@@ -280,7 +280,7 @@ def test_concatenation_keeps_what_means_the_same_and_names_what_does_not_fit():
         integer.concat_static([square, square.astype(np.uint8)], layer, 0)
     with pytest.raises(ValueError, match="inputs is empty"):
         integer.prepare_static_concat([], a)
-    with pytest.raises(TypeError, match=r"inputs\[1\] is 1; allowed: QParams"):
+    with pytest.raises(TypeError, match=r"inputs\[1\] is 1; allowed is QParams"):
         integer.prepare_static_concat([a, 1], a)
 
 

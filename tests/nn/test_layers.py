@@ -194,7 +194,7 @@ def test_state_is_loaded_whole_or_not_at_all(tmp_path):
     state["heads.left.bias"] = np.ones(1, int)
     state["more"] = state.pop("heads.left.weight")
     message = (
-        r"nothing was loaded: blocks.0.bias is float32 \(3,\), needed is float32 \(2,\); "
+        r"nothing was loaded: blocks.0.bias is float32 \(3,\), allowed is float32 \(2,\); "
         r"heads.left.bias is int64 .*; heads.left.weight is missing; more is unknown"
     )
     with pytest.raises(ValueError, match=message):

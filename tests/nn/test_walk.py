@@ -193,7 +193,7 @@ def test_a_state_of_torch_itself_is_loaded():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"weight": np.array([1, 2])}, r"weight is int64 \(2,\), needed is float32 \(2,\)"),
+        ({"weight": np.array([1, 2])}, r"weight is int64 \(2,\), allowed is float32 \(2,\)"),
         ({"weight": np.float64([1e300, 1])}, "weight overflows float32"),
         ({"weight": np.ones((2, 1), np.float32)}, r"weight is float32 \(2, 1\)"),
         ({"weight": "abc"}, r"weight is no array of real numbers \(it has dtype <U3"),
@@ -244,7 +244,7 @@ def test_attention_takes_its_mask_by_name():
     ("mask", "error", "message"),
     [
         (np.zeros((3, 3), np.float32), TypeError, "mask has dtype float32; allowed is bool"),
-        (np.ones((2, 2), bool), ValueError, r"mask has shape \(2, 2\); it does not broadcast to"),
+        (np.ones((2, 2), bool), ValueError, r"mask has shape \(2, 2\); allowed is what"),
         (np.ones((5, 1, 1, 3, 3), bool), ValueError, r"mask has shape \(5, 1, 1, 3, 3\)"),
         (np.eye(3, k=1, dtype=bool), ValueError, "mask has a row of False alone"),
     ],
@@ -279,7 +279,7 @@ def test_states_of_an_lstm(given, error):
 @pytest.mark.parametrize("shape", [(3,), (1, 3), (2, 4), (2, 2, 3)])
 def test_states_of_a_gru(shape):
     gru, x = nn.GRU(2, 3, rng=rng()), np.ones((2, 4, 2), np.float32)
-    with pytest.raises(ValueError, match=r"state has shape .*needed are floats of \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"state has shape .*allowed are floats of \(2, 3\)"):
         gru(x, np.zeros(shape))
 
 

@@ -23,12 +23,12 @@ MISTAKES = {
     "number_line of NaN": (
         partial(plot.number_line, SCALAR, [0.0, float("nan")]),
         ValueError,
-        r"x must be finite: x\[1\] is nan",
+        r"x\[1\] is nan",
     ),
     "number_line of infinity": (
         partial(plot.number_line, SCALAR, float("-inf")),
         ValueError,
-        "x must be finite: .* is -inf",
+        ".* is -inf",
     ),
     "number_line of text": (
         partial(plot.number_line, SCALAR, "1.5"),
@@ -41,12 +41,12 @@ MISTAKES = {
     "histogram of NaN": (
         partial(plot.histogram, [1.0, 2.0, np.nan, 3.0]),
         ValueError,
-        r"x must be finite: x\[2\] is nan",
+        r"x\[2\] is nan",
     ),
     "histogram of infinity": (
         partial(plot.histogram, [np.inf]),
         ValueError,
-        r"x must be finite: x\[0\] is inf",
+        r"x\[0\] is inf",
     ),
     "histogram of text": (
         partial(plot.histogram, ["a"]),
@@ -76,12 +76,12 @@ MISTAKES = {
     "packed_layout of a name": (
         partial(plot.packed_layout, "float16", 2),
         TypeError,
-        "fmt is 'float16'; allowed: Format",
+        "fmt is 'float16'; allowed is Format",
     ),
     "packed_layout in no order": (
         partial(plot.packed_layout, UINT4, 2, "low first"),
         TypeError,
-        "order is 'low first'; allowed: PackOrder.LOW_FIRST, PackOrder.GPTQ",
+        "order is 'low first'; allowed are PackOrder.LOW_FIRST, PackOrder.GPTQ",
     ),
     "packed_layout of a width without that order": (
         partial(plot.packed_layout, UINT2, 8, PackOrder.AWQ),
@@ -139,16 +139,15 @@ MISTAKES = {
     "number_line of a format": (
         partial(plot.number_line, UINT8),
         TypeError,
-        "qparams is uint8 .*; allowed: QParams",
+        "qparams is uint8 .*; allowed is QParams",
     ),
     "histogram of nothing": (partial(plot.histogram, []), ValueError, "x has no values"),
     "float_values of nothing": (partial(plot.float_values, {}), ValueError, "formats is empty"),
     "float_values of a name": (
         partial(plot.float_values, {"ints": "uint8"}),
         TypeError,
-        r"formats\['ints'\] is 'uint8'; allowed: .*QParams",
+        r"formats\['ints'\] is 'uint8'; allowed are .*QParams",
     ),
-    "bit_field of a number": (partial(plot.bit_field, 3), TypeError, "bits is 3; allowed: .*Bits"),
     "packed_layout of no elements": (
         partial(plot.packed_layout, UINT4, -1),
         ValueError,
@@ -157,7 +156,7 @@ MISTAKES = {
     "blocks by a word": (
         partial(plot.blocks, (2, 3), "row"),
         TypeError,
-        "granularity is 'row'; allowed: Granularity",
+        "granularity is 'row'; allowed is Granularity",
     ),
     "blocks of a length": (
         partial(plot.blocks, 4, PerTensor()),
@@ -182,7 +181,7 @@ MISTAKES = {
     "roofline of numbers": (
         partial(plot.roofline, 1.0, {"memory": 20.0}, {"a": 3}),
         TypeError,
-        r"workloads\['a'\] is 3; allowed: ",
+        r"workloads\['a'\] is 3; allowed are ",
     ),
     "bars of text": (partial(plot.bars, {"a": "b"}, xlabel="x"), TypeError, "values has dtype <U1"),
     "bars of NaN": (
@@ -194,12 +193,12 @@ MISTAKES = {
     "matrix of NaN": (
         partial(plot.matrix, [[0.0, np.nan]]),
         ValueError,
-        r"values must be finite: values\[0, 1\] is nan",
+        r"values\[0, 1\] is nan",
     ),
     "lines of a list": (
         partial(plot.lines, [1], [[1]], xlabel="x", ylabel="y"),
         TypeError,
-        r"curves is \[\[1\]\]; allowed: Mapping",
+        r"curves is \[\[1\]\]; allowed is Mapping",
     ),
     "bars of a list": (partial(plot.bars, [1], xlabel="x"), TypeError, r"values is \[1\]"),
     "accuracy in per cent": (
@@ -210,7 +209,7 @@ MISTAKES = {
     "accuracy as a list": (
         partial(plot.accuracy_against_bits, {"a": [0.97]}, 0.98),
         TypeError,
-        r"curves\['a'\] is \[0.97\]; allowed: Mapping",
+        r"curves\['a'\] is \[0.97\]; allowed is Mapping",
     ),
     "workload of no time": (
         partial(plot.Workload, 1e9, 1e6, 0),

@@ -167,7 +167,7 @@ def test_other_names_are_no_arguments(shown):
 
 
 def test_draw_has_to_return_axes(shown):
-    with pytest.raises(TypeError, match=r"^what draw returns is 4; allowed: Axes$"):
+    with pytest.raises(TypeError, match=r"^what draw returns is 4; allowed is Axes$"):
         plot.slide(lambda bits=4: bits, bits=[4])
     assert not shown
 

@@ -95,7 +95,7 @@ def test_numbers_that_are_none_are_refused(name, value):
     if name == "dorefa_activations" and not np.isnan(value):
         assert ESTIMATORS[name](x).data[0, 1] == (value > 0)  # clipped, as any other
         return
-    with pytest.raises(ValueError, match=rf"[xw]( must be finite: [xw])?\[0, 1\] is {value}"):
+    with pytest.raises(ValueError, match=rf"[xw]\[0, 1\] is {value}"):
         ESTIMATORS[name](x)
 
 
@@ -281,9 +281,13 @@ X = np.float32([0.5, 1])
         (
             lambda: qat.lsq(X, 0.5, nq.INT4, zero_point=np.nan),
             ValueError,
-            "zero_point must",
+            r"zero_point.* is .* NaN or infinite\); allowed",
         ),
-        (lambda: qat.lsq(X, np.inf, nq.INT4), ValueError, "scale must be finite"),
+        (
+            lambda: qat.lsq(X, np.inf, nq.INT4),
+            ValueError,
+            r"scale.* is .* NaN or infinite\); allowed",
+        ),
         (lambda: qat.lsq(X, 1, nq.INT4), TypeError, "scale has dtype int64"),
         (lambda: qat.lsq(X, 0.5, "int4"), TypeError, "fmt is 'int4'"),
         (lambda: qat.lsq(X, 0.5, nq.INT4, "row"), TypeError, "granularity is 'row'"),
@@ -295,7 +299,11 @@ X = np.float32([0.5, 1])
         (lambda: qat.lsq_plus(X, [0.5], 0.5, nq.INT4), ValueError, r"scale has shape \(1,\)"),
         (lambda: qat.lsq_initial_scale(X, 4), TypeError, "fmt is 4"),
         (lambda: qat.lsq_initial_scale(X, nq.INT4, 0), TypeError, "granularity is 0"),
-        (lambda: qat.lsq_initial_scale([np.nan], nq.INT4), ValueError, "x must be finite"),
+        (
+            lambda: qat.lsq_initial_scale([np.nan], nq.INT4),
+            ValueError,
+            r"x.* is .* NaN or infinite\); allowed",
+        ),
         (lambda: qat.lsq_initial_scale(["a"], nq.INT4), TypeError, "x has dtype"),
         (lambda: qat.pact(X, np.inf, 4), ValueError, "alpha is inf"),
         (lambda: qat.pact(X, 0.0, 4), ValueError, "alpha is 0.0; allowed is one"),
