@@ -235,6 +235,14 @@ class AffineQuantizer(Quantizer):
 class SymmetricQuantizer(Quantizer):
     """Scale alone: zero sits in the middle of the codes, products need no correction.
 
+    The one scheme of floats and tables, whose highest value the largest magnitude becomes. Floats
+    as wide as bfloat16 need no scale: `quantize(x, QParams(1.0, 0, BFLOAT16))`.
+
+    >>> from numq.formats import FLOAT4_E2M1
+    >>> q = SymmetricQuantizer(FLOAT4_E2M1)([-1.5, 0.2, 0.6, 3.0])
+    >>> q.codes, q.dequantize()
+    (array([13,  1,  2,  7], dtype=uint8), array([-1.5 ,  0.25,  0.5 ,  3.  ], dtype=float32))
+
     Attributes:
         range: what the largest magnitude is divided by.
     """

@@ -36,7 +36,8 @@ VERSION = 1
 _KNOWN: dict[str, type] = {
     kind.__name__: kind
     for kind in (
-        formats.IntFormat, granularity.PerTensor, granularity.PerChannel, granularity.PerToken,
+        formats.IntFormat, formats.FloatFormat, formats.Specials, formats.TableFormat,
+        granularity.PerTensor, granularity.PerChannel, granularity.PerToken,
         granularity.PerGroup, granularity.PerBlock, observers.MinMaxObserver,
         observers.MovingAverageObserver, observers.PercentileObserver, observers.MSEObserver,
         quantizers.AffineQuantizer, quantizers.SymmetricQuantizer, rules.QuantizeRule,
@@ -196,8 +197,8 @@ def _tensor(key: str, text: dict[str, Any], arrays: dict[str, Array]) -> QTensor
 
 
 def _packed(codes: IntArray, fmt: Format) -> Array:
-    """Codes as bytes without gaps; those of 32 bits as they are."""
-    return codes.astype(fmt.dtype).ravel() if fmt.bits == 32 else pack(codes.ravel(), fmt)
+    """Codes as bytes without gaps; those of 32 and 64 bits as they are."""
+    return codes.astype(fmt.dtype).ravel() if fmt.bits > 16 else pack(codes.ravel(), fmt)
 
 
 def _unpacked(stored: Array, fmt: Any, shape: Shape, name: str) -> IntArray:
@@ -206,7 +207,7 @@ def _unpacked(stored: Array, fmt: Any, shape: Shape, name: str) -> IntArray:
     count = math.prod(shape)
     if min(shape, default=0) < 0 or fmt.packed_nbytes(count) != stored.nbytes:
         raise ValueError(f"{name} has shape {shape}, but {stored.nbytes} bytes")
-    flat = stored.view(fmt.dtype) if fmt.bits == 32 else unpack(stored, fmt, count)
+    flat = stored.view(fmt.dtype) if fmt.bits > 16 else unpack(stored, fmt, count)
     return flat.reshape(shape)
 
 

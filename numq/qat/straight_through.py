@@ -28,7 +28,7 @@ class Mask(Enum):
 
     EVERYWHERE = "1 (Bengio, Léonard and Courville 2013, section 5.1)"
     ROUNDED_INSIDE = "1 where qmin ≤ round(x/s) + z ≤ qmax, the bounds included (torch)"
-    REAL_INSIDE = "1 where lowest ≤ x/s + z ≤ highest before rounding (AQT)"
+    REAL_INSIDE = "1 where qmin ≤ x/s + z ≤ qmax before rounding (AQT)"
 
 
 def fake_quantize_ste(
