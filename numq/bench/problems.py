@@ -124,18 +124,21 @@ def ours(given: Problem) -> Call:
 
 def _product(given: ProductArrays) -> Call:
     from numq.integer.accumulate import matmul_int8
-    from numq.kernels import matmul, matmul_requantized, pack_weight
+    from numq.kernels.product import ways
+    from numq.kernels.product.prepared import prepare_product
+    from numq.requantization import Requantization
 
     match given.case.form:
         case Form.LINEAR:
-            weight = pack_weight(given.b)
-            return lambda: matmul_requantized(
-                given.a, weight, a_zero_point=ZERO_POINT, multiplier=given.multiplier,
+            way = ways.requantized(
+                Requantization.F32_EVEN, given.multiplier, channels=given.case.n,
                 zero_point=ZERO_POINT, qmin=0, qmax=255, dtype=np.uint8,
             )  # fmt: skip
+            linear = prepare_product(given.b, way, a_dtype=np.uint8, a_zero_point=ZERO_POINT)
+            return lambda: linear(given.a)
         case Form.PACKED:
-            packed = pack_weight(given.b)
-            return lambda: matmul(given.a, packed)
+            product = prepare_product(given.b, ways.integers(), a_dtype=np.uint8)
+            return lambda: product(given.a)
         case _:
             return lambda: matmul_int8(given.a, given.b)
 

@@ -33,7 +33,7 @@ from numq.kernels.machine.tile import BLOCK_K, ROW_PAD, Tile, columns_of, group_
 from numq.kernels.product.epilogue import leave_columns
 from numq.kernels.product.loops import SPARE, address, multiply_block
 from numq.kernels.product.pack_a import pack_a_rows, sum_rows
-from numq.kernels.product.prepacked import MOST_ROWS, rows_of_block
+from numq.kernels.product.walk import MOST_ROWS, rows_of_block
 
 SECTIONS = 6
 STRIP_O = 64  #: output channels between two ways out

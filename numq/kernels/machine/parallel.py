@@ -19,6 +19,7 @@ from numq.kernels.machine.jit import compiled, get_threads, made_once, njit
 from numq.kernels.machine.numba_private import address_of, call_at, tuple_of
 
 TASK_MACS = 1 << 21  #: less multiplying than this (about 4 us) is not worth waking a thread for
+SMALL_MACS = 2 * TASK_MACS  #: a product of fewer stays whole
 
 
 @intrinsic
@@ -105,7 +106,7 @@ _pool = _Pool()
 
 def tasks_for(macs: int) -> int:
     """How many tasks to make of a product of so many multiplications."""
-    return 1 if macs < 2 * TASK_MACS else min(get_threads(), macs // TASK_MACS)
+    return 1 if macs < SMALL_MACS else min(get_threads(), macs // TASK_MACS)
 
 
 def grid(tasks: int, m: int, n: int) -> tuple[int, int]:

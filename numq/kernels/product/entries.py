@@ -19,16 +19,10 @@ from numq.kernels.machine.cpu import Isa, KernelPath, choose
 from numq.kernels.machine.jit import inlined, made_once, njit
 from numq.kernels.machine.parallel import Task
 from numq.kernels.machine.tile import ISAS, TILES, columns_of, group_of
-from numq.kernels.product.epilogue import dequantize_block, requantize_block
 from numq.kernels.product.loops import address, direct, pack_b, product, product_room
 from numq.kernels.product.pack_b import sum_columns
-from numq.kernels.product.prepacked import (
-    STRIP_N,
-    corrections,
-    multiply_strip,
-    pack_block,
-    strip_sums,
-)
+from numq.kernels.product.walk import walk_matrix
+from numq.kernels.product.zeros import SPARE_TERMS
 
 INT, FLOAT = types.int64, types.float32
 BYTES = types.Array(types.int8, 2, "A", readonly=True)  #: any matrix of bytes, whatever its strides
@@ -101,25 +95,17 @@ class Kernels:
         return self._task(_pack, BYTES, INT, matrix(types.int8), types.Array(types.int32, 1, "C"))
 
     @made_once
-    def integers(self) -> Task:
-        """``(*PREPACKED, out)``: packed B, int32 out."""
-        return self._task(_integers, *PREPACKED, matrix(types.int32))
-
-    @made_once
-    def requantized(self) -> Task:
-        """``(*PREPACKED, out, multiplier, zero_point, qmin, qmax)``: packed B, 8 bits out."""
-        return self._task(_requantized, *PREPACKED, matrix(types.int8), row(FLOAT), INT, INT, INT)
-
-    @made_once
-    def dequantized(self) -> Task:
-        """``(*PREPACKED, out, row_scale, column_scale, addend)``: packed B, float32 out."""
-        return self._task(
-            _dequantized, *PREPACKED, matrix(FLOAT), row(FLOAT), row(FLOAT), row(FLOAT)
-        )
+    def packed(self) -> Task:
+        """``(*PACKED)``: a packed B, any way out."""
+        return self._task(_packed, *PACKED)
 
 
-#: a, a_sign, a_zero, panels, b_sums, b_shift, b_zeros, bias, rows of a block, room, down, across
-PREPACKED = (BYTES, INT, INT, BYTES, WORDS, INT, WORDS, WORDS, INT, ROOM, INT, INT)
+#: a, a_sign, panels, terms, factors, sums, rows of a block, room, down, across, the way out's
+#: record, row scales, zero points of rows, the bytes of the result
+PACKED = (
+    BYTES, INT, BYTES, WORDS, WORDS, WORDS, INT, ROOM, INT, INT, row(types.int8), row(FLOAT), WORDS,
+    matrix(types.int8),
+)  # fmt: skip
 
 
 @inlined
@@ -172,82 +158,20 @@ def _pack(isa: int) -> Callable[..., None]:
     return numq_pack
 
 
-# The three below are the same loops around three ways out.
-
-
-def _integers(isa: int) -> Callable[..., None]:
-    def numq_integers(
-        a, a_sign, a_zero, panels, b_sums, b_shift, b_zeros, bias, block, room, down, across, out,
-        task,
+def _packed(isa: int) -> Callable[..., None]:
+    def numq_packed(
+        a, a_sign, panels, terms, factors, sums, block, room, down, across, record, row_scale,
+        row_zeros, out, task,
     ):  # fmt: skip
-        top, bottom, left, right = block_of(isa, out.shape, down, across, task)
-        row_sums, nothing, terms, factors, space = corrections(
-            isa, room[task], left, right, a.shape[1], a_sign, a_zero, b_shift, b_zeros, b_sums, bias
-        )
-        for i in range(top, bottom, block):
-            mc = min(block, bottom - i)
-            packed = pack_block(isa, a, a_sign, i, mc, block, space, row_sums, factors.size)
-            for j in range(left, right, STRIP_N):
-                nc = min(STRIP_N, right - j)
-                sums = out[i : i + mc, j : j + nc]
-                multiply_strip(
-                    isa, a.shape[1], j, left, block, packed, panels, sums, nothing, terms, row_sums,
-                    factors,
-                )  # fmt: skip
+        area = block_of(isa, (a.shape[0], terms.size - SPARE_TERMS), down, across, task)
+        factor = address(factors) if factors.size else 0
+        weight = (address(panels), panels.strides[0], address(terms), factor)
+        scales = address(row_scale) if row_scale.size else 0
+        rows = (scales, address(row_zeros) if row_zeros.size else 0, address(sums))
+        source = (address(a), a.strides, a_sign)
+        walk_matrix(
+            isa, source, area, a.shape[1], block, weight, rows, record, 0, address(out),
+            out.strides[0], room[task],
+        )  # fmt: skip
 
-    return numq_integers
-
-
-def _requantized(isa: int) -> Callable[..., None]:
-    def numq_requantized(
-        a, a_sign, a_zero, panels, b_sums, b_shift, b_zeros, bias, block, room, down, across, out,
-        multiplier, zero_point, qmin, qmax, task,
-    ):  # fmt: skip
-        top, bottom, left, right = block_of(isa, out.shape, down, across, task)
-        row_sums, nothing, terms, factors, space = corrections(
-            isa, room[task], left, right, a.shape[1], a_sign, a_zero, b_shift, b_zeros, b_sums, bias
-        )
-        for i in range(top, bottom, block):
-            mc = min(block, bottom - i)
-            packed = pack_block(isa, a, a_sign, i, mc, block, space, row_sums, factors.size)
-            for j in range(left, right, STRIP_N):
-                nc = min(STRIP_N, right - j)
-                sums = strip_sums(space, mc, nc)
-                multiply_strip(
-                    isa, a.shape[1], j, left, block, packed, panels, sums, nothing, terms, row_sums,
-                    factors,
-                )  # fmt: skip
-                requantize_block(
-                    isa, address(sums), sums.strides[0], mc, nc, address(multiplier) + j * 4,
-                    zero_point, qmin, qmax, address(out) + i * out.strides[0] + j, out.strides[0],
-                )  # fmt: skip
-
-    return numq_requantized
-
-
-def _dequantized(isa: int) -> Callable[..., None]:
-    def numq_dequantized(
-        a, a_sign, a_zero, panels, b_sums, b_shift, b_zeros, bias, block, room, down, across, out,
-        row_scale, column_scale, addend, task,
-    ):  # fmt: skip
-        top, bottom, left, right = block_of(isa, out.shape, down, across, task)
-        row_sums, nothing, terms, factors, space = corrections(
-            isa, room[task], left, right, a.shape[1], a_sign, a_zero, b_shift, b_zeros, b_sums, bias
-        )
-        for i in range(top, bottom, block):
-            mc = min(block, bottom - i)
-            packed = pack_block(isa, a, a_sign, i, mc, block, space, row_sums, factors.size)
-            for j in range(left, right, STRIP_N):
-                nc = min(STRIP_N, right - j)
-                sums = strip_sums(space, mc, nc)
-                multiply_strip(
-                    isa, a.shape[1], j, left, block, packed, panels, sums, nothing, terms, row_sums,
-                    factors,
-                )  # fmt: skip
-                dequantize_block(
-                    isa, address(sums), sums.strides[0], mc, nc, address(row_scale) + i * 4,
-                    address(column_scale) + j * 4, address(addend) + j * 4 if addend.size else 0,
-                    address(out) + i * out.strides[0] + j * 4, out.strides[0],
-                )  # fmt: skip
-
-    return numq_dequantized
+    return numq_packed

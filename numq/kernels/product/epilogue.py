@@ -67,6 +67,9 @@ class Field(IntEnum):
     BIAS = 7  #: 0 for none
 
 
+RECORD_HEAD = 8 * len(Field)  #: bytes of them
+
+
 class Along(Enum):
     """Which axis of the sums the channels run along."""
 
@@ -382,6 +385,35 @@ def leave_rows(
     """
     given = (first, sums, sums_row, rows, columns, terms, out, out_row)
     _leave(b, tile, Along.ROWS, record, *given)
+
+
+@emitted
+def add_outer(
+    b: Builder, tile: Tile, sums: Value, sums_row: Value, rows: Value, columns: Value,
+    down: Value, across: Value,
+) -> None:  # fmt: skip
+    """``sums += down[:, None] * across``, int32: a correction that needs sums of the other operand.
+
+    Args:
+        b: where the code goes.
+        tile: for the width of its vectors.
+        sums: address of int32.
+        sums_row: bytes between rows of it.
+        rows: rows.
+        columns: columns.
+        down: address of int32, one per row.
+        across: address of int32, one per column.
+    """
+    words = vector(I32, tile.lanes)
+
+    def block(row: Value, piece: Value, _: Count, valid: Count) -> None:
+        first = b.mul(piece, i64(4 * tile.lanes))
+        place = b.add(b.add(sums, b.mul(row, sums_row)), first)
+        factor = load_lanes(b, words, b.add(across, first), valid)
+        product = b.mul(_of_row(b, I32, down, row, tile.lanes), factor)
+        store_lanes(b, b.add(load_lanes(b, words, place, valid), product), place, valid)
+
+    for_blocks(b, rows, 1, columns, tile.lanes, block)
 
 
 def _of_row(b: Builder, kind: Any, start: Value, row: Value, lanes: int) -> Value:

@@ -24,7 +24,7 @@ from numq.kernels.operands import (
     limits_of,
     reals_of,
 )
-from numq.kernels.product.epilogue import Field, Mode
+from numq.kernels.product.epilogue import RECORD_HEAD, Mode
 from numq.kernels.reference import dequantize_numpy, requantize_numpy
 from numq.requantization import Multiplier, Requantization
 
@@ -163,23 +163,21 @@ def _way(
     bias: NDArray[np.float32] = NO_FLOATS,
     codes: tuple[int, int, int] = (0, 0, 0),
 ) -> WayOut:
-    """Lay out the record."""
-    parts = (scale, shift, bias)
-    starts = np.cumsum([8 * len(Field), *(-(-part.nbytes // 64) * 64 for part in parts)])
-    record = np.zeros(starts[-1], np.int8)
-    head = (mode, dtype.itemsize, *codes, *starts[:2], starts[2] if bias.size else 0)
-    record[: 8 * len(Field)] = np.array(head, np.int64).view(np.int8)
-    for start, part in zip(starts[:-1], parts, strict=True):
-        record[start : start + part.nbytes] = part.view(np.int8)
+    """Lay out the record; the arrays become views of it."""
+    size, parts = RECORD_HEAD, []
+    for part in (scale, shift, bias):
+        parts.append((size, size + part.nbytes, part))
+        size += -(-part.nbytes // 64) * 64
+    record = np.zeros(size, np.int8)
+    starts = [begin for begin, _, _ in parts]
+    record[:RECORD_HEAD].view(np.int64)[:] = (
+        mode, dtype.itemsize, *codes, *starts[:2], starts[2] if bias.size else 0
+    )  # fmt: skip
+    for begin, end, part in parts:
+        record[begin:end] = part.view(np.int8)
     record.flags.writeable = False
-    return WayOut(mode, how, dtype, _kept(scale), _kept(shift), _kept(bias), codes, record)
-
-
-def _kept(array: NDArray[Any]) -> NDArray[Any]:
-    """A copy that nobody can change."""
-    copy = array.copy()
-    copy.flags.writeable = False
-    return copy
+    views = [record[begin:end].view(part.dtype) for begin, end, part in parts]
+    return WayOut(mode, how, dtype, views[0], views[1], views[2], codes, record)
 
 
 _INTEGERS = _way(Mode.INTEGERS, INT32, NO_FLOATS)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numq.kernels.machine.cpu import Isa, KernelPath
+from numq.kernels.machine.jit import made_once
 from numq.kernels.operands import as_bytes, checked_sign
 from numq.kernels.product.entries import kernels
 
@@ -33,13 +34,13 @@ class PackedWeight:
         """Bytes held: the panels, rounded up to whole panels, and the sums."""
         return self.panels.nbytes + self.sums.nbytes
 
-    @property
+    @made_once
     def column_sums(self) -> NDArray[np.int32]:
         """(N,) sums of the columns as given, modulo 2**32."""
         if self.isa is Isa.NUMPY:
-            return self.panels.sum(axis=0, dtype=np.int32)
+            return _read_only(self.panels.sum(axis=0, dtype=np.int32))
         k, n = self.shape
-        return self.sums[:n] + np.int32(self.shift * k)
+        return _read_only(self.sums[:n] + np.int32(self.shift * k))
 
     @property
     def shift(self) -> int:
