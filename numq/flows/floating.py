@@ -27,6 +27,7 @@ from numq.flows.recipe import (
 )
 from numq.flows.record import as_graph
 from numq.flows.weights import quantized_weights, with_weights
+from numq.formats import small_integers
 from numq.granularity import PerTensor, PerToken
 from numq.graph import Graph, Node
 from numq.integer import PER_TOKEN_INT8
@@ -106,10 +107,10 @@ def dynamic(
 
 def _check_activations(quantizer: object, name: str) -> None:
     known = check_quantizer(quantizer, name)
-    if not isinstance(known.granularity, PerToken | PerTensor) or known.format.bits > 8:
+    if not isinstance(known.granularity, PerToken | PerTensor) or not small_integers(known.format):
         raise ValueError(
             f"{name} is {known!r}; allowed for an integer product are PerToken() or PerTensor() "
-            "and 8 bits or fewer"
+            "and integers of 8 bits or fewer"
         )
 
 

@@ -13,7 +13,7 @@ from numq.flows.constants import fixed_edges, reached
 from numq.flows.fuse import shape_of
 from numq.flows.obstacles import kept_float, obstacle
 from numq.flows.recipe import Override, Recipe
-from numq.formats import integer_format
+from numq.formats import integer_format, small_integers
 from numq.granularity import PerChannel, PerTensor
 from numq.graph import Graph, Node
 from numq.graph.inputs import Numbers, used_as
@@ -182,11 +182,11 @@ def check_channels(node: Node, graph: Graph, weights: Quantizer) -> None:
     shape, kind = shape_of(graph, node.inputs[1]), weights.granularity
     assert shape is not None
     kept = isinstance(kind, PerChannel) and kind.axis in (0, -len(shape))
-    if not (kept or isinstance(kind, PerTensor)) or weights.format.bits > 8:
+    if not (kept or isinstance(kind, PerTensor)) or not small_integers(weights.format):
         raise ValueError(
             f"weights of node {node.name} ({node.op}) are {weights!r}, shape {shape}; allowed for "
-            "an integer product are PerTensor() or PerChannel(0), the output channels, and 8 "
-            "bits or fewer"
+            "an integer product are PerTensor() or PerChannel(0), the output channels, and "
+            "integers of 8 bits or fewer"
         )
 
 

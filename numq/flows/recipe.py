@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
 from numq.arrays import check_type
-from numq.formats import INT8
+from numq.formats import INT8, small_integers
 from numq.granularity import PerChannel, PerTensor
 from numq.graph import Node
 from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer
@@ -196,16 +196,19 @@ def _check_integer(quantizer: object, name: str) -> Quantizer:
 def _check_weights(quantizer: object, name: str) -> None:
     known = _check_integer(quantizer, name)
     kept = isinstance(known.granularity, PerTensor | PerChannel)
-    if not kept or known.format.bits > 8:
+    if not kept or not small_integers(known.format):
         raise ValueError(
-            f"{name} is {known!r}; allowed are PerTensor() or PerChannel(0), 8 bits or fewer"
+            f"{name} is {known!r}; allowed are PerTensor() or PerChannel(0), integers of 8 bits or "
+            "fewer"
         )
 
 
 def _check_edges(quantizer: object, name: str) -> None:
     known = _check_integer(quantizer, name)
-    if not isinstance(known.granularity, PerTensor) or known.format.bits > 8:
-        raise ValueError(f"{name} is {known!r}; allowed are PerTensor(), 8 bits or fewer")
+    if not isinstance(known.granularity, PerTensor) or not small_integers(known.format):
+        raise ValueError(
+            f"{name} is {known!r}; allowed are PerTensor(), integers of 8 bits or fewer"
+        )
     lo, hi = known.clip
     if (lo is not None and lo > 0) or (hi is not None and hi < 0):
         raise ValueError(

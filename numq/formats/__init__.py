@@ -49,6 +49,7 @@ from numq.formats.integers import (
     UINT16,
     IntFormat,
     integer_format,
+    small_integers,
 )
 from numq.formats.names import FORMATS, format_named
 from numq.formats.tables import NF4, TableFormat
@@ -97,4 +98,5 @@ __all__ = [
     "TableFormat",
     "format_named",
     "integer_format",
+    "small_integers",
 ]

@@ -161,6 +161,11 @@ def integer_format(fmt: Format, name: str) -> IntFormat:
     return fmt
 
 
+def small_integers(fmt: Format) -> bool:
+    """Whether integer kernels take the codes: integers of 8 bits or fewer."""
+    return isinstance(fmt, IntFormat) and fmt.bits <= 8
+
+
 def _wrap(whole: FloatArray, offset: IntArray, fmt: IntFormat) -> FloatArray:
     """The low `bits` of the two's complement of `whole + offset`.
 

@@ -15,6 +15,7 @@ import numpy as np
 from numq import integer
 from numq.arrays import Array, FloatArray, as_float32
 from numq.autograd import Tensor
+from numq.formats import small_integers
 from numq.granularity import PerTensor
 from numq.graph.geometry import Padding, padding_of
 from numq.graph.graph import Graph, Node
@@ -109,10 +110,10 @@ def dynamic_conv(node: Node, graph: Graph) -> Step:
     w, bias, quantizer = _weight(node, graph), _bias(node, graph), node.attributes["quantizer"]
     assert isinstance(quantizer, Quantizer)
     integer.check_conv_weight(w)
-    if not isinstance(quantizer.granularity, PerTensor) or quantizer.format.bits > 8:
+    if not isinstance(quantizer.granularity, PerTensor) or not small_integers(quantizer.format):
         raise ValueError(
-            f"quantizer is {quantizer!r}; an integer convolution needs PerTensor() and 8 bits or "
-            "fewer"
+            f"quantizer is {quantizer!r}; an integer convolution needs PerTensor() and "
+            "integers of 8 bits or fewer"
         )
     how = _moves(node)
     packed, s_w = pack_conv_weight(w.codes, groups=how["groups"]), w.scale.reshape(-1, 1, 1)

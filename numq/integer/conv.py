@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from numq.arguments import integer, integers
 from numq.arrays import Frozen, IntArray, as_float32, check_type
-from numq.formats import IntFormat, integer_format
+from numq.formats import IntFormat, integer_format, small_integers
 from numq.granularity import PerChannel, PerTensor
 from numq.integer.bias import static_bias
 from numq.integer.convolve import NO_PADDING, Pair, conv2d_int8
@@ -154,8 +154,8 @@ def check_conv_weight(w: QTensor) -> None:
     check_type(w, QTensor, "w")
     g = w.granularity
     kept = isinstance(g, PerTensor) or (isinstance(g, PerChannel) and g.axis in (0, -4))
-    if len(w.shape) != 4 or not kept or w.format.bits > 8:
+    if len(w.shape) != 4 or not kept or not small_integers(w.format):
         raise ValueError(
             f"w is {w.format.name} {g} of shape {w.shape}; an integer convolution needs "
-            "(O, C/groups, kh, kw), 8 bits or fewer, PerTensor() or PerChannel(0)"
+            "(O, C/groups, kh, kw), integers of 8 bits or fewer, PerTensor() or PerChannel(0)"
         )

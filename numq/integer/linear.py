@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from numq.arguments import integers
 from numq.arrays import Frozen, IntArray, as_int, check_type
-from numq.formats import IntFormat, integer_format
+from numq.formats import IntFormat, integer_format, small_integers
 from numq.integer.accumulate import accumulate
 from numq.integer.bias import static_bias
 from numq.integer.operands import check_weight, float_bias
@@ -145,8 +145,10 @@ def check_input(x: QParams, name: str = "x") -> None:
     check_type(x, QParams, name)
     if x.scale.ndim:
         raise ValueError(f"{name} has scales of shape {x.scale.shape}; allowed is one, per tensor")
-    if x.format.bits > 8:
-        raise ValueError(f"{name} is {x.format.name}; an integer kernel needs 8 bits or fewer")
+    if not small_integers(x.format):
+        raise ValueError(
+            f"{name} is {x.format.name}; an integer kernel needs integers of 8 bits or fewer"
+        )
 
 
 def check_output(out: QParams) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from numq.arrays import FloatArray, as_float32, check_type
+from numq.formats import small_integers
 from numq.granularity import PerChannel, PerTensor, PerToken
 from numq.qtensor import QTensor
 from numq.quantizers import Quantizer
@@ -20,17 +21,21 @@ def check_weight(w: QTensor) -> None:
             f"w is {g} of shape {w.shape}; an integer product needs a (out, in) weight with scales "
             "PerTensor() or PerChannel(0), which are the same along the sum"
         )
-    if w.format.bits > 8:
-        raise ValueError(f"w is {w.format.name}; an integer product needs 8 bits or fewer")
+    if not small_integers(w.format):
+        raise ValueError(
+            f"w is {w.format.name}; an integer product needs integers of 8 bits or fewer"
+        )
 
 
 def check_dynamic(quantizer: Quantizer) -> None:
     """Refuse a quantizer whose activations an integer product cannot use."""
     check_type(quantizer, Quantizer, "quantizer")
-    if not isinstance(quantizer.granularity, PerToken | PerTensor) or quantizer.format.bits > 8:
+    if not isinstance(quantizer.granularity, PerToken | PerTensor) or not small_integers(
+        quantizer.format
+    ):
         raise ValueError(
             f"quantizer is {quantizer!r}; an integer product needs PerToken() or PerTensor() and "
-            "8 bits or fewer"
+            "integers of 8 bits or fewer"
         )
 
 

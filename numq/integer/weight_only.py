@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from numq import fast
 from numq.arguments import flag
 from numq.arrays import FloatArray
+from numq.formats import small_integers
 from numq.granularity import PerChannel, PerGroup, PerTensor
 from numq.integer.accumulate import check_depth
 from numq.integer.operands import float_bias, float_input
@@ -69,4 +70,6 @@ def _has_groups(w: QTensor) -> bool:
     g = w.granularity
     kept = isinstance(g, PerChannel) and g.axis in (0, -2)
     along = isinstance(g, PerGroup) and g.axis in (1, -1)
-    return w.format.bits <= 8 and uses_kernels() and (isinstance(g, PerTensor) or kept or along)
+    return (
+        small_integers(w.format) and uses_kernels() and (isinstance(g, PerTensor) or kept or along)
+    )

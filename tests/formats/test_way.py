@@ -108,6 +108,40 @@ def test_nan_and_infinity_by_the_rule(fmt):
         assert q.dequantize(np.float64).tolist() == [fmt.highest, fmt.lowest, value]
 
 
+@pytest.mark.parametrize("fmt", [nq.FLOAT8_E4M3FN, nq.NF4], ids=lambda f: f.name)
+def test_integer_arithmetic_refuses_what_is_no_integer(fmt):
+    byte, real = nq.QParams(0.1, 0, nq.INT8), nq.QParams(0.1, 0, fmt)
+    quantizer = nq.SymmetricQuantizer(fmt, nq.PerChannel(0))
+    w, w_int = quantizer(W), nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(0))(W)
+    layers = nq.nn.Sequential(nq.nn.Linear(20, 6, rng=np.random.default_rng(0)))
+    refused = [
+        lambda: nq.integer.linear_dynamic(W, w),
+        lambda: nq.integer.linear_dynamic(W, w_int, quantizer=nq.SymmetricQuantizer(fmt)),
+        lambda: nq.integer.linear_weight_only_integer(W, w),
+        lambda: nq.integer.prepare_static(byte, w, None, byte),
+        lambda: nq.integer.prepare_static(real, w_int, None, byte),
+        lambda: nq.integer.prepare_static_add(real, byte, byte),
+        lambda: nq.integer.prepare_static_average(real, byte),
+        lambda: nq.integer.prepare_table(np.tanh, byte, real),
+        lambda: nq.flows.dynamic(layers, W, weights=quantizer),
+        lambda: nq.flows.static(layers, [W], weights=quantizer),
+    ]
+    for call in refused:
+        with pytest.raises(ValueError, match=f"(?s){fmt.name}.*integers"):
+            call()
+    with pytest.raises(TypeError, match=f"{fmt.name} .*; allowed are integer formats"):
+        nq.integer.prepare_static(byte, w_int, None, real)
+
+
+@pytest.mark.parametrize("fmt", [nq.FLOAT8_E4M3FN, nq.FLOAT4_E2M1, nq.NF4], ids=lambda f: f.name)
+def test_a_weight_only_network(fmt):
+    layers = nq.nn.Sequential(nq.nn.Linear(20, 6, rng=np.random.default_rng(0)))
+    quantizer = nq.SymmetricQuantizer(fmt, nq.PerGroup(axis=1, size=10))
+    w, bias = quantizer(layers[0].weight.data).dequantize(), layers[0].bias.data
+    got = nq.flows.weight_only(layers, W, weights=quantizer)(W)
+    np.testing.assert_allclose(got, W @ w.T + bias, rtol=0, atol=2**-20)  # sums of 20 below 2
+
+
 @by_name
 def test_straight_through(fmt):
     params = nq.SymmetricQuantizer(fmt, clip=(-0.3, 0.3)).qparams(W)
