@@ -1,33 +1,74 @@
-"""numq: neural-network quantization to read, run and trust, in NumPy and Numba.
+"""Neural-network quantization to read, run and trust: NumPy and Numba.
 
     real_value = scale · (quantized_value − zero_point)
 
 >>> import numpy as np, numq as nq
 >>> w = np.array([[0.25, -1.0], [0.02, 0.005]], np.float32)
 >>> q = nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(0))(w)
->>> q
-QTensor(shape (2, 2), 12 bytes, 1.33x smaller than float32
-  QParams(int8, PerChannel(axis=0), scale (2,) in 0.00015748…0.00787402, zero_point (2,) = 0, \
-covers [-1.00787, 1])
-  codes 32, -127, 127, 32)
+>>> q.codes
+array([[  32, -127],
+       [ 127,   32]], dtype=int8)
 >>> q.dequantize()
 array([[ 0.2519685 , -1.        ],
        [ 0.02      ,  0.00503937]], dtype=float32)
 
-Where things are, from the ground up:
+The names below stand in the order in which a learner meets them. Arrays are
+positional, choices are keywords; a call gives the right answer, or an error
+that says what came and what is allowed.
 
-numbers      formats, rounding, bits, packing
-kernels      kernels: the integer product, convolution and passes over memory, compiled
-parameters   granularity, scales, qparams, rules, fixedpoint
-tensors      qtensor, observers, metrics
-quantizers   AffineQuantizer, SymmetricQuantizer
-integers     integer: Linear three ways; convolution, addition, pooling, tables on codes
-training     autograd, nn, optim, data, mixed
-one graph    graph: recorded from a network that ran; runs, trains, prints, is saved
-QAT          qat: estimators of the gradient through rounding
-flows        weight_only, dynamic, static, prepare_qat; compare tells the layers apart
-pictures     plot: `from numq import plot`, with matplotlib (extra `notebooks`)
-doors        the command line `numq` (demo, inspect, bench), `experiments`, and `verify.oracle`
+NUMBERS: what a code may be, and how a real number becomes one
+  integers            INT2 INT3 INT4 INT5 INT6 INT7 INT8 INT16 INT32 UINT2
+                      UINT3 UINT4 UINT5 UINT6 UINT7 UINT8 UINT16
+  floats              FLOAT64 FLOAT32 FLOAT16 BFLOAT16
+  small floats        FLOAT8_E5M2 FLOAT8_E4M3FN FLOAT8_E4M3 FLOAT8_E3M4
+                      FLOAT8_E5M2FNUZ FLOAT8_E4M3FNUZ FLOAT8_E4M3B11FNUZ
+                      FLOAT8_E8M0FNU FLOAT6_E3M2 FLOAT6_E2M3 FLOAT4_E2M1
+  tables of values    NF4
+  what these are      Format IntFormat FloatFormat TableFormat format_named
+  bit by bit          inspect_float inspect_int inspect_table inspect_code
+  ties                Rounding round_values
+  what does not fit   Overflow
+  below 8 bits        pack unpack PackOrder
+
+PARAMETERS: which elements share a scale, and how it is chosen
+  granularity         PerTensor PerChannel PerToken PerGroup PerBlock
+  schemes             Affine Symmetric SymmetricRange ZeroPointRule
+  scales              ScaleFormat ScaleFloor Target scales
+  chosen              QParams choose_qparams
+  rules of backends   QuantizeRule ScaleOp ZeroPointOrder NonFinite rules
+
+TENSORS AND QUANTIZERS: arrays of codes with their meaning
+  there and back      QTensor quantize dequantize fake_quantize
+  from data to range  MinMaxObserver MovingAverageObserver
+                      PercentileObserver MSEObserver Observer
+  all in one value    AffineQuantizer SymmetricQuantizer Quantizer
+  what was lost       ErrorReport error_report sqnr_db
+
+PRODUCTS: integers in, integers out
+  exact int32 sums    matmul_int8 max_depth accumulate conv2d_int8
+  laid out once       PackedWeight pack_weight PackedConvWeight
+                      pack_conv_weight Layout
+  how so fast         Isa kernels
+  from sums to codes  Requantization Multiplier Requantizer
+                      prepare_requantizer requantize
+  in fixed point      quantize_multiplier multiply_by_quantized_multiplier
+                      saturating_rounding_doubling_high_mul
+                      rounding_divide_by_pot rounding_shift_right
+  layers on codes     integer
+
+TRAINING: networks, with quantization in them or without
+  a small engine      autograd nn optim data
+  in float16          mixed
+  through rounding    qat
+
+FLOWS: from a float network to one of integers
+  recorded            graph
+  quantized           flows
+
+DOORS: to the world outside
+  pictures            from numq import plot: bit fields, rooflines, more
+  a command           numq inspect, numq demo, numq bench
+  what is right       numq.verify.oracle, in integers and fractions
 """
 
 from numq import (
@@ -49,6 +90,7 @@ from numq.fixedpoint import (
     multiply_by_quantized_multiplier,
     quantize_multiplier,
     rounding_divide_by_pot,
+    rounding_shift_right,
     saturating_rounding_doubling_high_mul,
 )
 from numq.formats import (
@@ -92,7 +134,7 @@ from numq.formats import (
     format_named,
 )
 from numq.granularity import PerBlock, PerChannel, PerGroup, PerTensor, PerToken
-from numq.integer.accumulate import accumulate, accumulate_naive, matmul_int8, max_depth
+from numq.integer.accumulate import accumulate, matmul_int8, max_depth
 from numq.integer.convolve import conv2d_int8
 from numq.integer.requantize import (
     Requantizer,
@@ -134,22 +176,8 @@ from numq.scales import (
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "BFLOAT16",
-    "FLOAT4_E2M1",
-    "FLOAT6_E2M3",
-    "FLOAT6_E3M2",
-    "FLOAT8_E3M4",
-    "FLOAT8_E4M3",
-    "FLOAT8_E4M3B11FNUZ",
-    "FLOAT8_E4M3FN",
-    "FLOAT8_E4M3FNUZ",
-    "FLOAT8_E5M2",
-    "FLOAT8_E5M2FNUZ",
-    "FLOAT8_E8M0FNU",
-    "FLOAT16",
-    "FLOAT32",
-    "FLOAT64",
+__all__ = [  # in the order in which a learner meets them
+    # numbers
     "INT2",
     "INT3",
     "INT4",
@@ -159,7 +187,6 @@ __all__ = [
     "INT8",
     "INT16",
     "INT32",
-    "NF4",
     "UINT2",
     "UINT3",
     "UINT4",
@@ -168,86 +195,107 @@ __all__ = [
     "UINT7",
     "UINT8",
     "UINT16",
-    "Affine",
-    "AffineQuantizer",
-    "ErrorReport",
-    "FloatFormat",
+    "FLOAT64",
+    "FLOAT32",
+    "FLOAT16",
+    "BFLOAT16",
+    "FLOAT8_E5M2",
+    "FLOAT8_E4M3FN",
+    "FLOAT8_E4M3",
+    "FLOAT8_E3M4",
+    "FLOAT8_E5M2FNUZ",
+    "FLOAT8_E4M3FNUZ",
+    "FLOAT8_E4M3B11FNUZ",
+    "FLOAT8_E8M0FNU",
+    "FLOAT6_E3M2",
+    "FLOAT6_E2M3",
+    "FLOAT4_E2M1",
+    "NF4",
     "Format",
     "IntFormat",
-    "Isa",
-    "Layout",
-    "MSEObserver",
-    "MinMaxObserver",
-    "MovingAverageObserver",
-    "Multiplier",
-    "NonFinite",
-    "Observer",
-    "Overflow",
-    "PackOrder",
-    "PackedConvWeight",
-    "PackedWeight",
-    "PerBlock",
-    "PerChannel",
-    "PerGroup",
-    "PerTensor",
-    "PerToken",
-    "PercentileObserver",
-    "QParams",
-    "QTensor",
-    "QuantizeRule",
-    "Quantizer",
-    "Requantization",
-    "Requantizer",
-    "Rounding",
-    "ScaleFloor",
-    "ScaleFormat",
-    "ScaleOp",
-    "Symmetric",
-    "SymmetricQuantizer",
-    "SymmetricRange",
+    "FloatFormat",
     "TableFormat",
-    "Target",
-    "ZeroPointOrder",
-    "ZeroPointRule",
-    "accumulate",
-    "accumulate_naive",
-    "autograd",
-    "choose_qparams",
-    "conv2d_int8",
-    "data",
-    "dequantize",
-    "error_report",
-    "fake_quantize",
-    "flows",
     "format_named",
-    "graph",
-    "inspect_code",
     "inspect_float",
     "inspect_int",
     "inspect_table",
-    "integer",
-    "kernels",
+    "inspect_code",
+    "Rounding",
+    "round_values",
+    "Overflow",
+    "pack",
+    "unpack",
+    "PackOrder",
+    # parameters
+    "PerTensor",
+    "PerChannel",
+    "PerToken",
+    "PerGroup",
+    "PerBlock",
+    "Affine",
+    "Symmetric",
+    "SymmetricRange",
+    "ZeroPointRule",
+    "ScaleFormat",
+    "ScaleFloor",
+    "Target",
+    "scales",
+    "QParams",
+    "choose_qparams",
+    "QuantizeRule",
+    "ScaleOp",
+    "ZeroPointOrder",
+    "NonFinite",
+    "rules",
+    # tensors and quantizers
+    "QTensor",
+    "quantize",
+    "dequantize",
+    "fake_quantize",
+    "MinMaxObserver",
+    "MovingAverageObserver",
+    "PercentileObserver",
+    "MSEObserver",
+    "Observer",
+    "AffineQuantizer",
+    "SymmetricQuantizer",
+    "Quantizer",
+    "ErrorReport",
+    "error_report",
+    "sqnr_db",
+    # products
     "matmul_int8",
     "max_depth",
-    "mixed",
+    "accumulate",
+    "conv2d_int8",
+    "PackedWeight",
+    "pack_weight",
+    "PackedConvWeight",
+    "pack_conv_weight",
+    "Layout",
+    "Isa",
+    "kernels",
+    "Requantization",
+    "Multiplier",
+    "Requantizer",
+    "prepare_requantizer",
+    "requantize",
+    "quantize_multiplier",
     "multiply_by_quantized_multiplier",
+    "saturating_rounding_doubling_high_mul",
+    "rounding_divide_by_pot",
+    "rounding_shift_right",
+    "integer",
+    # training
+    "autograd",
     "nn",
     "optim",
-    "pack",
-    "pack_conv_weight",
-    "pack_weight",
-    "prepare_requantizer",
+    "data",
+    "mixed",
     "qat",
-    "quantize",
-    "quantize_multiplier",
-    "requantize",
-    "round_values",
-    "rounding_divide_by_pot",
-    "rules",
-    "saturating_rounding_doubling_high_mul",
-    "scales",
-    "sqnr_db",
-    "unpack",
+    # flows
+    "graph",
+    "flows",
 ]
 
 

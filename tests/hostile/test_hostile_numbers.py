@@ -87,6 +87,7 @@ CASES = [
     case(nq.multiply_by_quantized_multiplier, x=np.array([100, -7]), multiplier=np.array(1 << 30),
          shift=np.array(-1)),
     case(nq.rounding_divide_by_pot, x=np.array([100, -7]), exponent=np.array(2)),
+    case(nq.rounding_shift_right, x=np.array([100, -7]), exponent=np.array(2)),
     case(nq.saturating_rounding_doubling_high_mul, a=np.array([100, -7]), b=np.array(1 << 30)),
     # tensors
     case(nq.QTensor, codes=CODES, qparams=P),
@@ -123,8 +124,6 @@ CASES = [
         ("b", "longer at the end"): lambda c: c.shape == (2, 3)}}),
     case(nq.accumulate, x=CODES, z_x=np.array(3), w=CODES.T, z_w=np.array([1, 2]),
          settings={"ranked": ("x", "w", "z_x")}),
-    case(nq.accumulate_naive, x=CODES, z_x=np.array(3), w=CODES.T, z_w=np.array([1, 2]),
-         settings={"ranked": ("x", "w")}),
     case(nq.conv2d_int8, x=CODES.reshape(1, 1, 2, 3), w=CODES.reshape(2, 1, 1, 3),
          settings={"ranked": ("x", "w"), "right": {
              ("x_zero_point", "-99"): rows_times(CODES.astype(int) + 99, CODES),
@@ -132,6 +131,7 @@ CASES = [
              ("w_zero_point", "array of two"): rows_times(CODES, CODES)}}),
     case(nq.prepare_requantizer, x_scale=np.float32(0.5), w_scale=np.array([0.25, 0.5], np.float32),
          out=P, settings=finite("x_scale", "w_scale")),
+    case(nq.Requantization, multiplier=nq.Multiplier.Q31, rounding=nq.Rounding.HALF_UP),
     case(nq.Requantizer, how=nq.Requantization.FIXED_SINGLE_UP, zero_point=3, qmin=-128, qmax=127,
          multiplier=np.array(2**30, np.int32), shift=np.array(3, np.int32), format=nq.INT8,
          settings={"right": {(name, "-99"): lambda r: -99 in (r.zero_point, r.qmin, r.qmax)
