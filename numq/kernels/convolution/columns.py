@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numq.kernels.convolution.rows import add_outer, multiply_deep
 from numq.kernels.convolution.shape import (
     START,
     Plan,
@@ -31,9 +30,10 @@ from numq.kernels.convolution.shape import (
 from numq.kernels.convolution.stage import copy_pieces, fill_bytes, split_phases, stage_rows
 from numq.kernels.machine.jit import inlined
 from numq.kernels.machine.tile import Tile, columns_of, group_of, lanes_of, row_bytes_of
-from numq.kernels.product.epilogue import leave_rows
+from numq.kernels.product.epilogue import add_outer, leave_rows
 from numq.kernels.product.loops import PANEL_PAD, SPARE, address
 from numq.kernels.product.pack_b import pack_b_rows, sum_columns
+from numq.kernels.product.walk import multiply_deep
 
 SECTIONS = 11
 BLOCK_O = 48  #: output channels between two ways out
@@ -205,19 +205,15 @@ def columns_kernel(isa: int):
         shape, plan, given = sizes_in(sizes, given)
         at = Sections(*fixed(sizes[START:], SECTIONS))
         space, columns, pixels = room[task], columns_of(isa), shape.out_h * shape.out_w
-        steps = (
-            shape.kernel_h
-            * shape.kernel_w
-            * ((shape.channels + group_of(isa) - 1) // group_of(isa))
-        )
+        words = (shape.channels + group_of(isa) - 1) // group_of(isa)
+        steps = shape.kernel_h * shape.kernel_w * words
         base, sums_row = address(space), 4 * plan.block
         sums, panels = base + at.sums, base + at.panels
         pieces = space[at.pieces : at.size].view(np.int64)
-        numbers = space[at.sums : at.pieces].view(np.int32)
         width = plan.block + SPARE
         fill_bytes(isa, base + at.terms, 8 * width, 0)
-        of_columns = numbers[(at.terms - at.sums) // 4 :]
-        zeros, column_sums = base + at.terms + 4 * width, of_columns[2 * width :]
+        numbers = space[at.terms : at.pieces].view(np.int32)
+        zeros, column_sums = base + at.terms + 4 * width, numbers[2 * width :]
         begin, end = share(plan.jobs, 1, task, plan.tasks)
         for job in range(begin, end):
             whole, down, across = part_of(plan, job)
@@ -233,7 +229,7 @@ def columns_kernel(isa: int):
                     sum_columns(isa, panels, at.panel_bytes, steps, nc, address(column_sums))
                 if given.uniform:
                     for q in range(nc):
-                        of_columns[q] = factors[0] * column_sums[q]
+                        numbers[q] = factors[0] * column_sums[q]
                 for i in range(top, bottom, BLOCK_O):
                     mc, o = min(BLOCK_O, bottom - i), g * shape.outputs + i
                     a = address(weight) + g * given.group_bytes + i * row_bytes_of(isa)
@@ -242,7 +238,8 @@ def columns_kernel(isa: int):
                         sums_row, zeros, base + at.terms,
                     )  # fmt: skip
                     if factors.size and not given.uniform:
-                        add_outer(numbers, plan.block, mc, nc, factors[o:], column_sums)
+                        factor = address(factors) + 4 * o
+                        add_outer(isa, sums, sums_row, mc, nc, factor, address(column_sums))
                     place = (whole * shape.outputs + i) * pixels + j
                     leave_rows(
                         isa, address(record), o, sums, sums_row, mc, nc, address(terms) + 4 * o,

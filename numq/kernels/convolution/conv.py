@@ -91,23 +91,10 @@ def conv2d_requantized(
 ) -> NDArray[Any]:
     """``clamp(rint(float32(accumulator) * multiplier) + zero_point, qmin, qmax)``, ties to even.
 
-    Args:
-        x: as for ``conv2d_integers``, as is every argument not listed here.
-        w: see ``x``.
-        multiplier: above 0, float32, or (O,) of them: input scale x weight scale / output scale.
-        zero_point: of the output.
-        qmin: lowest code of the output; ``zero_point`` makes it a ReLU.
-        qmax: highest code of the output.
-        dtype: of the output: int8, uint8, int16 or uint16.
-        stride: see ``x``.
-        padding: see ``x``.
-        dilation: see ``x``.
-        groups: see ``x``.
-        layout: see ``x``.
-        x_zero_point: see ``x``.
-        w_zero_point: see ``x``.
-        bias: see ``x``.
-        isa: see ``x``.
+    Other rules, and other multipliers, are ways out that ``prepare_conv2d`` takes. ``multiplier``
+    is above 0, float32, or (O,) of them: input scale x weight scale / output scale. The codes, from
+    ``qmin`` (``zero_point`` makes it a ReLU) to ``qmax``, are int8, uint8, int16 or uint16. All
+    other arguments are those of ``conv2d_integers``.
 
     Raises:
         TypeError: an argument has a type that is not listed.
@@ -142,19 +129,8 @@ def conv2d_dequantized(
 ) -> Floats:
     """``float32(accumulator) * scale + bias``, float32; the accumulator has no bias of its own.
 
-    Args:
-        x: as for ``conv2d_integers``, as is every argument not listed here.
-        w: see ``x``.
-        scale: finite, float32, or (O,) of them: input scale x weight scale.
-        bias: (O,) float32, finite.
-        stride: see ``x``.
-        padding: see ``x``.
-        dilation: see ``x``.
-        groups: see ``x``.
-        layout: see ``x``.
-        x_zero_point: see ``x``.
-        w_zero_point: see ``x``.
-        isa: see ``x``.
+    ``scale`` is finite, float32, or (O,) of them: input scale x weight scale. ``bias`` is (O,)
+    float32, finite. All other arguments are those of ``conv2d_integers``.
 
     Raises:
         TypeError: an argument has a type that is not listed.

@@ -1,16 +1,12 @@
-"""A convolution prepared once and run on many images: what its sums are made of.
+"""A convolution prepared once and run on many images.
 
 With ``real = scale * (value - zero_point)`` on both sides the accumulator is
 
     accumulator[o] = sum over (c, i, j) of (x - x_zero) * (w - w_zero[o]) + bias[o]     modulo 2**32
 
-The sums see neither zero point. With pixels stored as ``X = x + e``, the weight as ``W = w + f``,
-``p = x_zero + e`` and ``q = w_zero + f``,
-
-    accumulator = sum X * W  -  p * sum (w - w_zero) + bias  -  q * sum X
-                                `------ term of o ------'    `-- factor of o, times sums of pixels
-
-Which ``e`` and ``f`` there are depends on the *form*: what is packed, and what is staged.
+The border holds the zero point, so it contributes nothing. Zero points and bias are folded as those
+of a product, see `zeros`; what is added to pixels and weights where they are stored depends on the
+*form* that a convolution has.
 """
 
 from __future__ import annotations
@@ -46,7 +42,7 @@ from numq.kernels.convolution.shape import (
     checked_steps,
     shape_of,
 )
-from numq.kernels.convolution.weights import SPARE_TERMS, PackedConvWeight, packed_conv_weight
+from numq.kernels.convolution.weights import PackedConvWeight, packed_conv_weight
 from numq.kernels.machine.cpu import Isa, KernelPath
 from numq.kernels.machine.jit import get_threads, njit
 from numq.kernels.machine.parallel import Task
@@ -63,38 +59,37 @@ from numq.kernels.operands import (
 )
 from numq.kernels.product.epilogue import Mode
 from numq.kernels.product.ways import WayOut
+from numq.kernels.product.zeros import NO_INTS, folded, stored_as_a, stored_as_b
 
 MOST_PLANS = 64  #: shapes of images that a prepared convolution remembers
-NO_FACTORS = np.empty(0, np.int32)
 
 
 class Form(Enum):
-    """How the sums are made: (the kernel, how its work is laid out)."""
+    """How the sums are made: the axes' order, the kernel, how its work is planned."""
 
-    COLUMNS = (columns_kernel, columns_layout)  #: NCHW: the weight as A, patches as B
-    ROWS = (rows_kernel, rows_layout)  #: NHWC: patches as A, the weight as B
-    PLANES = (planes_kernel, planes_layout)  #: depthwise, NCHW
-    CHANNELS = (channels_kernel, channels_layout)  #: depthwise, NHWC, one output for each channel
+    COLUMNS = (Layout.NCHW, columns_kernel, columns_layout)  #: the weight as A, patches as B
+    ROWS = (Layout.NHWC, rows_kernel, rows_layout)  #: patches as A, the weight as B
+    PLANES = (Layout.NCHW, planes_kernel, planes_layout)  #: depthwise
+    CHANNELS = (Layout.NHWC, channels_kernel, channels_layout)  #: depthwise, as many come out
 
-    @property
-    def kernel(self) -> Callable[[int], Callable[..., None]]:
-        """Makes the task of an instruction set."""
-        return self.value[0]
+    def __init__(
+        self,
+        layout: Layout,
+        kernel: Callable[[int], Callable[..., None]],
+        planned: Callable[[Shape, Tile], tuple[Plan, tuple[int, ...]]],
+    ) -> None:
+        """``planned`` gives the jobs and a task's room, its size last."""
+        self.layout, self.kernel, self.planned = layout, kernel, planned
 
-    def layout(self, shape: Shape, tile: Tile) -> tuple[Plan, tuple[int, ...]]:
-        """The jobs, and where in its room a task keeps what; the last number is the room's size."""
-        return self.value[1](shape, tile)
-
-
-def form_of(weight: PackedConvWeight, layout: Layout) -> Form:
-    """The form of a weight's convolutions."""
-    outputs, channels = weight.values.shape[:2]
-    if channels == 1 and weight.groups > 1:
-        if layout is Layout.NCHW:
-            return Form.PLANES
-        if outputs == weight.groups:
-            return Form.CHANNELS
-    return Form.COLUMNS if layout is Layout.NCHW else Form.ROWS
+    @classmethod
+    def of(cls, weight: PackedConvWeight, layout: Layout) -> Form:
+        """That of a weight's convolutions."""
+        outputs, channels = weight.values.shape[:2]
+        if channels == 1 and weight.groups > 1 and layout is Layout.NCHW:
+            return cls.PLANES
+        if channels == 1 and weight.groups > 1 and outputs == weight.groups:
+            return cls.CHANNELS
+        return cls.COLUMNS if layout is Layout.NCHW else cls.ROWS
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -107,12 +102,12 @@ class PreparedConv:
 
     weight: PackedConvWeight
     way: WayOut  #: what becomes of the sums
+    form: Form
     x_dtype: np.dtype[Any]  #: int8 or uint8
     steps: Steps
-    layout: Layout  #: of the image and of the result
     x_zero_point: int
-    w_zero_point: NDArray[np.int32]  #: (O,)
-    bias: NDArray[np.int32]  #: (O,)
+    w_zero_point: NDArray[np.int32]  #: (O,); empty for zeros
+    bias: NDArray[np.int32]  #: (O,); empty for zeros
     operands: tuple[NDArray[Any], ...]  #: of compiled code: weight, terms, factors, numbers
     plans: dict[Any, Found] = field(default_factory=dict, repr=False)
 
@@ -149,9 +144,8 @@ class PreparedConv:
         """Check the image and plan for its shape."""
         checked_array("x", x, (self.x_dtype,))
         weight, threads = self.weight, get_threads()
-        given = (weight.values.shape, weight.groups, self.steps, self.layout)
-        form = form_of(weight, self.layout)
-        found = _found(form, weight.isa, x.shape, *given, threads)
+        given = (x.shape, weight.values.shape, weight.groups, self.steps)
+        found = _found(self.form, weight.isa, *given, threads)
         if len(self.plans) >= MOST_PLANS:
             self.plans.clear()
         self.plans[x.shape, threads] = found
@@ -159,12 +153,12 @@ class PreparedConv:
 
     def _in_numpy(self, x: NDArray[Any], shape: Shape) -> NDArray[Any]:
         """The definition, and the form without JIT or without any product."""
-        image = x if self.layout is Layout.NCHW else x.transpose(0, 3, 1, 2)
+        image = x if self.form.layout is Layout.NCHW else x.transpose(0, 3, 1, 2)
         sums = conv2d_numpy(image, self.weight.values, shape, self.x_zero_point, self.w_zero_point)
-        last = sums.transpose(0, 2, 3, 1) + self.bias
+        last = sums.transpose(0, 2, 3, 1) + (self.bias if self.bias.size else np.int32(0))
         flat = last.reshape(shape.batch * shape.pixels, self.weight.outputs)
         result = self.way.numpy(flat).reshape(last.shape)
-        if self.layout is Layout.NCHW:
+        if self.form.layout is Layout.NCHW:
             result = result.transpose(0, 3, 1, 2)
         return np.ascontiguousarray(result)
 
@@ -221,12 +215,14 @@ def prepare_conv2d(
     steps = checked_steps(stride, padding, dilation)
     if not isinstance(layout, Layout):
         raise TypeError(f"layout is {shown(layout)}; allowed: {', '.join(map(str, Layout))}")
-    zeros = integers_of("w_zero_point", w_zero_point, weight.outputs)
-    added = integers_of("bias", 0 if bias is None else bias, weight.outputs)
+    no_zero = type(w_zero_point) is int and not w_zero_point
+    zeros = NO_INTS if no_zero else integers_of("w_zero_point", w_zero_point, weight.outputs)
+    added = NO_INTS if bias is None else integers_of("bias", bias, weight.outputs)
     if way.mode is not Mode.INTEGERS and way.channels != weight.outputs:
         raise ValueError(f"way has {way.channels} channels; allowed are {weight.outputs}")
-    operands = _operands(weight, form_of(weight, layout), SIGNS[dtype], x_zero, zeros, added, way)
-    return PreparedConv(weight, way, dtype, steps, layout, x_zero, zeros, added, operands)
+    form, item = Form.of(weight, layout), way.dtype.itemsize
+    operands = _operands(weight, form, SIGNS[dtype], x_zero, zeros, added, item)
+    return PreparedConv(weight, way, form, dtype, steps, x_zero, zeros, added, operands)
 
 
 def _operands(
@@ -236,33 +232,32 @@ def _operands(
     x_zero: int,
     w_zero: NDArray[np.int32],
     bias: NDArray[np.int32],
-    way: WayOut,
+    item: int,
 ) -> tuple[NDArray[Any], ...]:
     """Of compiled code: the packed weight, terms, factors (none if all are 0), numbers."""
     if weight.isa is Isa.NUMPY:
         return ()
-    shift, border = TILES[weight.isa].shift, x_zero
     packed: NDArray[Any]
-    # ``shift`` is what packing as A adds to int8; 128 is what packing as B takes from uint8.
+    shift, border = TILES[weight.isa].shift, x_zero
     match form:
         case Form.COLUMNS:
             packed = weight.rows
-            e, f = (0 if sign else -128), (shift if weight.sign else 0)
-            border = x_zero + e
+            x_stored, w_stored = stored_as_b(sign), stored_as_a(weight.sign, shift)
+            border = x_zero + x_stored
         case Form.ROWS:
             packed = weight.panels
-            e, f = (shift if sign else 0), (0 if weight.sign else -128)
+            x_stored, w_stored = stored_as_a(sign, shift), stored_as_b(weight.sign)
         case _:
-            packed, e, f = weight.taps_less(w_zero), sign, 0
-    terms = np.zeros(bias.size + SPARE_TERMS, np.int32)
-    terms[: bias.size] = bias - np.int32(x_zero + e) * weight.sums_less(w_zero)
-    factors = NO_FACTORS
-    if packed.ndim > 1 and (w_zero + np.int32(f)).any():
-        factors = -(w_zero + np.int32(f))
-    uniform = int(form is Form.COLUMNS and factors.size > 0 and bool((factors == factors[0]).all()))
+            packed = weight.taps_less(w_zero)
+            x_stored, w_stored = sign, 0
+    fold = folded(
+        weight.sums, weight.depth, x_zero=x_zero, w_zero=w_zero, bias=bias, x_stored=x_stored,
+        w_stored=w_stored,
+    )  # fmt: skip
+    uniform = fold.factors.size > 0 and bool((fold.factors == fold.factors[0]).all())
     strides = packed.strides[:2] if packed.ndim > 1 else (0, 0)
-    given = np.array((sign, border, uniform, *strides, way.dtype.itemsize), np.int64)
-    return packed.reshape(-1).view(INT8), terms, factors, given
+    given = np.array((sign, border, int(uniform), *strides, item), np.int64)
+    return packed.reshape(-1).view(INT8), fold.terms, fold.factors, given
 
 
 @lru_cache(maxsize=512)
@@ -273,17 +268,16 @@ def _found(
     weight: tuple[int, ...],
     groups: int,
     steps: Steps,
-    layout: Layout,
     _threads: int,
 ) -> Found:
     """The plan for images of shape ``sizes``."""
-    shape = shape_of(sizes, weight, groups, steps, layout)
+    shape = shape_of(sizes, weight, groups, steps, form.layout)
     result = (shape.batch, weight[0], shape.out_h, shape.out_w)
-    if layout is Layout.NHWC:
+    if form.layout is Layout.NHWC:
         result = (shape.batch, shape.out_h, shape.out_w, weight[0])
     if isa is Isa.NUMPY or not shape.macs:
         return Found(shape, result, None, 0, 0, np.empty(0, np.int64))
-    plan, at = form.layout(shape, TILES[isa])
+    plan, at = form.planned(shape, TILES[isa])
     numbers = np.array((*shape, *plan, *at), np.int64)
     numbers.flags.writeable = False
     return Found(shape, result, task_of(form, isa), plan.tasks, at[-1], numbers)
@@ -324,7 +318,7 @@ def conv2d_numpy(
         w: (O, C / groups, kh, kw) int8 or uint8.
         shape: stride, border, dilation, groups.
         x_zero: zero point of ``x``.
-        w_zero: (O,) zero points of ``w``.
+        w_zero: (O,) zero points of ``w``; empty for zeros.
 
     Returns:
         (N, O, out_h, out_w) int32, modulo 2**32.
@@ -332,7 +326,7 @@ def conv2d_numpy(
     border = ((0, 0), (0, 0), (shape.top, shape.bottom), (shape.left, shape.right))
     image = np.pad(x.astype(np.int32) - np.int32(x_zero), border)
     image = image.reshape(shape.batch, shape.groups, shape.channels, *image.shape[2:])
-    weight = w.astype(np.int32) - w_zero[:, None, None, None]
+    weight = w.astype(np.int32) - (w_zero[:, None, None, None] if w_zero.size else np.int32(0))
     weight = weight.reshape(shape.groups, shape.outputs, *w.shape[1:])
     sums = np.zeros((shape.batch, shape.groups, shape.outputs, shape.out_h, shape.out_w), np.int32)
     for i in range(shape.kernel_h):

@@ -120,29 +120,25 @@ def checked_steps(stride: Any, padding: Any, dilation: Any) -> Steps:
         TypeError: one is no pair, or no pair of pairs, of integers.
         ValueError: a number lies outside its range.
     """
-    if not isinstance(padding, tuple | list):
-        raise TypeError(f"padding is {shown(padding)}; allowed: ((top, bottom), (left, right))")
-    if len(padding) != 2:
-        raise ValueError(f"padding is {shown(padding)}; allowed: ((top, bottom), (left, right))")
-    border = _pair("padding[0]", padding[0], 0), _pair("padding[1]", padding[1], 0)
+    rows, columns = _two("padding", padding, "((top, bottom), (left, right))")
+    border = _pair("padding[0]", rows, 0), _pair("padding[1]", columns, 0)
     return Steps(_pair("stride", stride, 1), border, _pair("dilation", dilation, 1))
 
 
 def _pair(name: str, value: Any, least: int) -> Pair:
-    if type(value) is tuple and len(value) == 2:
-        first, second = value
-        if (
-            type(first) is type(second) is int
-            and least <= first <= MOST
-            and least <= second <= MOST
-        ):
-            return first, second
+    first, second = _two(name, value, "pairs of integers")
+    if type(first) is type(second) is int and least <= first <= MOST and least <= second <= MOST:
+        return first, second
+    one, two = (checked_integer(f"{name}[{i}]", v, least, MOST) for i, v in enumerate(value))
+    return one, two
+
+
+def _two(name: str, value: Any, allowed: str) -> tuple[Any, Any]:
     if not isinstance(value, tuple | list):
-        raise TypeError(f"{name} is {shown(value)}; allowed are pairs of integers")
+        raise TypeError(f"{name} is {shown(value)}; allowed: {allowed}")
     if len(value) != 2:
-        raise ValueError(f"{name} is {shown(value)}; allowed are pairs of integers")
-    first, second = (checked_integer(f"{name}[{i}]", v, least, MOST) for i, v in enumerate(value))
-    return first, second
+        raise ValueError(f"{name} is {shown(value)}; allowed: {allowed}")
+    return value[0], value[1]
 
 
 def shape_of(

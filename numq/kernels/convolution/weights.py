@@ -15,9 +15,9 @@ from numq.kernels.machine.tile import BLOCK_K, TILES
 from numq.kernels.operands import checked_integer, checked_sign
 from numq.kernels.product.loops import SPARE
 from numq.kernels.product.weights import pack_weight
+from numq.kernels.product.zeros import SPARE_TERMS
 
 FORMS = ("panels", "rows", "taps")  #: made when first needed
-SPARE_TERMS = 64  #: numbers that a kernel may read beyond the last channel, a few vectors of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +85,6 @@ class PackedConvWeight:
         taps = self.taps.copy()
         taps[: self.values.size].reshape(-1, self.outputs)[...] -= w_zero
         return taps
-
-    def sums_less(self, w_zero: NDArray[np.int32]) -> NDArray[np.int32]:
-        """``sum(w - w_zero)`` of each output channel, modulo 2**32."""
-        return self.sums - np.int32(self.depth) * w_zero
 
     @property
     def outputs(self) -> int:
