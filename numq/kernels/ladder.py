@@ -1,26 +1,52 @@
-"""From three loops to the speed of the hardware: one product, five ways, each a rung faster.
+"""From three loops to the speed of the hardware: one product, six ways, each a rung faster.
 
 All take ``a`` (M, K) and ``b`` (K, N), int8, C-contiguous, and give the same (M, N) int32, exact
 modulo 2**32. Read them in order; `numq bench` times them. The first four are what Numba makes of
-plain loops; the last is `matmul`, whose pieces are the modules of this room.
+plain loops; the fifth puts the register tile in their middle; the last is `matmul`. Each is one
+thought, and one file of this room is that thought at full speed:
+
+    naive         the definition                                  reference.py
+    loop_order    b is read as it lies, row by row                product/direct.py
+    tiling        a sum stays in its register                     product/microkernel.py
+    packing       copies lie in the order in which they are read  product/pack_a.py, pack_b.py
+    instruction   bytes are multiplied as bytes                   machine/instructions.py
+    blocking      what is packed stays in its cache               product/loops.py, walk.py
 
 What has to become cheap is the way of each operand to the multipliers, not the multiplication: a
 product of (N, N) matrices needs N**3 multiplications of only N**2 numbers, so every number loaded
 should be used many times before it is let go.
 """
 
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
 from __future__ import annotations
 
-from functools import wraps
+from collections.abc import Callable
+from functools import cache, wraps
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from numq.kernels.machine.cpu import Isa, KernelPath, choose
 from numq.kernels.machine.jit import F, njit
-from numq.kernels.machine.tile import Tile
+from numq.kernels.machine.tile import (
+    BLOCK_K,
+    ISAS,
+    Tile,
+    columns_of,
+    group_of,
+    row_bytes_of,
+    rows_of,
+    shift_of,
+)
 from numq.kernels.operands import INT8, checked_array
+from numq.kernels.product.loops import address
 from numq.kernels.product.matmul import matmul
+from numq.kernels.product.microkernel import multiply_tile
+from numq.kernels.product.pack_a import pack_a_rows
+from numq.kernels.product.pack_b import pack_b_rows, sum_columns
+from numq.kernels.reference import matmul_numpy
 
 Int8 = NDArray[np.int8]
 Int32 = NDArray[np.int32]
@@ -145,13 +171,59 @@ def pack(a: Int8, b: Int8) -> tuple[Int8, Int8]:
 
 
 def instruction(a: Int8, b: Int8) -> Int32:
-    """The dot-product instruction, on a tile of registers: `matmul`.
+    """The register tile, with the dot-product instruction, on packed panels.
 
     So far every product was made from 32-bit numbers, sixteen at a time. Faster because
     ``vpdpbusd`` multiplies *bytes*, four times as many in a vector, and adds four neighbours in k
     to each sum. That needs another packing, four k's of a column side by side, and code that no
     compiler finds by itself: `microkernel` keeps 12 rows x 2 vectors of sums in registers, so that
     each vector of ``b`` serves twelve rows and each number of ``a`` 32 columns.
+    """
+    isa = choose()
+    return matmul_numpy(a, b) if isa is Isa.NUMPY else _on_tiles(isa)(a, b)
+
+
+@cache
+def _on_tiles(isa: KernelPath) -> Any:
+    """``instruction``, compiled for one kind of register tile."""
+    return njit(_tiled(ISAS.index(isa)))
+
+
+def _tiled(isa: int) -> Callable[[Int8, Int8], Int32]:
+    def numq_instruction(a, b):
+        (m, depth), n, rows, columns = a.shape, b.shape[1], rows_of(isa), columns_of(isa)
+        c, terms = np.zeros((m, n), np.int32), np.zeros(n + columns, np.int32)
+        left = np.empty((m, row_bytes_of(isa)), np.int8)
+        panels = np.empty(((n + columns - 1) // columns, BLOCK_K * columns), np.int8)
+        out, c_row, panel = address(c), c.strides[0], panels.strides[0]
+        for p in range(0, depth, BLOCK_K):
+            k = min(BLOCK_K, depth - p)
+            pack_a_rows(isa, address(a) + p, depth, m, k, address(left), left.strides[0], 0x80)
+            pack_b_rows(isa, address(b) + p * n, n, k, n, address(panels), panel, 0)
+            steps = (k + group_of(isa) - 1) // group_of(isa)
+            sum_columns(isa, address(panels), panel, steps, n, address(terms))
+            terms *= -shift_of(isa)  # a is stored as a + 128: that is taken out again
+            for j in range(0, n, columns):
+                for i in range(0, m, rows):
+                    here = out + i * c_row + 4 * j
+                    multiply_tile(
+                        isa, min(rows, m - i), n - j, steps,
+                        address(left) + i * left.strides[0],
+                        address(panels) + j // columns * panel, here, c_row, here, c_row,
+                        address(terms) + 4 * j,
+                    )  # fmt: skip
+        return c
+
+    return numq_instruction
+
+
+def blocking(a: Int8, b: Int8) -> Int32:
+    """The same tiles, a block of either operand after the other, on several threads: `matmul`.
+
+    Before, all of ``a`` passed by for each panel of ``b``, and came from memory each time. Faster,
+    the more the larger the matrices are, because a block of ``a`` and one of ``b`` stay in the
+    second-level cache until all their tiles are done, and a panel in the first-level one. What is
+    too small to be packed is read where it lies.
     """
     return matmul(a, b)
 
@@ -202,12 +274,8 @@ def _lane(places: Any, size: int) -> str:
     return " ".join(name.ljust(size) for name in names)
 
 
-def _rung(function: F) -> F:
-    """``function`` compiled, for what it can take: compiled loops read beyond anything else.
-
-    Its attribute ``compiled`` is the loops alone, as Numba has them.
-    """
-    loops = njit(function)
+def _checked(function: F) -> F:
+    """``function`` for what it can take: compiled loops read beyond anything else."""
 
     @wraps(function)
     def checked(a: Int8, b: Int8) -> Int32:
@@ -216,12 +284,20 @@ def _rung(function: F) -> F:
                 raise ValueError(f"{name} has shape {array.shape}; allowed are two axes")
         if a.shape[1] != b.shape[0]:
             raise ValueError(f"a has shape {a.shape}, b {b.shape}; allowed are (M, K) and (K, N)")
-        return loops(np.ascontiguousarray(a), np.ascontiguousarray(b))
+        return cast(Int32, function(np.ascontiguousarray(a), np.ascontiguousarray(b)))
 
-    vars(checked)["compiled"] = loops
     return cast(F, checked)
+
+
+def _rung(function: F) -> F:
+    """``function`` compiled; its attribute ``compiled`` is the loops alone, as Numba has them."""
+    loops = njit(function)
+    checked = _checked(loops)
+    vars(checked)["compiled"] = loops
+    return cast(F, wraps(function)(checked))
 
 
 pack, widened = njit(pack), njit(widened)
 naive, loop_order, tiling, packing = (_rung(f) for f in (naive, loop_order, tiling, packing))
-RUNGS = (naive, loop_order, tiling, packing, instruction)  #: slowest first
+instruction = _checked(instruction)
+RUNGS = (naive, loop_order, tiling, packing, instruction, blocking)  #: slowest first

@@ -63,9 +63,8 @@ class PreparedProduct:
 
         Args:
             a: any strides; contiguous is fastest.
-            row_scale: (M,) float32, C-contiguous, that a dequantizing way multiplies its scales by.
-            row_zero_point: (M,) int32, C-contiguous, zero points of the rows of ``a``, in addition
-                to ``a_zero_point``.
+            row_scale: (M,) float32 that a dequantizing way multiplies its scales by.
+            row_zero_point: (M,) int32, zero points of the rows of ``a``, beside ``a_zero_point``.
             out: (M, N), C-contiguous, not overlapping ``a``; made if None.
 
         Raises:
@@ -76,10 +75,10 @@ class PreparedProduct:
         if type(a) is not np.ndarray or a.dtype is not self.a_dtype or a.ndim != 2:
             self._check(a)
         m = a.shape[0]
-        if a.shape[1] != k or row_scale.shape not in ((0,), (m,)):
-            self._refuse(a, row_scale, "row_scale")
-        if row_zero_point.shape not in ((0,), (m,)):
-            self._refuse(a, row_zero_point, "row_zero_point")
+        if a.shape[1] != k:
+            self._check(a)
+        if row_scale is not NO_FLOATS or row_zero_point is not NO_INTS:
+            row_scale, row_zero_point = self._checked_rows(m, row_scale, row_zero_point)
         dtype = self.way.dtype
         result = np.empty((m, n), dtype) if out is None else checked_out(out, (m, n), dtype, a)
         if not result.size:
@@ -101,19 +100,26 @@ class PreparedProduct:
         return result
 
     def _check(self, a: NDArray[Any]) -> None:
-        """Refuse what is no matrix of the dtype."""
+        """Refuse what is no (M, K) matrix of the dtype."""
         checked_array("a", a, (self.a_dtype,))
-        if a.ndim != 2:
-            raise ValueError(f"a has shape {a.shape}; allowed is (M, {self.weight.shape[0]})")
+        k, n = self.weight.shape
+        if a.ndim != 2 or a.shape[1] != k:
+            raise ValueError(f"a has shape {a.shape}; allowed is (M, {k}) for b of shape {(k, n)}")
 
-    def _refuse(self, a: NDArray[Any], rows: NDArray[Any], name: str) -> None:
-        """Say which shape is wrong."""
-        if a.shape[1] != self.weight.shape[0]:
+    def _checked_rows(
+        self, m: int, row_scale: NDArray[Any], row_zero_point: NDArray[Any]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """What is given for each row, C-contiguous."""
+        if row_scale is not NO_FLOATS and self.way.mode is not Mode.DEQUANTIZED:
             raise ValueError(
-                f"a has shape {a.shape}; allowed is (M, {self.weight.shape[0]}) for b of shape "
-                f"{self.weight.shape}"
+                f"row_scale is given; allowed beside a way to {self.way.dtype} is none"
             )
-        raise ValueError(f"{name} has shape {rows.shape}; allowed is ({a.shape[0]},)")
+        rows = (("row_scale", row_scale, NO_FLOATS), ("row_zero_point", row_zero_point, NO_INTS))
+        for name, array, nothing in rows:
+            checked_array(name, array, (nothing.dtype,))
+            if array is not nothing and array.shape != (m,):
+                raise ValueError(f"{name} has shape {array.shape}; allowed is ({m},)")
+        return np.ascontiguousarray(row_scale), np.ascontiguousarray(row_zero_point)
 
     def _numpy(
         self, a: NDArray[Any], row_scale: NDArray[np.float32], row_zero: NDArray[np.int32]
