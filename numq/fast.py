@@ -17,7 +17,7 @@ from numq.formats import Format, IntFormat
 from numq.granularity import Granularity, PerChannel, PerGroup, PerTensor, PerToken, Shape
 from numq.kernels import uses_kernels
 from numq.kernels.grouped.weights import PackedGroupedWeight, pack_grouped_weight
-from numq.kernels.passes import elementwise, ranges
+from numq.kernels.passes import elementwise, rows
 
 LARGE = 2**15  # elements from which a pass over memory takes longer than NumPy's calls
 LARGE_ROWS = 2**10  # the same for dynamic quantization, which NumPy does in a dozen passes
@@ -100,7 +100,7 @@ def quantize_rows(
     takes = type(x) is np.ndarray and x.dtype == np.float32 and x.ndim == 2 and narrow
     if not (takes and x.size >= LARGE_ROWS and uses_kernels()):
         return None
-    codes, scales, zero_points, finite = ranges.quantize_rows(
+    codes, scales, zero_points, finite = rows.quantize_rows(
         x, symmetric=symmetric, qmin=fmt.qmin, qmax=fmt.qmax, dtype=fmt.dtype
     )
     small = float(scales.max(initial=0)) * fmt.levels < float(np.finfo(np.float32).max)

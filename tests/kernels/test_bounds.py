@@ -27,7 +27,7 @@ from itertools import product
 from matrices import COMPILED
 from numq.kernels import *
 from numq.kernels.grouped.activations import quantize_activation
-from numq.kernels.passes import elementwise, ranges, special
+from numq.kernels.passes import elementwise, ranges, rows, special
 from numq.kernels.passes.requantize import requantize
 from numq.kernels.product import ways
 from numq.requantization import Requantization as How
@@ -107,7 +107,7 @@ def run(front, isa, name):
                     elementwise.dequantize(out, s, z, axis=axis, out=real(m, n))
             for axis in (None, 0, 1):
                 ranges.min_max(x, axis=axis)
-            ranges.quantize_rows(x, symmetric=False)
+            rows.quantize_rows(x, symmetric=False)
             quantize_activation(x, 8), special.erf(x)
             ends = dict(zero_point=0, qmin=-8, qmax=7, dtype=np.int16)
             factors = {How.F32_EVEN: .5, How.F64_AWAY: .5, How.GEMMLOWP_DOUBLE: 2**30}

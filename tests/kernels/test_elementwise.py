@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from numq.kernels import Isa, available, get_threads, set_threads
 from numq.kernels.passes.elementwise import dequantize, fake_quantize, quantize
-from numq.kernels.passes.ranges import min_max, quantize_rows
+from numq.kernels.passes.ranges import min_max
+from numq.kernels.passes.rows import quantize_rows
 from numq.kernels.passes.runs import LANES
-from numq.kernels.passes.sweeps import TASK_SIZE
+from numq.kernels.passes.sharing import TASK_SIZE
 
 FAST = available()[0]
 FORMATS = [
@@ -324,7 +325,8 @@ CHECK = """
 import numpy as np
 from numq.kernels import Isa, available
 from numq.kernels.passes.elementwise import dequantize, fake_quantize, quantize
-from numq.kernels.passes.ranges import min_max, quantize_rows
+from numq.kernels.passes.ranges import min_max
+from numq.kernels.passes.rows import quantize_rows
 x = np.random.default_rng(0).normal(0, 40, (37, 53)).astype(np.float32)
 x[0, 0], x[1, 1] = 1e30, -0.0
 s = np.linspace(0.1, 0.9, 53, dtype=np.float32)

@@ -30,7 +30,7 @@ from numq.kernels import (
 from numq.kernels.grouped.activations import quantize_activation
 from numq.kernels.grouped.weight_only import matmul_float, matmul_integer
 from numq.kernels.grouped.weights import pack_grouped_weight
-from numq.kernels.passes import elementwise, ranges, special
+from numq.kernels.passes import elementwise, ranges, rows, special
 from numq.kernels.passes.requantize import requantize
 from numq.kernels.product import ways
 from numq.kernels.product.epilogue import Mode
@@ -70,7 +70,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "dequantize": (elementwise.dequantize, {"codes": A, "scale": 0.5, "zero_point": 0}),
     "min max": (ranges.min_max, {"x": REAL}),
-    "rows": (ranges.quantize_rows, {"x": REAL, "symmetric": True, **ENDS}),
+    "rows": (rows.quantize_rows, {"x": REAL, "symmetric": True, **ENDS}),
     "fixed": (ways.requantized, {**WAY, "how": Requantization.RUY_DOUBLE_UP, "multiplier": WORDS}),
     "float": (ways.requantized, {**WAY, "how": Requantization.F64_AWAY, "multiplier": 0.5}),
     "sums": (requantize, {"sums": SUMS, "way": ways.integers()}),

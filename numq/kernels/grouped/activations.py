@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from numq.kernels.grouped.weights import padded
 from numq.kernels.machine.cpu import Isa, KernelPath, choose
 from numq.kernels.machine.jit import njit
-from numq.kernels.machine.parallel import Task
+from numq.kernels.machine.parallel import Task, given_array, made_array
 from numq.kernels.operands import checked_flag, checked_floats, checked_integer
 from numq.kernels.passes.elementwise import Floats, quantize_numpy
-from numq.kernels.passes.range_runs import min_max_run, sum_run
-from numq.kernels.passes.ranges import grid_numpy, kept_finite, rounded_scale
-from numq.kernels.passes.runs import LANES, quantize8_run
-from numq.kernels.passes.sweeps import ANY, TASK_SIZE, tasks_of
+from numq.kernels.passes.extremes import min_max_run, sum_run
+from numq.kernels.passes.rows import grid_numpy, kept_finite, rounded_scale
+from numq.kernels.passes.runs import LANES, QUANTIZE, SHARED, elementwise_run
+from numq.kernels.passes.sharing import ANY, TASK_SIZE, tasks_of
 from numq.kernels.product.loops import address
 
 QMAX = 127
@@ -149,7 +149,9 @@ def numq_quantize_activation(x, group, per_row, quads, scales, offsets, tasks, t
                 found + 4 * LANES,
                 address(row) + depth * g,
             )
-            quantize8_run(ANY, count, source, scale, zero, -QMAX, QMAX, codes, found)
+            elementwise_run(
+                ANY, count, source, scale, zero, -QMAX, QMAX, codes, found, QUANTIZE, 8, SHARED
+            )
             sum_run(ANY, count, codes, address(offsets) + beside, -1)
         for lane in range(LANES):
             seen |= flaws[lane]
@@ -164,7 +166,6 @@ def numq_quantize_activation(x, group, per_row, quads, scales, offsets, tasks, t
 @cache
 def _task() -> Task:
     number, word, real = types.int64, types.int32, types.float32
-    x = types.Array(real, 2, "C", readonly=True)
-    made = (types.Array(lane, axes, "C") for lane, axes in ((word, 4), (real, 3), (word, 3)))
-    signature = (x, number, types.boolean, *made, number, number)
+    made = made_array(word, 4), made_array(real, 3), made_array(word, 3)
+    signature = (given_array(real, 2), number, types.boolean, *made, number, number)
     return Task(njit(numq_quantize_activation), signature)

@@ -38,7 +38,7 @@ from numq.kernels.grouped.panel import FLOAT_HEIGHTS, INTEGER_HEIGHTS, floating,
 from numq.kernels.grouped.weights import PANEL, STEP, PackedGroupedWeight
 from numq.kernels.machine.cpu import Isa, KernelPath, choose
 from numq.kernels.machine.jit import inlined, njit
-from numq.kernels.machine.parallel import TASK_MACS, Task, tasks_for
+from numq.kernels.machine.parallel import TASK_MACS, Task, given_array, made_array, tasks_for
 from numq.kernels.machine.tile import ISAS, TILES
 from numq.kernels.operands import INT32_ENDS, checked_flag, checked_floats
 from numq.kernels.passes.elementwise import Floats
@@ -273,22 +273,18 @@ def _float(bits: int, isa: int, height: int) -> Callable[..., None]:
 
 @cache
 def _integer_task(bits: int, isa: KernelPath) -> Task:
-    given = _array(types.int8, 4), _array(types.float32, 3), _array(types.int32, 3)
+    given = given_array(types.int8, 4), given_array(types.float32, 3), given_array(types.int32, 3)
     return _task(_integer(bits, ISAS.index(isa)), given)
 
 
 @cache
 def _float_task(bits: int, isa: KernelPath) -> Task:
     height = FLOAT_HEIGHTS[TILES[isa].isa][-1]
-    return _task(_float(bits, ISAS.index(isa), height), (_array(types.float32, 3),))
+    return _task(_float(bits, ISAS.index(isa), height), (given_array(types.float32, 3),))
 
 
 def _task(function: Callable[..., None], given: tuple[Any, ...]) -> Task:
     """Compile, or load from disk."""
-    weight = _array(types.uint8, 3), _array(types.float32, 3), _array(types.uint8, 3)
-    out, number = types.Array(types.float32, 2, "C"), types.int64
+    weight = given_array(types.uint8, 3), given_array(types.float32, 3), given_array(types.uint8, 3)
+    out, number = made_array(types.float32, 2), types.int64
     return Task(njit(function), (*given, *weight, out, number, number, number))
-
-
-def _array(lane: Any, axes: int) -> Any:
-    return types.Array(lane, axes, "C", readonly=True)

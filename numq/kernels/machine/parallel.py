@@ -117,3 +117,13 @@ def grid(tasks: int, m: int, n: int) -> tuple[int, int]:
     """
     options = [(down, tasks // down) for down in range(1, tasks + 1) if tasks % down == 0]
     return min(options, key=lambda option: option[0] * n + option[1] * m)
+
+
+def given_array(lane: Any, axes: int = 1) -> Any:
+    """The type of a C-contiguous array that a task reads."""
+    return types.Array(lane, axes, "C", readonly=True)
+
+
+def made_array(lane: Any, axes: int = 1) -> Any:
+    """The type of one that it writes."""
+    return types.Array(lane, axes, "C")

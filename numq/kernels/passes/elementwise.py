@@ -14,33 +14,51 @@ per row, per column, per channel of a convolution and, after a reshape, per grou
 thing.
 """
 
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from numq.kernels.machine.cpu import Isa, KernelPath, choose
+from numq.kernels.machine.jit import inlined, njit
+from numq.kernels.machine.parallel import Task, given_array, made_array
 from numq.kernels.operands import (
     CODE_LIMITS,
     CODES,
+    FLOAT32,
+    INT32,
     Reals,
     checked_array,
     checked_axis,
     checked_ends,
-    checked_floats,
     checked_out,
     integers_of,
     limits_of,
     reals_of,
 )
-from numq.kernels.passes.sweeps import FLAWS, sweep_task, tasks_of
+from numq.kernels.passes.runs import (
+    DEQUANTIZE,
+    EACH,
+    FAKE_QUANTIZE,
+    QUANTIZE,
+    SHARED,
+    elementwise_run,
+)
+from numq.kernels.passes.sharing import ANY, all_finite, gather_flaws, no_flaws, signed, tasks_of
+from numq.kernels.product.loops import address
 
 Floats = NDArray[np.float32]
+Words = NDArray[np.int32]
 Codes = NDArray[Any]
 
+FLOATS = (FLOAT32,)
 ZERO_ENDS = (-(2**20), 2**20)  #: beyond, a code less its zero point is not exact in float32
 SHORT = 16  #: runs shorter than a vector are taken as columns, their scales written out
 
@@ -48,7 +66,7 @@ SHORT = 16  #: runs shorter than a vector are taken as columns, their scales wri
 def quantize(
     x: Floats,
     scale: float | Floats,
-    zero_point: int | NDArray[np.int32],
+    zero_point: int | Words,
     *,
     qmin: int,
     qmax: int,
@@ -81,22 +99,27 @@ def quantize(
     >>> quantize(np.array([-1, 0.25, 0.75, 100], np.float32), 0.5, 0, qmin=-128, qmax=127)
     (array([ -2,   0,   2, 127], dtype=int8), True)
     """
-    qmin, qmax = checked_ends(limits_of(dtype, CODE_LIMITS), qmin, qmax)
-    dtype, chosen = np.dtype(dtype), choose(isa)
-    checked_floats("x", x)
-    scale, zero_point = _parameters(x, axis, scale, zero_point)
-    if chosen is Isa.NUMPY:
-        codes = quantize_numpy(x, *_beside(x, axis, scale, zero_point), qmin, qmax, dtype)
+    limits = limits_of(dtype, CODE_LIMITS)
+    qmin, qmax = checked_ends(limits, qmin, qmax)
+    s, z = _checked(x, "x", FLOATS, axis, scale, zero_point)
+    return quantized(x, s, z, qmin, qmax, np.dtype(dtype), axis, out, choose(isa))
+
+
+def quantized(
+    x: Floats, s: Floats, z: Words, qmin: int, qmax: int, dtype: np.dtype[Any],
+    axis: int | None, out: Codes | None, isa: KernelPath,
+) -> tuple[Codes, bool]:  # fmt: skip
+    """The same, unchecked; scale and zero point are (1,) or (channels,)."""
+    if isa is Isa.NUMPY:
+        codes = quantize_numpy(x, *_beside(x, axis, s, z), qmin, qmax, dtype)
         return _delivered(codes, out, x), bool(np.isfinite(x).all())
-    return _sweep(
-        f"quantize{8 * dtype.itemsize}", x, scale, zero_point, qmin, qmax, dtype, axis, out
-    )
+    return _sweep(QUANTIZE, 8 * dtype.itemsize, x, s, z, qmin, qmax, dtype, axis, out)
 
 
 def fake_quantize(
     x: Floats,
     scale: float | Floats,
-    zero_point: int | NDArray[np.int32],
+    zero_point: int | Words,
     *,
     qmin: int,
     qmax: int,
@@ -114,22 +137,18 @@ def fake_quantize(
         ValueError: as ``quantize``.
     """
     qmin, qmax = checked_ends((-(2**15), 2**16 - 1), qmin, qmax)
-    chosen = choose(isa)
-    checked_floats("x", x)
-    scale, zero_point = _parameters(x, axis, scale, zero_point)
-    if chosen is Isa.NUMPY:
-        s, z = _beside(x, axis, scale, zero_point)
-        codes = quantize_numpy(x, s, z, qmin, qmax, np.dtype(np.int32))
-        return _delivered(dequantize_numpy(codes, s, z), out, x), bool(np.isfinite(x).all())
-    return _sweep(
-        "fake_quantize", x, scale, zero_point, qmin, qmax, np.dtype(np.float32), axis, out
-    )
+    s, z = _checked(x, "x", FLOATS, axis, scale, zero_point)
+    if choose(isa) is not Isa.NUMPY:
+        return _sweep(FAKE_QUANTIZE, 16, x, s, z, qmin, qmax, FLOAT32, axis, out)
+    s, z = _beside(x, axis, s, z)
+    codes = quantize_numpy(x, s, z, qmin, qmax, INT32)
+    return _delivered(dequantize_numpy(codes, s, z), out, x), bool(np.isfinite(x).all())
 
 
 def dequantize(
     codes: Codes,
     scale: float | Floats,
-    zero_point: int | NDArray[np.int32],
+    zero_point: int | Words,
     *,
     axis: int | None = None,
     out: Floats | None = None,
@@ -137,13 +156,8 @@ def dequantize(
 ) -> Floats:
     """Codes to real numbers: ``scale * (codes - zero_point)``, rounded once.
 
-    Args:
-        codes: int8, uint8, int16 or uint16, any shape and strides.
-        scale: as for ``quantize``, as all that follow.
-        zero_point: see ``scale``.
-        axis: see ``scale``.
-        out: see ``scale``.
-        isa: see ``scale``.
+    ``codes`` are int8, uint8, int16 or uint16, of any shape and strides; the other arguments are as
+    for ``quantize``.
 
     Raises:
         TypeError: as ``quantize``.
@@ -152,23 +166,25 @@ def dequantize(
     >>> dequantize(np.array([0, 128, 255], np.uint8), 0.5, 128)
     array([-64. ,   0. ,  63.5], dtype=float32)
     """
-    chosen = choose(isa)
-    checked_array("codes", codes, CODES)
-    scale, zero_point = _parameters(codes, axis, scale, zero_point)
-    if chosen is Isa.NUMPY:
-        real = dequantize_numpy(codes, *_beside(codes, axis, scale, zero_point))
-        return _delivered(real, out, codes)
+    s, z = _checked(codes, "codes", CODES, axis, scale, zero_point)
+    return dequantized(codes, s, z, axis, out, choose(isa))
+
+
+def dequantized(
+    codes: Codes, s: Floats, z: Words, axis: int | None, out: Floats | None, isa: KernelPath
+) -> Floats:
+    """The same, unchecked; scale and zero point are (1,) or (channels,)."""
+    if isa is Isa.NUMPY:
+        return _delivered(dequantize_numpy(codes, *_beside(codes, axis, s, z)), out, codes)
     bits = 8 * codes.dtype.itemsize
     sign = 1 << (bits - 1) if codes.dtype.kind == "u" else 0
-    return _sweep(
-        f"dequantize{bits}", codes, scale, zero_point, sign, 0, np.dtype(np.float32), axis, out
-    )[0]
+    return _sweep(DEQUANTIZE, bits, codes, s, z, sign, 0, FLOAT32, axis, out)[0]
 
 
 def quantize_numpy(
     x: Floats,
     scale: Floats,
-    zero_point: NDArray[np.int32],
+    zero_point: Words,
     qmin: int,
     qmax: int,
     dtype: np.dtype[Any],
@@ -187,27 +203,28 @@ def quantize_numpy(
     return np.asarray(steps.astype(np.int32) + zero_point).astype(dtype)
 
 
-def dequantize_numpy(codes: Codes, scale: Floats, zero_point: NDArray[np.int32]) -> Floats:
+def dequantize_numpy(codes: Codes, scale: Floats, zero_point: Words) -> Floats:
     """The definition; ``scale`` and ``zero_point`` broadcast against ``codes``."""
     steps = np.asarray(codes.astype(np.int32) - zero_point).astype(np.float32)
     with np.errstate(over="ignore", under="ignore"):
         return np.asarray(steps * scale)
 
 
-def _parameters(
-    x: NDArray[Any], axis: Any, scale: Any, zero_point: Any
-) -> tuple[Floats, NDArray[np.int32]]:
+def _checked(
+    x: NDArray[Any], name: str, allowed: tuple[np.dtype[Any], ...], axis: Any, s: Any, z: Any
+) -> tuple[Floats, Words]:
     """Scale and zero point, one for each index of the axis, or one."""
+    checked_array(name, x, allowed)
     count = 1 if axis is None else x.shape[checked_axis(axis, x.ndim)]
     return (
-        reals_of("scale", scale, count, Reals.NONZERO),
-        integers_of("zero_point", zero_point, count, ZERO_ENDS),
+        reals_of("scale", s, count, Reals.NONZERO),
+        integers_of("zero_point", z, count, ZERO_ENDS),
     )
 
 
 def _beside(
-    x: NDArray[Any], axis: int | None, scale: Floats, zero_point: NDArray[np.int32]
-) -> tuple[Floats, NDArray[np.int32]]:
+    x: NDArray[Any], axis: int | None, scale: Floats, zero_point: Words
+) -> tuple[Floats, Words]:
     """The same, shaped to broadcast against ``x``."""
     shape = [-1 if i == axis else 1 for i in range(x.ndim)]
     return scale.reshape(shape), zero_point.reshape(shape)
@@ -221,51 +238,87 @@ def _delivered(result: NDArray[Any], out: NDArray[Any] | None, x: NDArray[Any]) 
 
 
 def _sweep(
-    kernel: str, x: NDArray[Any], scale: Any, zero_point: Any, first: int, second: int,
+    kind: int, bits: int, x: NDArray[Any], s: Floats, z: Words, first: int, second: int,
     dtype: np.dtype[Any], axis: int | None, out: NDArray[Any] | None,
 ) -> tuple[NDArray[Any], bool]:  # fmt: skip
-    """Run ``kernel`` over all of ``x`` in memory order; ``first``, ``second``: its two numbers."""
+    """Over all of ``x`` in memory order; ``first`` and ``second`` as ``elementwise_run`` has them.
+
+    The result, and whether no NaN and no infinity came by.
+    """
     if not x.flags.c_contiguous:
         if x.flags.f_contiguous and out is None:  # a transposed array is swept as it lies
             mirrored = None if axis is None else x.ndim - 1 - axis
-            result, finite = _sweep(
-                kernel, x.T, scale, zero_point, first, second, dtype, mirrored, None
-            )
+            result, finite = _sweep(kind, bits, x.T, s, z, first, second, dtype, mirrored, None)
             return result.T, finite
         x = np.ascontiguousarray(x)
     result = np.empty(x.shape, dtype) if out is None else checked_out(out, x.shape, dtype, x)
     if not x.size:
         return result, True
-    s, z, width, across = _channels(x.shape, axis, scale, zero_point)
+    width, spread = x.size, False  # of a run; whether each of its elements has a scale
+    if axis is not None and x.shape[axis] > 1:
+        width = math.prod(x.shape[axis + 1 :])
+        if spread := width < SHORT:
+            s, z, width = np.repeat(s, width), np.repeat(z, width), x.shape[axis] * width
     tasks = tasks_of(x.size)
-    flaws = np.zeros((tasks, FLAWS), np.int32)
+    flaws = no_flaws(tasks)
     source, target = signed(x).reshape(-1), signed(result).reshape(-1)
-    arguments = source, s, z, first, second, target, flaws, width, across
-    sweep_task(kernel).run_all(tasks, *arguments, tasks)
+    given = source, s, z, first, second, target, flaws, width, spread
+    _sweep_task(kind, bits).run_all(tasks, *given, tasks)
     return result, all_finite(flaws)
 
 
-def all_finite(flaws: NDArray[np.int32]) -> bool:
-    """Whether no task found a NaN or infinity."""
-    return not (flaws[0, 0] if len(flaws) == 1 else flaws[:, 0].any())
+@cache
+def _sweep_task(kind: int, bits: int) -> Task:
+    """Compile, or load from disk, when first asked for."""
+    code, number = (types.int8 if bits == 8 else types.int16), types.int64
+    source = code if kind == DEQUANTIZE else types.float32
+    target = code if kind == QUANTIZE else types.float32
+    given = (given_array(lane) for lane in (source, types.float32, types.int32))
+    made = made_array(target), made_array(types.int32, 2)
+    signature = (*given, number, number, *made, number, types.boolean, number, number)
+    return Task(njit(_sweep_of(kind, bits)), signature)
 
 
-_SIGNED = {np.dtype(np.uint8): np.dtype(np.int8), np.dtype(np.uint16): np.dtype(np.int16)}
+def _sweep_of(kind: int, bits: int) -> Callable[..., None]:
+    def numq_sweep(x, s, z, first, second, out, flaws, width, spread, tasks, task):
+        """Cut the task's share of ``x`` into runs of ``width``, or pieces of them."""
+        at, end = share_of(x.size, tasks, task), share_of(x.size, tasks, task + 1)
+        found = address(flaws) + task * flaws.strides[0]
+        row = at // width
+        channel = row % s.size
+        while at < end:
+            count = min(end, (row + 1) * width) - at
+            skip = 4 * (at - row * width if spread else channel)
+            source, target = address(x) + at * x.itemsize, address(out) + at * out.itemsize
+            scale, zero = address(s) + skip, address(z) + skip
+            if spread:
+                elementwise_run(
+                    ANY, count, source, scale, zero, first, second, target, found, kind, bits, EACH
+                )
+            else:
+                elementwise_run(
+                    ANY,
+                    count,
+                    source,
+                    scale,
+                    zero,
+                    first,
+                    second,
+                    target,
+                    found,
+                    kind,
+                    bits,
+                    SHARED,
+                )
+            at += count
+            row += 1
+            channel = 0 if channel + 1 == s.size else channel + 1
+        gather_flaws(flaws, task)
+
+    return numq_sweep
 
 
-def signed(array: NDArray[Any]) -> NDArray[Any]:
-    """The same bytes, unsigned codes read as signed ones."""
-    kind: Any = _SIGNED.get(array.dtype)
-    return array if kind is None else array.view(kind)
-
-
-def _channels(
-    shape: tuple[int, ...], axis: int | None, s: Floats, z: NDArray[np.int32]
-) -> tuple[Floats, NDArray[np.int32], int, bool]:
-    """Scales, zero points, the length of a run, and whether its elements have a scale each."""
-    if axis is None or shape[axis] == 1:
-        return s, z, math.prod(shape), False
-    channels, inner = shape[axis], math.prod(shape[axis + 1 :])
-    if inner >= SHORT:
-        return s, z, inner, False
-    return np.repeat(s, inner), np.repeat(z, inner), channels * inner, True
+@inlined
+def share_of(size, tasks, task):
+    """Where task ``task`` begins: at a multiple of 64, so that tasks seldom share a cache line."""
+    return min(size, (size + 63) // 64 * task // tasks * 64)

@@ -16,10 +16,12 @@ run is not a multiple of 16 its last vector overlaps the one before, so ``out`` 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from llvmlite import ir
 
 from numq.kernels.machine.ir import (
+    F32,
     I8,
     I16,
     I32,
@@ -35,7 +37,6 @@ from numq.kernels.machine.ir import (
 )
 from numq.kernels.machine.tile import Tile, emitted
 
-F32 = ir.FloatType()
 LANES = 16
 MAGIC = 1.5 * 2.0**23  #: rounds what it is added to
 MAGIC_BITS = 0x4B400000  #: the same number, as its bits
@@ -127,99 +128,44 @@ class Grid:
         return b.add(bits, b.sub(self.zero_point, surplus))
 
 
-Parameters = Callable[[Value, int], tuple[Value, Value]]  #: (index, lanes) -> scale, zero point
+QUANTIZE, FAKE_QUANTIZE, DEQUANTIZE = range(3)
+SHARED, EACH = range(2)  #: one scale and zero point for the run, or one for each element
 
 
-def one_for_all(b: Builder, scale: Value, zero_point: Value) -> Parameters:
-    """The same scale and zero point for every element."""
-    s, z = (load(b, kind, place) for kind, place in ((F32, scale), (I32, zero_point)))
-    return lambda _index, lanes: (splat(b, s, lanes), splat(b, z, lanes))
+@emitted
+def elementwise_run(
+    b: Builder, tile: Tile, count: Value, x: Value, scale: Value, zero_point: Value, first: Value,
+    second: Value, out: Value, flaws: Value, *, kind: Literal[0, 1, 2], bits: Literal[8, 16],
+    scales: Literal[0, 1],
+) -> None:  # fmt: skip
+    """One run of QUANTIZE, FAKE_QUANTIZE or DEQUANTIZE, its codes of 8 or 16 bits.
 
+    ``first`` and ``second`` are the ends of the codes. To dequantize, ``first`` is the sign bit of
+    unsigned codes, else 0: ``(code ^ sign) + sign`` is an unsigned code read with a sign bit.
+    """
+    code = I8 if bits == 8 else I16
+    shared = None if scales == EACH else (load(b, F32, scale), load(b, I32, zero_point))
 
-def one_for_each(b: Builder, scale: Value, zero_point: Value) -> Parameters:
-    """A scale and a zero point for every element."""
-    return lambda index, lanes: (
-        item(b, F32, lanes, scale, index),
-        item(b, I32, lanes, zero_point, index),
-    )
+    def parameters(index: Value, lanes: int) -> tuple[Value, Value]:
+        if shared is not None:
+            return splat(b, shared[0], lanes), splat(b, shared[1], lanes)
+        return item(b, F32, lanes, scale, index), item(b, I32, lanes, zero_point, index)
 
-
-Way = Callable[[Builder, Value, Value], Parameters]
-
-
-def _quantize(name: str, way: Way, code: ir.IntType) -> Callable[..., None]:
-    def emit(
-        b: Builder, tile: Tile, count: Value, x: Value, scale: Value, zero_point: Value,
-        qmin: Value, qmax: Value, out: Value, flaws: Value,
-    ) -> None:  # fmt: skip
-        """float32 to codes of 8 or 16 bits."""
-        parameters = way(b, scale, zero_point)
-
-        def body(index: Value, lanes: int) -> Value:
-            values = item(b, F32, lanes, x, index)
-            codes = Grid(b, *parameters(index, lanes), qmin, qmax).codes(values)
-            put(b, b.trunc(codes, vector(code, lanes)), out, index)
-            return values
-
-        for_vectors(b, count, flaws, body)
-
-    return _named(emit, name)
-
-
-def _fake_quantize(name: str, way: Way) -> Callable[..., None]:
-    def emit(
-        b: Builder, tile: Tile, count: Value, x: Value, scale: Value, zero_point: Value,
-        qmin: Value, qmax: Value, out: Value, flaws: Value,
-    ) -> None:  # fmt: skip
-        """float32 to the float32 that its code stands for."""
-        parameters = way(b, scale, zero_point)
-
-        def body(index: Value, lanes: int) -> Value:
-            values = item(b, F32, lanes, x, index)
-            grid = Grid(b, *parameters(index, lanes), qmin, qmax)
+    def forward(index: Value, lanes: int) -> Value:
+        values = item(b, F32, lanes, x, index)
+        grid = Grid(b, *parameters(index, lanes), first, second)
+        if kind == QUANTIZE:
+            put(b, b.trunc(grid.codes(values), vector(code, lanes)), out, index)
+        else:
             put(b, b.fmul(b.fsub(grid.steps(values), grid.magic()), grid.scale), out, index)
-            return values
+        return values
 
-        for_vectors(b, count, flaws, body)
+    def backward(index: Value, lanes: int) -> Value:
+        s, z = parameters(index, lanes)
+        flipped = b.xor(item(b, code, lanes, x, index), splat(b, b.trunc(first, code), lanes))
+        surplus = b.sub(splat(b, b.trunc(first, I32), lanes), z)
+        steps = b.add(b.sext(flipped, vector(I32, lanes)), surplus)
+        put(b, b.fmul(b.sitofp(steps, vector(F32, lanes)), s), out, index)
+        return s
 
-    return _named(emit, name)
-
-
-def _dequantize(name: str, way: Way, code: ir.IntType) -> Callable[..., None]:
-    def emit(
-        b: Builder, tile: Tile, count: Value, codes: Value, scale: Value, zero_point: Value,
-        sign: Value, unused: Value, out: Value, flaws: Value,
-    ) -> None:  # fmt: skip
-        """Codes to float32: ``(code ^ sign) + sign`` is an unsigned code read with a sign bit."""
-        parameters = way(b, scale, zero_point)
-
-        def body(index: Value, lanes: int) -> Value:
-            s, z = parameters(index, lanes)
-            flipped = b.xor(
-                item(b, code, lanes, codes, index), splat(b, b.trunc(sign, code), lanes)
-            )
-            surplus = b.sub(splat(b, b.trunc(sign, I32), lanes), z)
-            steps = b.add(b.sext(flipped, vector(I32, lanes)), surplus)
-            put(b, b.fmul(b.sitofp(steps, vector(F32, lanes)), s), out, index)
-            return s
-
-        for_vectors(b, count, flaws, body)
-
-    return _named(emit, name)
-
-
-def _named(emit: Callable[..., None], name: str) -> Callable[..., None]:
-    emit.__name__ = name  # the LLVM function is found again by this name
-    return emitted(emit)
-
-
-quantize8_run = _quantize("quantize8_run", one_for_all, I8)
-quantize8_across = _quantize("quantize8_across", one_for_each, I8)
-quantize16_run = _quantize("quantize16_run", one_for_all, I16)
-quantize16_across = _quantize("quantize16_across", one_for_each, I16)
-fake_quantize_run = _fake_quantize("fake_quantize_run", one_for_all)
-fake_quantize_across = _fake_quantize("fake_quantize_across", one_for_each)
-dequantize8_run = _dequantize("dequantize8_run", one_for_all, I8)
-dequantize8_across = _dequantize("dequantize8_across", one_for_each, I8)
-dequantize16_run = _dequantize("dequantize16_run", one_for_all, I16)
-dequantize16_across = _dequantize("dequantize16_across", one_for_each, I16)
+    for_vectors(b, count, flaws, backward if kind == DEQUANTIZE else forward)

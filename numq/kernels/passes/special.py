@@ -11,6 +11,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from numq.kernels.machine.jit import compiled, jit_enabled, njit
+from numq.kernels.machine.parallel import given_array, made_array
 from numq.kernels.operands import checked_array
 
 FLOATS = tuple(map(np.dtype, (np.float16, np.float32, np.float64)))
@@ -36,6 +37,4 @@ def _erf_into(x: NDArray[np.float64], out: NDArray[np.float64]) -> None:
 
 @cache
 def _kernel() -> Any:
-    lane = types.float64
-    arguments = types.Array(lane, 1, "C", readonly=True), types.Array(lane, 1, "C")
-    return compiled(njit(_erf_into), *arguments)
+    return compiled(njit(_erf_into), given_array(types.float64), made_array(types.float64))

@@ -7,9 +7,12 @@ maximum -inf.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llvmlite import ir
 
 from numq.kernels.machine.ir import (
+    F32,
     I8,
     I32,
     Builder,
@@ -25,29 +28,39 @@ from numq.kernels.machine.ir import (
     zeros,
 )
 from numq.kernels.machine.tile import Tile, emitted
-from numq.kernels.passes.runs import F32, flaws_of, for_vectors, item, larger, put, smaller
+from numq.kernels.passes.runs import flaws_of, for_vectors, item, larger, put, smaller
 
 WIDE = 32  #: lanes: enough chains of dependent minima to keep up with memory
 INFINITY = float("inf")
+
+Step = Callable[[Value, int, list[Value]], list[Value]]  #: (first index, lanes, seen) -> seen
+
+
+def _folded(
+    b: Builder, count: Value, start: Callable[[int], list[Value]], step: Step
+) -> tuple[list[Value], list[Value]]:
+    """What ``step`` makes of ``start`` along a run: in WIDE lanes, and of the rest in one."""
+    whole = b.sdiv(count, i64(WIDE))
+    done = b.mul(whole, i64(WIDE))
+
+    def wide(index: Value, seen: list[Value]) -> list[Value]:
+        return step(b.mul(index, i64(WIDE)), WIDE, seen)
+
+    def single(index: Value, seen: list[Value]) -> list[Value]:
+        return step(b.add(done, index), 1, seen)
+
+    lanes = counted_loop(b, whole, start(WIDE), wide)
+    return lanes, counted_loop(b, b.sub(count, done), start(1), single)
 
 
 @emitted
 def min_max_run(
     b: Builder, tile: Tile, count: Value, x: Value, result: Value, flaws: Value
 ) -> None:
-    """Smallest and largest of a run.
+    """Smallest and largest of ``count`` float32 at ``x``: two float32 at ``result`` move apart.
 
-    Args:
-        b: where the code goes.
-        tile: unused; the code is the same for each.
-        count: elements.
-        x: address of float32.
-        result: address of two float32 that are lowered and raised.
-        flaws: address of 16 int32; the first is or-ed with something not 0 if NaN or infinity came
-            by.
+    The first int32 at ``flaws`` is or-ed with something not 0 if NaN or infinity came by.
     """
-    whole = b.sdiv(count, i64(WIDE))
-    done = b.mul(whole, i64(WIDE))
 
     def start(lanes: int) -> list[Value]:
         ends = [splat(b, ir.Constant(F32, end), lanes) for end in (INFINITY, -INFINITY)]
@@ -55,23 +68,10 @@ def min_max_run(
 
     def step(at: Value, lanes: int, seen: list[Value]) -> list[Value]:
         values = item(b, F32, lanes, x, at)
-        return [
-            smaller(b, values, seen[0]),
-            larger(b, values, seen[1]),
-            b.or_(seen[2], flaws_of(b, values)),
-        ]
+        low, high = smaller(b, values, seen[0]), larger(b, values, seen[1])
+        return [low, high, b.or_(seen[2], flaws_of(b, values))]
 
-    wide = counted_loop(
-        b, whole, start(WIDE), lambda i, seen: step(b.mul(i, i64(WIDE)), WIDE, seen)
-    )
-    rest = counted_loop(
-        b, b.sub(count, done), start(1), lambda i, seen: step(b.add(done, i), 1, seen)
-    )
-    _merge(b, wide, rest, result, flaws)
-
-
-def _merge(b: Builder, wide: list[Value], rest: list[Value], result: Value, flaws: Value) -> None:
-    """Reduce over the lanes, and into memory."""
+    wide, rest = _folded(b, count, start, step)
     one = vector(F32, 1)
     for number, (name, pick) in enumerate((("fmin", smaller), ("fmax", larger))):
         folded = splat(b, call(b, f"llvm.vector.reduce.{name}.v{WIDE}f32", F32, wide[number]), 1)
@@ -87,16 +87,9 @@ def _merge(b: Builder, wide: list[Value], rest: list[Value], result: Value, flaw
 def min_max_across(
     b: Builder, tile: Tile, count: Value, x: Value, low: Value, high: Value, flaws: Value
 ) -> None:
-    """``low[i] = min(low[i], x[i])``, ``high[i] = max(high[i], x[i])`` for a row of columns.
+    """``low[i] = min(low[i], x[i])``, ``high[i] = max(high[i], x[i])``: a row of ``count`` columns.
 
-    Args:
-        b: where the code goes.
-        tile: unused.
-        count: columns.
-        x: address of float32.
-        low: address of float32.
-        high: address of float32.
-        flaws: see ``min_max_run``.
+    All are float32; flaws are noted as by ``min_max_run``, in 16 int32.
     """
 
     def body(index: Value, lanes: int) -> Value:
@@ -111,30 +104,14 @@ def min_max_across(
 
 @emitted
 def sum_run(b: Builder, tile: Tile, count: Value, codes: Value, result: Value, sign: Value) -> None:
-    """``result = sign * sum(codes)``, int32.
+    """``result = sign * sum(codes)``: int32 of ``count`` int8; ``sign`` is 1 or -1."""
 
-    Args:
-        b: where the code goes.
-        tile: unused.
-        count: codes.
-        codes: address of int8.
-        result: address of int32.
-        sign: 1 or -1.
-    """
-    whole = b.sdiv(count, i64(WIDE))
-    done = b.mul(whole, i64(WIDE))
+    def start(lanes: int) -> list[Value]:
+        return [zeros(vector(I32, lanes))]
 
     def step(at: Value, lanes: int, sums: list[Value]) -> list[Value]:
         return [b.add(sums[0], b.sext(item(b, I8, lanes, codes, at), vector(I32, lanes)))]
 
-    def none(lanes: int) -> list[Value]:
-        return [zeros(vector(I32, lanes))]
-
-    wide = counted_loop(
-        b, whole, none(WIDE), lambda i, sums: step(b.mul(i, i64(WIDE)), WIDE, sums)
-    )[0]
-    rest = counted_loop(
-        b, b.sub(count, done), none(1), lambda i, sums: step(b.add(done, i), 1, sums)
-    )[0]
+    (wide,), (rest,) = _folded(b, count, start, step)
     folded = splat(b, call(b, f"llvm.vector.reduce.add.v{WIDE}i32", I32, wide), 1)
     store(b, b.mul(b.add(folded, rest), splat(b, b.trunc(sign, I32), 1)), result)
