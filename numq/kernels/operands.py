@@ -1,8 +1,9 @@
 """What the public functions of this room accept: every check there is, made once at the border.
 
 A check returns what the kernel needs and costs next to nothing where the argument is as it should
-be; what it says otherwise has one form, the argument, what came, what is allowed. Compiled code
-reads and writes memory by address and assumes all of it.
+be. Otherwise a thing of another kind raises TypeError, a value that does not fit ValueError, in one
+form: the argument, what came, what is allowed. Compiled code reads and writes memory by address and
+assumes all of it.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -17,27 +18,18 @@ import numpy as np
 from numba import from_dtype, types
 from numpy.typing import NDArray
 
-from numq.arguments import flag, integer, is_number, shown, shown_dtype
+from numq.arguments import integer, is_number, shown, shown_dtype
 from numq.kernels.machine.cpu import uses_kernels
 from numq.kernels.machine.jit import compiled, njit
 
 INT8, UINT8, INT32 = map(np.dtype, (np.int8, np.uint8, np.int32))
 FLOAT32 = np.dtype(np.float32)
 INTEGERS = tuple(np.dtype(f"{kind}{size}") for size in (1, 2, 4, 8) for kind in "iu")
-SIGNS: dict[Any, int] = {
-    INT8: 0x80,
-    UINT8: 0,
-}  #: the bit that tells a negative number, where there is one
+SIGNS: dict[Any, int] = {INT8: 0x80, UINT8: 0}  #: the bit that tells a negative number
 EIGHT_BITS = (INT8, UINT8)
 CODES = (*EIGHT_BITS, np.dtype(np.int16), np.dtype(np.uint16))
-SMALLEST, NORMAL, LARGEST = (
-    float(number)
-    for number in (
-        np.finfo(np.float32).smallest_subnormal,
-        np.finfo(np.float32).tiny,
-        np.finfo(np.float32).max,
-    )
-)
+_INFO = np.finfo(np.float32)
+SMALLEST, NORMAL, LARGEST = map(float, (_INFO.smallest_subnormal, _INFO.tiny, _INFO.max))
 INT32_ENDS = (-(2**31), 2**31 - 1)
 
 
@@ -64,9 +56,6 @@ def checked_array(name: str, array: Any, allowed: tuple[np.dtype[Any], ...]) -> 
     """``array``, if it is a plain one of an allowed dtype.
 
     Subclasses are refused where they carry more than numbers: masks, and the product of matrices.
-
-    Raises:
-        TypeError: anything else.
     """
     if type(array) is np.ndarray and array.dtype in allowed:
         return array
@@ -80,22 +69,13 @@ def checked_array(name: str, array: Any, allowed: tuple[np.dtype[Any], ...]) -> 
 
 
 def checked_sign(name: str, array: NDArray[Any]) -> int:
-    """0x80 for int8, 0 for uint8.
-
-    Raises:
-        TypeError: ``array`` is anything else.
-    """
+    """0x80 for int8, 0 for uint8."""
     sign = SIGNS.get(array.dtype) if type(array) is np.ndarray else None
     return SIGNS[checked_array(name, array, EIGHT_BITS).dtype] if sign is None else sign
 
 
 def checked_floats(name: str, array: NDArray[Any], axes: int | None = None) -> NDArray[np.float32]:
-    """``array``, if it is float32 and has so many axes.
-
-    Raises:
-        TypeError: it is not a plain float32 array.
-        ValueError: it has another number of axes.
-    """
+    """``array``, if it is float32 and has so many axes."""
     if type(array) is not np.ndarray or array.dtype is not FLOAT32:
         checked_array(name, array, (FLOAT32,))
     if axes is not None and array.ndim != axes:
@@ -113,12 +93,7 @@ def as_bytes(array: NDArray[Any]) -> NDArray[np.int8]:
 def checked_out(
     out: NDArray[Any], shape: tuple[int, ...], dtype: Any, *inputs: NDArray[Any]
 ) -> NDArray[Any]:
-    """``out``, if a result may be written there.
-
-    Raises:
-        TypeError: it is no plain array of ``dtype``.
-        ValueError: its shape or layout does not fit, or it may overlap one of ``inputs``.
-    """
+    """``out``, if a result may be written there."""
     checked_array("out", out, (np.dtype(dtype),))
     if out.shape != shape:
         raise ValueError(f"out has shape {out.shape}; allowed is {shape}")
@@ -131,29 +106,14 @@ def checked_out(
 
 
 def checked_integer(name: str, value: Any, low: int, high: int) -> int:
-    """A Python integer within the ends.
-
-    Raises:
-        TypeError: bools, and whatever would have to be rounded.
-        ValueError: an integer outside.
-    """
+    """A Python integer within the ends."""
     return value if type(value) is int and low <= value <= high else integer(value, name, low, high)
-
-
-def checked_flag(name: str, value: Any) -> bool:
-    """A bool; TypeError for anything that only counts as one."""
-    return value if type(value) is bool else flag(value, name)
 
 
 def checked_codes(
     limits: tuple[int, int], zero_point: Any, qmin: Any, qmax: Any
 ) -> tuple[int, int, int]:
-    """Zero point and ends of codes, in order and within the type.
-
-    Raises:
-        TypeError: one is no integer.
-        ValueError: one lies outside ``limits``, or ``qmin`` above ``qmax``.
-    """
+    """Zero point and ends of codes, in order and within the type."""
     return (checked_integer("zero_point", zero_point, *limits), *checked_ends(limits, qmin, qmax))
 
 
@@ -180,11 +140,7 @@ EIGHT_BIT_LIMITS, CODE_LIMITS = _limits(EIGHT_BITS), _limits(CODES)
 
 
 def limits_of(dtype: Any, allowed: Limits) -> tuple[int, int]:
-    """The ends of an integer type that was given as ``dtype``.
-
-    Raises:
-        TypeError: it is not one of the allowed ones.
-    """
+    """The ends of an integer type that was given as ``dtype``."""
     try:
         return allowed[dtype]
     except (KeyError, TypeError):
@@ -192,48 +148,25 @@ def limits_of(dtype: Any, allowed: Limits) -> tuple[int, int]:
         raise TypeError(f"dtype is {shown_dtype(dtype)}; allowed are {_listed(names)}") from None
 
 
-def checked_axis(axis: Any, ndim: int) -> int:
-    """An axis, counted from the front.
-
-    Raises:
-        TypeError: no integer.
-        ValueError: no axis of the array.
-    """
-    return checked_integer("axis", axis, 0, ndim - 1)
-
-
 def integers_of(
     name: str, value: Any, count: int, ends: tuple[int, int] = INT32_ENDS
 ) -> NDArray[np.int32]:
-    """``(count,)`` int32: an integer is repeated, an array must fit exactly.
-
-    Raises:
-        TypeError: no integer, or an array of another type, which converting could change.
-        ValueError: an integer outside ``ends``, or an array of another shape.
-    """
+    """``(count,)`` int32 within ``ends``: an integer is repeated, an array must fit exactly."""
     if not isinstance(value, np.ndarray):
         return _repeated(checked_integer(name, value, *ends), count, INT32)
     across = _spread(name, value, count, INT32)
-    if ends is not INT32_ENDS:
-        wrong = _first_wrong(INT32)(across, *ends, True)
-        if wrong >= 0:
-            checked_integer(_place(name, value, wrong), int(across[wrong]), *ends)
+    if ends is not INT32_ENDS and (wrong := _first_wrong(INT32)(across, *ends, True)) >= 0:
+        checked_integer(_place(name, value, wrong), int(across[wrong]), *ends)
     return across
 
 
 def reals_of(name: str, value: Any, count: int, reals: Reals) -> NDArray[np.float32]:
-    """``(count,)`` float32: a number is repeated, an array must fit exactly.
-
-    Raises:
-        TypeError: no number, or an array of another type, which converting could change.
-        ValueError: an array of another shape, or a number that ``reals`` excludes: NaN always.
-    """
+    """``(count,)`` float32 of those: a number is repeated, an array must fit exactly."""
     if type(value) is float and NORMAL <= value <= LARGEST:
-        return _alone(value, FLOAT32) if count == 1 else np.full(count, value, FLOAT32)
+        return _repeated(value, count, FLOAT32)
     if isinstance(value, np.ndarray):
         across = _spread(name, value, count, FLOAT32)
-        wrong = _first_wrong(FLOAT32)(across, *reals.value)
-        if wrong >= 0:
+        if (wrong := _first_wrong(FLOAT32)(across, *reals.value)) >= 0:
             place = _place(name, value, wrong)
             raise ValueError(f"{place} is {across[wrong]}; allowed are numbers {reals.words}")
         return across

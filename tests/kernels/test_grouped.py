@@ -13,8 +13,14 @@ from matrices import COMPILED, FAST, KERNELS
 from numq.kernels import Isa, get_threads, set_threads
 from numq.kernels.grouped.activations import quantize_activation
 from numq.kernels.grouped.panel import INTEGER_HEIGHTS
-from numq.kernels.grouped.weight_only import matmul_float, matmul_integer
+from numq.kernels.grouped.weight_only import (
+    FloatProduct,
+    IntegerProduct,
+    matmul_float,
+    matmul_integer,
+)
 from numq.kernels.grouped.weights import pack_grouped_weight
+from numq.kernels.passes.rows import quantized_rows
 
 GROUPS = [16, 32, 64, 128]
 
@@ -297,3 +303,32 @@ def test_other_processors_give_the_same_bits(cpu, tmp_path):
     )
     assert printed.returncode == 0, printed.stderr
     assert len(set(printed.stdout.split())) == 1
+
+
+def calls_of(function, *arguments):
+    """Python functions that one call enters, itself included; what is compiled makes no frame."""
+    entered = []
+    sys.setprofile(
+        lambda frame, event, _: entered.append(frame.f_code.co_name) if event == "call" else None
+    )
+    try:
+        function(*arguments)
+    finally:
+        sys.setprofile(None)
+    return sum(not name.startswith("numq_") for name in entered)
+
+
+@pytest.mark.skipif(not COMPILED, reason="there is nothing but Python without the JIT")
+@pytest.mark.parametrize("k", [64, 60])
+def test_a_prepared_product_only_runs(k):
+    """Its checks were made when it was: at the border of the network."""
+    rng = np.random.default_rng(0)
+    *_, packed = weight(rng, k, 24, 32, 4)
+    x = rng.normal(size=(1, k)).astype(np.float32)
+    for prepared, most in ((FloatProduct(packed), 4), (IntegerProduct(packed), 5)):
+        prepared(x)
+        assert calls_of(prepared, x) <= most
+    assert (FloatProduct(packed)(x) == matmul_float(x, packed)).all()
+    assert (IntegerProduct(packed)(x) == matmul_integer(x, packed)).all()
+    quantized_rows(x, False, -128, 127, np.dtype(np.int8), FAST)
+    assert calls_of(quantized_rows, x, False, -128, 127, np.dtype(np.int8), FAST) <= 5

@@ -18,11 +18,12 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from numq.arguments import flag
 from numq.kernels.grouped.weights import padded
 from numq.kernels.machine.cpu import Isa, KernelPath, choose
 from numq.kernels.machine.jit import njit
 from numq.kernels.machine.parallel import Task, given_array, made_array
-from numq.kernels.operands import checked_flag, checked_floats, checked_integer
+from numq.kernels.operands import checked_floats, checked_integer
 from numq.kernels.passes.elementwise import Floats, quantize_numpy
 from numq.kernels.passes.extremes import min_max_run, sum_run
 from numq.kernels.passes.rows import grid_numpy, kept_finite, rounded_scale
@@ -80,17 +81,20 @@ def quantize_activation(
         ValueError: ``x`` is no matrix, or ``group`` below 1.
     """
     checked_floats("x", x, axes=2)
-    group, per_row = checked_integer("group", group, 1, MOST), checked_flag("per_row", per_row)
-    return quantized_activation(x, group, per_row, heights, choose(isa))
+    group, per_row = checked_integer("group", group, 1, MOST), flag(per_row, "per_row")
+    made = quantized_tiles(x, group, padded(group), per_row, heights, choose(isa))
+    return GroupedActivation(len(x), *made)
 
 
-def quantized_activation(
-    x: Floats, group: int, per_row: bool, heights: tuple[int, ...], isa: KernelPath
-) -> GroupedActivation:
-    """The same, unchecked."""
-    (m, k), depth = x.shape, padded(group)
+def quantized_tiles(
+    x: Floats, group: int, depth: int, per_row: bool, heights: tuple[int, ...], isa: KernelPath
+) -> tuple[NDArray[np.int8], Floats, NDArray[np.int32]]:
+    """The arrays of a ``GroupedActivation``, unchecked; ``depth`` is the padded ``group``."""
+    m, k = x.shape
     groups, tiles = -(-k // group), -(-m // heights[-1])
-    height = 1 if m == 1 else next(height for height in heights if height * tiles >= m)
+    height = heights[0]
+    if m > 1:
+        height = next(some for some in heights if some * tiles >= m)
     quads = np.empty((tiles, groups * depth // QUAD, height, QUAD), np.int8)
     scales = np.empty((tiles, groups, height), np.float32)
     offsets = np.empty((tiles, groups, height), np.int32)
@@ -100,7 +104,7 @@ def quantized_activation(
         tasks = 1 if x.size < TASK_SIZE else min(tasks_of(x.size), tiles)
         x, words = np.ascontiguousarray(x), quads.view(np.int32)
         _task().run_all(tasks, x, group, per_row, words, scales, offsets, tasks)
-    return GroupedActivation(m, quads, scales, offsets)
+    return quads, scales, offsets
 
 
 def _quantize_numpy(

@@ -32,15 +32,15 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from numq.arguments import shown
-from numq.kernels.grouped.activations import QMAX, GroupedActivation, quantized_activation
+from numq.arguments import flag, shown
+from numq.kernels.grouped.activations import QMAX, GroupedActivation, quantized_tiles
 from numq.kernels.grouped.panel import FLOAT_HEIGHTS, INTEGER_HEIGHTS, floating, integer
 from numq.kernels.grouped.weights import PANEL, STEP, PackedGroupedWeight
 from numq.kernels.machine.cpu import Isa, KernelPath, choose
 from numq.kernels.machine.jit import inlined, njit
 from numq.kernels.machine.parallel import TASK_MACS, Task, given_array, made_array, tasks_for
 from numq.kernels.machine.tile import ISAS, TILES
-from numq.kernels.operands import INT32_ENDS, checked_flag, checked_floats
+from numq.kernels.operands import INT32_ENDS, checked_floats
 from numq.kernels.passes.elementwise import Floats
 from numq.kernels.product.loops import address
 
@@ -91,26 +91,23 @@ class IntegerProduct:
         self, weight: PackedGroupedWeight, *, per_row: bool = False, isa: KernelPath | None = None
     ) -> None:
         """Arguments and errors are those of ``matmul_integer``."""
-        self._isa, self._per_row = choose(isa), checked_flag("per_row", per_row)
+        isa, per_row = choose(isa), flag(per_row, "per_row")
         _check_sums(weight)
-        self._weight, self._numpy = weight, self._isa is Isa.NUMPY
-        if not self._numpy:
-            self._task = _integer_task(weight.bits, self._isa)
-        self._heights = (1,) if self._numpy else INTEGER_HEIGHTS[TILES[self._isa].isa]
+        heights = (1,) if isa is Isa.NUMPY else INTEGER_HEIGHTS[TILES[isa].isa]
+        self._tiles = weight.group, weight.depth, per_row, heights, isa
+        self._weight = weight
+        self._run = None if isa is Isa.NUMPY else _Run(_integer_task(weight.bits, isa), weight)
 
     def __call__(self, x: Floats) -> Floats:
         """(M, N) float32."""
-        weight = self._weight
-        if not weight.codes.size:
-            return np.zeros((len(x), weight.shape[1]), np.float32)
-        a = quantized_activation(x, weight.group, self._per_row, self._heights, self._isa)
-        if self._numpy:
-            return integer_numpy(a, weight)
-        tiles, _, height, _ = a.quads.shape
-        out = np.empty((tiles * height, weight.shape[1]), np.float32)
-        block = max(1, ACTIVATION_BYTES * tiles // max(1, a.quads.size))
-        _run(self._task, (a.quads, a.scales, a.offsets), weight, out, block)
-        return out[: len(x)]
+        if not self._weight.codes.size:
+            return np.zeros((len(x), self._weight.shape[1]), np.float32)
+        a = quads, _, _ = quantized_tiles(x, *self._tiles)
+        if self._run is None:
+            return integer_numpy(GroupedActivation(len(x), *a), self._weight)
+        tiles, _, height, _ = quads.shape
+        block = max(1, ACTIVATION_BYTES * tiles // max(1, quads.size))
+        return self._run(tiles * height, a, block)[: len(x)]
 
 
 class FloatProduct:
@@ -118,25 +115,40 @@ class FloatProduct:
 
     def __init__(self, weight: PackedGroupedWeight, *, isa: KernelPath | None = None) -> None:
         """Arguments and errors are those of ``matmul_float``."""
-        chosen = choose(isa)
-        self._weight, self._numpy, (k, _) = weight, chosen is Isa.NUMPY, weight.shape
-        self._whole = k == weight.groups * weight.depth
-        if not self._numpy:
-            height = FLOAT_HEIGHTS[TILES[chosen].isa][-1]
-            self._block = height * max(1, ACTIVATION_BYTES // (4 * height * max(1, k)))
-            self._task = _float_task(weight.bits, chosen)
+        isa = choose(isa)
+        self._weight, self._groups = weight, (weight.groups, weight.group, weight.depth)
+        self._run = None if isa is Isa.NUMPY else _Run(_float_task(weight.bits, isa), weight)
+        if isa is not Isa.NUMPY:
+            height = FLOAT_HEIGHTS[TILES[isa].isa][-1]
+            row = 4 * height * max(1, weight.shape[0])
+            self._block = height * max(1, ACTIVATION_BYTES // row)
 
     def __call__(self, x: Floats) -> Floats:
         """(M, N) float32."""
-        weight = self._weight
-        if self._whole:
-            x = np.ascontiguousarray(x).reshape(len(x), weight.groups, weight.depth)
+        groups, group, depth = self._groups
+        if x.shape[1] == groups * depth:
+            x = np.ascontiguousarray(x).reshape(len(x), groups, depth)
         else:
-            x = _in_groups(x, weight)
-        if self._numpy:
-            return float_numpy(x, weight)
-        out = np.empty((len(x), weight.shape[1]), np.float32)
-        _run(self._task, (x,), weight, out, self._block)
+            x = _in_groups(x, groups, group, depth)
+        if self._run is None:
+            return float_numpy(x, self._weight)
+        return self._run(len(x), (x,), self._block)
+
+
+class _Run:
+    """A compiled product by one weight: rows and activations in, float32 out."""
+
+    def __init__(self, task: Task, weight: PackedGroupedWeight) -> None:
+        self._task, self._columns = task, weight.shape[1]
+        self._macs, self._most = weight.shape[0] * weight.shape[1], len(weight.codes)
+        self._panels = weight.codes, weight.scales, weight.zero_points
+
+    def __call__(self, rows: int, given: tuple[Any, ...], block: int) -> Floats:
+        out = np.empty((rows, self._columns), np.float32)
+        macs = rows * self._macs
+        tasks = 1 if macs < TASK_MACS else min(tasks_for(macs), self._most)
+        if out.size:
+            self._task.run_all(tasks, *given, *self._panels, out, block, tasks)
         return out
 
 
@@ -196,9 +208,9 @@ def _steps(weight: PackedGroupedWeight) -> NDArray[np.int32]:
     return filled
 
 
-def _in_groups(x: Floats, weight: PackedGroupedWeight) -> Floats:
+def _in_groups(x: Floats, groups: int, group: int, depth: int) -> Floats:
     """(M, K) as (M, groups, depth): a copy, filled up with zeros."""
-    (m, k), groups, group, depth = x.shape, weight.groups, weight.group, weight.depth
+    m, k = x.shape
     whole = np.zeros((m, groups * group), np.float32)
     whole[:, :k] = x
     if group == depth:
@@ -206,16 +218,6 @@ def _in_groups(x: Floats, weight: PackedGroupedWeight) -> Floats:
     filled = np.zeros((m, groups, depth), np.float32)
     filled[:, :, :group] = whole.reshape(m, groups, group)
     return filled
-
-
-def _run(
-    task: Task, given: tuple[Any, ...], weight: PackedGroupedWeight, out: Floats, block: int
-) -> None:
-    macs = out.size * weight.shape[0]
-    tasks = 1 if macs < TASK_MACS else min(tasks_for(macs), len(weight.codes))
-    if out.size:
-        panels = weight.codes, weight.scales, weight.zero_points
-        task.run_all(tasks, *given, *panels, out, block, tasks)
 
 
 @inlined

@@ -36,8 +36,8 @@ from numq.kernels.operands import (
     INT32,
     Reals,
     checked_array,
-    checked_axis,
     checked_ends,
+    checked_integer,
     checked_out,
     integers_of,
     limits_of,
@@ -215,7 +215,7 @@ def _checked(
 ) -> tuple[Floats, Words]:
     """Scale and zero point, one for each index of the axis, or one."""
     checked_array(name, x, allowed)
-    count = 1 if axis is None else x.shape[checked_axis(axis, x.ndim)]
+    count = 1 if axis is None else x.shape[checked_integer("axis", axis, 0, x.ndim - 1)]
     return (
         reals_of("scale", s, count, Reals.NONZERO),
         integers_of("zero_point", z, count, ZERO_ENDS),

@@ -12,7 +12,7 @@ from numba import types
 from numq.kernels.machine.cpu import Isa, KernelPath, choose
 from numq.kernels.machine.jit import njit
 from numq.kernels.machine.parallel import Task, given_array, made_array
-from numq.kernels.operands import checked_axis, checked_floats
+from numq.kernels.operands import checked_floats, checked_integer
 from numq.kernels.passes.elementwise import Floats
 from numq.kernels.passes.extremes import min_max_across, min_max_run
 from numq.kernels.passes.runs import LANES
@@ -43,7 +43,7 @@ def min_max(
     ([-1.0, 0.0], [3.0, 7.0], True)
     """
     checked_floats("x", x)
-    axis = None if axis is None else checked_axis(axis, x.ndim)
+    axis = None if axis is None else checked_integer("axis", axis, 0, x.ndim - 1)
     if choose(isa) is Isa.NUMPY:
         return (*min_max_numpy(x, axis), bool(np.isfinite(x).all()))
     if not x.flags.c_contiguous:

@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from numq.arguments import flag
 from numq.kernels.machine.cpu import Isa, KernelPath, choose
 from numq.kernels.machine.jit import inlined, njit
 from numq.kernels.machine.parallel import Task, given_array, made_array
 from numq.kernels.operands import (
     EIGHT_BIT_LIMITS,
     checked_ends,
-    checked_flag,
     checked_floats,
     limits_of,
 )
@@ -86,7 +86,7 @@ def quantize_rows(
     qmin, qmax = checked_ends(limits_of(dtype, EIGHT_BIT_LIMITS), qmin, qmax)
     if qmax - qmin < 2:
         raise ValueError(f"qmax is {qmax}; allowed is qmin + 2, {qmin + 2}, and above")
-    symmetric = checked_flag("symmetric", symmetric)
+    symmetric = flag(symmetric, "symmetric")
     checked_floats("x", x, axes=2)
     return quantized_rows(x, symmetric, qmin, qmax, np.dtype(dtype), choose(isa))
 
