@@ -1,1 +1,8 @@
-"""Experiments that the README quotes: the demo, its results, and the report on them."""
+"""What the README quotes, on handwritten digits: trained, quantized, measured.
+
+shared      the quantizer for a number of bits; a network as a function of arrays
+demo        `numq demo`: an MLP, quantized three ways, with sizes and times
+results     `numq demo --qat`: a CNN and an LSTM, trained with quantization,
+            over several seeds
+report      the tables and the picture of both
+"""

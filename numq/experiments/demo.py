@@ -1,9 +1,9 @@
-"""The main job on real data: train on handwritten digits, quantize three ways, say what it cost."""
+"""`numq demo`: train on handwritten digits, quantize three ways, say what it cost."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,19 +11,16 @@ import numpy as np
 
 from numq import flows
 from numq.arrays import FloatArray
-from numq.autograd import Tensor, no_grad
 from numq.data import Digits, train_epochs
+from numq.experiments.shared import STEPS, Forward, activations, float_forward, weights, widths
 from numq.flows import Network
 from numq.formats import IntFormat
-from numq.granularity import PerChannel, PerGroup, PerTensor, PerToken
+from numq.granularity import PerChannel, PerGroup, PerToken
 from numq.metrics import sqnr_db
 from numq.nn import Linear, ReLU, Sequential
-from numq.observers import MinMaxObserver, MSEObserver, Observer
 from numq.optim import SGD, LinearDecay
-from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer
+from numq.quantizers import AffineQuantizer
 from numq.storage import save_arrays
-
-Forward = Callable[[FloatArray], FloatArray]
 
 
 def digits_model(rng: np.random.Generator) -> Sequential:
@@ -38,20 +35,9 @@ def train(
 ) -> Iterator[float]:
     """Train in place, mini-batches of 50, learning rate falling to zero; yields the mean loss."""
     optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9)
-    schedule = LinearDecay(0.1, epochs * 20)  # 1000 examples are 20 batches
+    schedule = LinearDecay(0.1, epochs * STEPS)
     for epoch in train_epochs(model, data.train, optimizer, epochs, rng, schedule=schedule):
         yield epoch.loss
-
-
-def float_forward(model: Sequential) -> Forward:
-    """The float model as a function of arrays, recording nothing."""
-
-    def run(x: FloatArray) -> FloatArray:
-        with no_grad():
-            logits: FloatArray = model(Tensor(x)).data
-            return logits
-
-    return run
 
 
 @dataclass(frozen=True)
@@ -91,33 +77,22 @@ class Variant:
     @property
     def label(self) -> str:
         """`static_w4a8`, `weight-only_w4`."""
-        activations = "" if self.activation_bits == 32 else f"a{self.activation_bits}"
-        return f"{self.name}_w{self.weight_bits}{activations}"
+        return f"{self.name}_{widths(self.weight_bits, self.activation_bits)}"
 
 
 def variants(model: Sequential, data: Digits, bits: int) -> Iterator[Variant]:
     """Weight-only, dynamic and static at one width of weights; activations at 8 and that width."""
-    grouped = _weights(bits, PerGroup(1, 32)) if bits < 8 else _weights(bits, PerChannel(0))
+    channels = weights(bits, PerChannel(0))
+    grouped = weights(bits, PerGroup(1, 32)) if bits < 8 else channels
     yield Variant("weight-only", bits, 32, flows.weight_only(model, weights=grouped))
-    weights = _weights(bits, PerChannel(0))
     for width in sorted({8, bits}, reverse=True):
         per_token = AffineQuantizer(IntFormat(width), PerToken())  # at run time only min/max pays
-        network = flows.dynamic(model, weights=weights, activations=per_token)
+        network = flows.dynamic(model, weights=channels, activations=per_token)
         yield Variant("dynamic", bits, width, network)
     for width in sorted({8, bits}, reverse=True):
-        per_tensor = AffineQuantizer(IntFormat(width), PerTensor(), observer=_observer(width))
         batches = np.split(data.calibration[0], 4)
-        integer = flows.static(model, batches, weights=weights, activations=per_tensor)
-        yield Variant("static", bits, width, integer)
-
-
-def _weights(bits: int, granularity: PerChannel | PerGroup) -> Quantizer:
-    return SymmetricQuantizer(IntFormat(bits), granularity, observer=_observer(bits))
-
-
-def _observer(bits: int) -> Observer:
-    """At 8 bits nothing needs to clip; below, the best range is narrower than the data."""
-    return MinMaxObserver() if bits >= 8 else MSEObserver()
+        network = flows.static(model, batches, weights=channels, activations=activations(width))
+        yield Variant("static", bits, width, network)
 
 
 def measure(model: Sequential, found: list[Variant], data: Digits, folder: Path) -> list[Row]:
@@ -153,8 +128,8 @@ def _interleaved(forwards: list[Forward], x: FloatArray, rounds: int = 15) -> li
     """Best time of each in milliseconds, taking turns so that all meet the same noise."""
     best = [np.inf] * len(forwards)
     for _ in range(rounds):
-        for i, forward in enumerate(forwards):
+        for i, run in enumerate(forwards):
             start = time.perf_counter()
-            forward(x)
+            run(x)
             best[i] = min(best[i], 1e3 * (time.perf_counter() - start))
     return best

@@ -10,6 +10,7 @@ import numpy as np
 
 from numq.experiments.demo import Row
 from numq.experiments.results import Summary
+from numq.experiments.shared import widths
 from numq.extras import Extra, extra
 from numq.files import write_whole
 
@@ -21,19 +22,12 @@ if TYPE_CHECKING:
 
 def table(rows: list[Row], pictures: int) -> Table:
     """The rows as a rich table of 80 columns; `pictures` is how many the latency is for."""
-    with extra(Extra.DEMO):
-        from rich.box import SIMPLE
-        from rich.table import Table
-
     caption = (
         f"w, a: bits of weights and activations. accuracy on {pictures} test pictures; agree: same "
         "answer as float. size on disk. SQNR of the logits. time for all test pictures, and "
         "against float NumPy."
     )
-    out = Table(box=SIMPLE, caption=caption, caption_justify="left", pad_edge=False)
-    out.add_column("approach", no_wrap=True)
-    for header in ("accuracy", "agree", "bytes", "ratio", "SQNR/dB", "ms", "x float"):
-        out.add_column(header, justify="right")
+    out = _empty("accuracy", "agree", "bytes", "ratio", "SQNR/dB", "ms", "x float", caption=caption)
     for row in rows:
         out.add_row(*_cells(row, rows[0]))
     return out
@@ -41,18 +35,28 @@ def table(rows: list[Row], pictures: int) -> Table:
 
 def results_table(name: str, lines: list[Summary], seeds: int) -> Table:
     """Accuracies of one network over all seeds as a rich table."""
-    with extra(Extra.DEMO):
-        from rich.box import SIMPLE
-        from rich.table import Table
-
-    out = Table(box=SIMPLE, title=f"{name}, {seeds} seeds", title_justify="left", pad_edge=False)
-    out.add_column("approach", no_wrap=True)
-    for header in ("weights", "activations", "accuracy", "±", "points lost"):
-        out.add_column(header, justify="right")
+    title = f"{name}, {seeds} seeds"
+    out = _empty("weights", "activations", "accuracy", "±", "points lost", title=title)
     for line in lines:
         kind = line.approach
         cells = kind.name, _bits(kind.weights), _bits(kind.activations)
         out.add_row(*cells, f"{line.mean:.2%}", f"{line.spread:.2%}", f"{line.lost:.2f}")
+    return out
+
+
+def _empty(*headers: str, title: str | None = None, caption: str | None = None) -> Table:
+    """Approaches at the left, numbers in columns."""
+    with extra(Extra.DEMO):
+        from rich.box import SIMPLE
+        from rich.table import Table
+
+    out = Table(
+        box=SIMPLE, title=title, title_justify="left", caption=caption, caption_justify="left",
+        pad_edge=False,
+    )  # fmt: skip
+    out.add_column("approach", no_wrap=True)
+    for header in headers:
+        out.add_column(header, justify="right")
     return out
 
 
@@ -106,9 +110,5 @@ def draw(rows: list[Row], pictures: int, figure: Figure) -> list[Axes]:
 
 
 def _name(row: Row) -> str:
-    """`static w4a8`; what is float32 is left out."""
-    weights, activations = (
-        "" if bits == 32 else f"{letter}{bits}"
-        for letter, bits in (("w", row.weight_bits), ("a", row.activation_bits))
-    )
-    return f"{row.name} {weights}{activations}".strip()
+    """`static w4a8`."""
+    return f"{row.name} {widths(row.weight_bits, row.activation_bits)}".strip()

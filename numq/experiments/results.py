@@ -1,4 +1,4 @@
-"""Training results on real data: float, post-training and quantization-aware, over several seeds.
+"""`numq demo --qat`: float, post-training and quantization-aware training, over several seeds.
 
 Two networks on the bundled digits: a CNN that sees 8×8 pictures, and an LSTM that reads them as
 eight rows. Every approach starts from the same float network of its seed and sees the same split.
@@ -6,7 +6,7 @@ eight rows. Every approach starts from the same float network of its seed and se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -15,10 +15,10 @@ import numpy as np
 from numq import flows
 from numq.arguments import integer
 from numq.arrays import check_type
-from numq.autograd import Tensor, no_grad
+from numq.autograd import Tensor
 from numq.data import Digits, accuracy, load_digits, train_epochs
+from numq.experiments.shared import STEPS, activations, float_forward, weights
 from numq.flows import Estimator, QATNetwork, QATRecipe, Recipe
-from numq.formats import INT8, IntFormat
 from numq.granularity import PerChannel
 from numq.nn import (
     LSTM,
@@ -31,12 +31,9 @@ from numq.nn import (
     ReLU,
     Sequential,
 )
-from numq.observers import MinMaxObserver, MSEObserver
 from numq.optim import Adam, CosineDecay, Group
-from numq.quantizers import AffineQuantizer, SymmetricQuantizer
 
 BITS = (8, 4, 3, 2)
-_BATCHES = 20  # of 50 among the 1000 examples
 
 
 class Architecture(Enum):
@@ -108,17 +105,12 @@ def approaches() -> list[Approach]:
 
 def recipe(approach: Approach) -> QATRecipe:
     """Quantizers and estimators; below 8 bits the range is the one of least squared error."""
-    bits_w, bits_a = max(approach.weights, 2), max(approach.activations, 2)
-    observers = [MinMaxObserver() if bits == 8 else MSEObserver() for bits in (bits_w, bits_a)]
-    weights = SymmetricQuantizer(IntFormat(bits_w), PerChannel(0), observer=observers[0])
-    activations = AffineQuantizer(IntFormat(bits_a), observer=observers[1])
-    if approach.activations == 1:  # only the inner edges are binary; the doors keep 8 bits
-        activations = AffineQuantizer(INT8)
+    doors = 8 if approach.activations == 1 else approach.activations  # inner edges alone are binary
+    chosen = Recipe(weights(max(approach.weights, 2), PerChannel(0)), activations(doors))
     kinds = approach.estimator or (Estimator.STE, Estimator.STE)
     return QATRecipe(
-        Recipe(weights, activations), weight_estimator=kinds[0], activation_estimator=kinds[1],
-        refresh=_BATCHES,
-    )  # fmt: skip
+        chosen, weight_estimator=kinds[0], activation_estimator=kinds[1], refresh=STEPS
+    )
 
 
 def fit(model: Module, data: Digits, epochs: int, lr: float, rng: np.random.Generator) -> None:
@@ -127,7 +119,7 @@ def fit(model: Module, data: Digits, epochs: int, lr: float, rng: np.random.Gene
     learned = {id(s) for s in steps}
     others = [p for p in model.parameters() if id(p) not in learned]
     groups = [Group(others), Group(steps, weight_decay=0.0)]
-    schedule = CosineDecay(lr, epochs * _BATCHES, _BATCHES)
+    schedule = CosineDecay(lr, epochs * STEPS, STEPS)
     optimizer = Adam(groups, lr, weight_decay=1e-4)
     for _ in train_epochs(model, data.train, optimizer, epochs, rng, schedule=schedule):
         pass
@@ -191,7 +183,7 @@ def run(architecture: Architecture, seed: int, epochs: int = 40) -> Iterator[Res
     model = build(architecture, rng)
     fit(model, data, epochs, 5e-3, rng)
     model.eval()
-    yield Result(architecture, FLOAT, seed, measured(model, data))
+    yield Result(architecture, FLOAT, seed, accuracy(float_forward(model), data.test))
     for approach in approaches():
         yield quantized(architecture, approach, model, data, seed, epochs)
 
@@ -215,17 +207,11 @@ def quantized(
         )
         return Result(architecture, approach, seed, accuracy(network, data.test))
     trained_network = trained(model, approach, data, epochs, np.random.default_rng(seed + 1000))
-    simulated = measured(trained_network, data)
+    simulated = accuracy(float_forward(trained_network), data.test)
     if approach.activations == 1:
         return Result(architecture, approach, seed, simulated, simulated)
     integer = accuracy(flows.convert(trained_network), data.test)
     return Result(architecture, approach, seed, integer, simulated)
-
-
-def measured(model: Callable[..., Tensor], data: Digits) -> float:
-    """Accuracy on the test digits, nothing recorded."""
-    with no_grad():
-        return accuracy(model, data.test)
 
 
 @dataclass(frozen=True)
