@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 from types import UnionType
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -85,6 +85,12 @@ def frozen(array: Array) -> Array:
 
 class Frozen:
     """Base of frozen dataclasses that hold arrays: what is copied or unpickled is frozen, too."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __getstate__(self) -> dict[str, object]:
+        """The fields; what was made of them for this processor is made anew."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         """The fields as they were, their arrays read-only again."""

@@ -11,13 +11,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from numq.arrays import Array, FloatArray
+from numq.arrays import Array, FloatArray, IntArray
 from numq.formats import Format, IntFormat
 from numq.granularity import Granularity, PerChannel, PerGroup, PerTensor, PerToken, Shape
 from numq.kernels import uses_kernels
-from numq.kernels.grouped.weights import PackedGroupedWeight, pack_grouped_weight
 from numq.kernels.passes import elementwise, rows
+
+Rows = tuple[IntArray, NDArray[np.float32], NDArray[np.int32]]
 
 LARGE = 2**15  # elements from which a pass over memory takes longer than NumPy's calls
 LARGE_ROWS = 2**10  # the same for dynamic quantization, which NumPy does in a dozen passes
@@ -89,51 +91,20 @@ def fake_quantize(
     return back.reshape(x.shape), finite
 
 
-def quantize_rows(
-    x: FloatArray, fmt: Format, *, symmetric: bool
-) -> tuple[Array, Array, Array] | None:
+def quantize_rows(x: FloatArray, fmt: Format, *, symmetric: bool) -> Rows | None:
     """(codes, scales, zero points) of a float32 matrix, each row by its own minimum and maximum.
 
-    None where NumPy has to: small, not finite, or so large that the grid would leave float32.
+    None where NumPy has to: not finite, or so large that the grid would leave float32.
     """
     narrow = isinstance(fmt, IntFormat) and fmt.bits <= 8
     takes = type(x) is np.ndarray and x.dtype == np.float32 and x.ndim == 2 and narrow
-    if not (takes and x.size >= LARGE_ROWS and uses_kernels()):
+    if not (takes and uses_kernels()):
         return None
     codes, scales, zero_points, finite = rows.quantize_rows(
         x, symmetric=symmetric, qmin=fmt.qmin, qmax=fmt.qmax, dtype=fmt.dtype
     )
     small = float(scales.max(initial=0)) * fmt.levels < float(np.finfo(np.float32).max)
     return (codes, scales, zero_points) if finite and small else None
-
-
-def grouped(
-    codes: Array, scale: Array, zero_point: Array, fmt: Format, granularity: Granularity
-) -> PackedGroupedWeight:
-    """An (out, in) weight packed as (in, out) with groups along `in`; ValueError if it has none."""
-    if codes.ndim != 2 or fmt.bits > 8 or not isinstance(fmt, IntFormat):
-        raise ValueError(
-            f"w is {fmt.name} of shape {codes.shape}; allowed is a matrix of up to 8-bit integers"
-        )
-    outputs, depth = codes.shape
-    match granularity:
-        case PerTensor() | PerChannel(0 | -2):
-            group, shape = max(depth, 1), (outputs, min(depth, 1))
-        case PerGroup(1 | -1, size):
-            group, shape = min(size, max(depth, 1)), (outputs, -(-depth // size))
-        case _:
-            raise ValueError(
-                f"w is {granularity}; allowed is PerTensor(), PerChannel(0) or PerGroup(1, size)"
-            )
-    scales = np.broadcast_to(scale.astype(np.float32).reshape(-1, max(shape[1], 1)), shape)
-    zeros = np.broadcast_to(zero_point.reshape(-1, max(shape[1], 1)), shape)
-    return pack_grouped_weight(
-        codes.T,
-        np.ascontiguousarray(scales.T),
-        bits=4 if fmt.bits <= 4 else 8,
-        group=group,
-        zero_points=np.ascontiguousarray(zeros.T) if zeros.any() or not fmt.signed else None,
-    )
 
 
 def _parameters(scale: Array, zero_point: Array) -> tuple[FloatArray, Array]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,8 +33,6 @@ from numq.arrays import (
 from numq.fast import View
 from numq.formats import Format
 from numq.granularity import Granularity, Shape, check_params, spread_out
-from numq.kernels import PackedWeight, pack_weight
-from numq.kernels.grouped.weights import PackedGroupedWeight
 from numq.packing import pack
 from numq.qparams import QParams
 from numq.rounding import ZeroPointOrder, fma32
@@ -118,24 +115,6 @@ class QTensor:
     def nbytes(self) -> int:
         """Bytes as stored: packed codes, scales, and zero points unless all are 0."""
         return self.format.packed_nbytes(self.codes.size) + self.qparams.nbytes
-
-    @cached_property
-    def operand(self) -> PackedWeight:
-        """An 8-bit matrix as the right side of `x · wᵀ`: its transpose, laid out for the processor.
-
-        Made at the first use and kept, so that a weight is packed once.
-        """
-        return pack_weight(self.codes.T)
-
-    @cached_property
-    def grouped_operand(self) -> PackedGroupedWeight:
-        """The same for a product that leaves the scales inside: groups along K, 4 or 8 bits.
-
-        Raises:
-            ValueError: not a matrix, more than 8 bits, or scales that are neither per tensor, nor
-                per channel of axis 0, nor per group of axis 1.
-        """
-        return fast.grouped(self.codes, self.scale, self.zero_point, self.format, self.granularity)
 
     def packed(self) -> Array:
         """The codes flattened and packed low bits first, uint8 (ONNX's layout)."""

@@ -112,20 +112,20 @@ class Quantizer(ABC):
                 decides), or its shape does not fit the granularity.
         """
         x = self._clipped(x)
-        if qparams is None and (fused := self._by_rows(x)):
-            return fused
+        if qparams is None and x.size >= fast.LARGE_ROWS and (made := self.by_rows(x)):
+            params = QParams(*made[1:], self.format, self.granularity)
+            return QTensor.trusted(made[0], params)
         given = self.qparams(x) if qparams is None else qparams
         return quantize(x, given, rule=self.rule, rng=rng)
 
-    def _by_rows(self, x: FloatArray) -> QTensor | None:
-        """Each row by its own min and max in one pass, where all choices are the defaults."""
+    def by_rows(self, x: FloatArray) -> fast.Rows | None:
+        """Codes, scales and zero points of a matrix, each row by its own min and max in one pass.
+
+        None where a choice is not the default, and where NumPy has to: see `fast.quantize_rows`.
+        """
         if not self._usual_rows:
             return None
-        made = fast.quantize_rows(x, self.format, symmetric=isinstance(self.scheme, Symmetric))
-        if made is None:
-            return None
-        codes, scale, zero_point = made
-        return QTensor.trusted(codes, QParams(scale, zero_point, self.format, self.granularity))
+        return fast.quantize_rows(x, self.format, symmetric=isinstance(self.scheme, Symmetric))
 
     @cached_property
     def _usual_rows(self) -> bool:

@@ -13,9 +13,8 @@ from numq.autograd import Tensor, no_grad
 from numq.flows.recipe import PER_TENSOR_INT8, WEIGHTS_INT8
 from numq.integer import (
     linear_dynamic,
-    linear_static,
     linear_weight_only,
-    prepare_static,
+    prepare_linear,
 )
 from numq.nn import (
     LSTM,
@@ -124,7 +123,7 @@ def test_static_layer_is_the_exact_computation(how, weights, relu):
     x, out = nq.QParams(0.03, 11, nq.UINT8), nq.QParams(0.017, -20, nq.INT8)
     w, codes = weights(layer.weight.data), rng.integers(0, 256, (50, 12)).astype(np.uint8)
     ours, plain = (
-        linear_static(codes, prepare_static(x, w, layer.bias.data, out, how, relu=fused))
+        prepare_linear(x, w, layer.bias.data, out, how, relu=fused)(codes)
         for fused in (relu, False)
     )
     assert (plain < -20).any()
@@ -150,7 +149,7 @@ def test_a_bias_that_overflows_the_accumulator_is_refused():
     w = nq.QTensor(np.full((1, 60_000), 127, np.int8), nq.QParams(1.0, 0, nq.INT8))
     x, out = nq.QParams(1.0, -128, nq.INT8), nq.QParams(2.0**25, 0, nq.INT8)
     with pytest.raises((ValueError, OverflowError), match="int32"):
-        linear_static(w.codes, prepare_static(x, w, [1e9], out))
+        prepare_linear(x, w, [1e9], out)(w.codes)
 
 
 def test_nesting_does_not_matter():
@@ -213,8 +212,8 @@ W, Q8, ROWS = WEIGHTS_INT8(np.ones((9, 12))), nq.QParams(1.0, 0, nq.INT8), WEIGH
         (lambda: flows.dynamic(M)(X[:, 1:]), ValueError, r"shape \(40, 11\).*\(batch, 12\)"),
         (lambda: linear_weight_only(X, W, [1.0]), ValueError, r"bias has shape \(1,\).*\(9,\)"),
         (lambda: linear_dynamic(X, W, quantizer=GROUPED), ValueError, r"quantizer is .*PerGroup"),
-        (lambda: prepare_static(ROWS, W, None, Q8), ValueError, "x has scales"),
-        (lambda: linear_static(X, prepare_static(Q8, W, None, Q8)), TypeError, "codes has dtype f"),
+        (lambda: prepare_linear(ROWS, W, None, Q8), ValueError, "x has scales"),
+        (lambda: prepare_linear(Q8, W, None, Q8)(X), TypeError, "codes has dtype f"),
     ],
 )
 def test_errors(action, error, message):

@@ -6,7 +6,6 @@ floats, and what it gives back is watched again. A tracer looks at what lies bet
 floats may stand in a variable of the operators.
 """
 
-import importlib
 import sys
 
 import numpy as np
@@ -16,6 +15,10 @@ from graph_models import Residual, pictures, settled
 import numq as nq
 from numq import autograd as ag
 from numq import flows, nn
+from numq.integer import accumulate, convolve
+from numq.kernels.convolution.prepared import PreparedConv
+from numq.kernels.passes import requantize as passes
+from numq.kernels.product.prepared import PreparedProduct
 from numq.kernels.product.ways import WayOut
 
 FLOATING = (nq.Requantization.F32_EVEN, nq.Requantization.F64_AWAY)
@@ -59,6 +62,8 @@ def refuse(*things):
     for thing in things:
         if isinstance(thing, dict | tuple | list):
             refuse(*(thing.values() if isinstance(thing, dict) else thing))
+        elif isinstance(thing, PreparedProduct | PreparedConv):
+            refuse(thing.way)
         elif isinstance(thing, WayOut):
             refuse(*(array for array in (thing.scale, thing.bias) if array.size))
         elif isinstance(thing, type | np.dtype):
@@ -102,11 +107,11 @@ def through(kernel):
 
 
 KERNELS = (
-    ("numq.integer.accumulate", "matmul"),
-    ("numq.integer.convolve", "conv2d_integers"),
-    ("numq.kernels.passes.requantize", "requantize"),
-    ("numq.integer.linear", "matmul_requantized"),
-    ("numq.integer.conv", "conv2d_requantized"),
+    (accumulate, "matmul"),
+    (convolve, "conv2d_integers"),
+    (passes, "requantize"),
+    (PreparedProduct, "__call__"),
+    (PreparedConv, "__call__"),
 )
 LAYERS = ("numq/integer/", "numq/graph/")
 
@@ -129,16 +134,15 @@ def no_floats_in_variables(frame, event, _):
 
 def run_on_integers(monkeypatch, network, x):
     """Every node between the doors, one by one; what each of them makes."""
-    for module, name in KERNELS:
-        module = importlib.import_module(module)
-        monkeypatch.setattr(module, name, through(getattr(module, name)))
-    graph, values = network.graph, {}
+    for place, name in KERNELS:
+        monkeypatch.setattr(place, name, through(getattr(place, name)))
+    values = {}
     before = sys.gettrace()
-    for node, step in zip(graph.nodes, network.program.steps, strict=True):
+    for node, step, sources in network.program.plan:
         if node.op == "QuantizeLinear":
             values[node.output] = watched(step(x))
         elif node.op != "DequantizeLinear":
-            given = [values[name] for name in graph.activations(node)]
+            given = [values[name] for name in sources]
             sys.settrace(no_floats_in_variables)
             try:
                 made = watched(step(*given))

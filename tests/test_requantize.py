@@ -420,5 +420,5 @@ def test_multipliers_that_cannot_matter_are_nothing(how):
 def test_layers_run_where_no_weight_can_matter(how):
     x, out = QParams(2.0**-40, 0, INT8), QParams(1.0, 7, INT8)
     w = QTensor(np.int8([[1, 2]]), QParams(2.0**-40, 0, INT8))
-    layer = integer.prepare_static(x, w, None, out, how)
-    assert integer.linear_static(np.int8([[127, -128]]), layer).tolist() == [[7]]
+    layer = integer.prepare_linear(x, w, None, out, how)
+    assert layer(np.int8([[127, -128]])).tolist() == [[7]]

@@ -313,13 +313,13 @@ def test_a_qtensor_is_no_array_and_says_so():
 def test_prepared_layers_print_what_they_do():
     w = SymmetricQuantizer(nq.INT4, PerChannel(0))(np.ones((3, 5)))
     x, out = QParams(0.5, 3, nq.UINT8), QParams(0.25, 0, nq.INT8)
-    assert repr(nq.integer.prepare_static(x, w, None, out)) == (
-        "StaticLinear(5 x uint8 to 3, weights int4\n"
+    assert repr(nq.integer.prepare_linear(x, w, None, out)) == (
+        "Linear(5 x uint8 to 3, weights int4\n"
         "  Requantizer(FIXED_SINGLE_UP, multiplier (3,) in 0.2857…0.2857, int8, zero_point 0, "
         "clamped to [-128, 127]))"
     )
     square = nq.QTensor(np.ones((3, 5, 1, 1), np.int8), w.qparams)
-    text = repr(nq.integer.prepare_static_conv2d(x, square, None, out, padding=((0, 0), (0, 0))))
-    assert text.startswith("StaticConv2d(uint8, weights (3, 5, 1, 1)\n  stride (1, 1), padding")
+    text = repr(nq.integer.prepare_conv2d(x, square, None, out, padding=((0, 0), (0, 0))))
+    assert text.startswith("Conv2d(uint8, weights (3, 5, 1, 1)\n  stride (1, 1), padding")
     table = nq.integer.prepare_table(np.tanh, x, out)
     assert repr(table) == "StaticTable(uint8 to int8)"

@@ -5,6 +5,7 @@ import pytest
 
 import numq as nq
 from numq.integer import linear_weight_only, linear_weight_only_integer
+from numq.integer.packed import grouped
 from numq.integer.weight_only import FEW_ROWS
 
 QUANTIZERS = [
@@ -70,8 +71,8 @@ def test_the_integer_way_is_what_it_says_to_the_bit(quantizer, rows, per_token):
 def test_a_packed_weight_stays_small_and_is_packed_once():
     w = np.random.default_rng(0).normal(size=(256, 512)).astype(np.float32)
     q = nq.SymmetricQuantizer(nq.INT4, nq.PerGroup(1, 32))(w)
-    assert q.grouped_operand.nbytes <= q.nbytes + 64  # the one zero point of all panels
-    assert q.grouped_operand is q.grouped_operand
+    assert grouped(q).nbytes <= q.nbytes + 64  # the one zero point of all panels
+    assert grouped(q) is grouped(q)
 
 
 @pytest.mark.parametrize(

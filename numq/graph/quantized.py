@@ -7,13 +7,13 @@ constants; None where the float operator will do (its weight is then an array, o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from numq import integer
-from numq.arrays import Array, FloatArray, as_float32
+from numq.arrays import Array, as_float32
 from numq.autograd import Tensor
 from numq.formats import small_integers
 from numq.granularity import PerTensor
@@ -37,8 +37,9 @@ def _relu(node: Node) -> bool:
     return node.attributes.get("activation") == "Relu"
 
 
-def _activated(node: Node, y: FloatArray) -> FloatArray:
-    return np.maximum(y, 0) if _relu(node) else y
+def _activated(node: Node, step: Step) -> Step:
+    """The step, then a fused ReLU."""
+    return (lambda x: np.maximum(step(x), 0)) if _relu(node) else step
 
 
 def _weight(node: Node, graph: Graph) -> QTensor:
@@ -70,16 +71,6 @@ def _params(node: Node, graph: Graph) -> tuple[QParams, QParams]:
     return graph.qparams[node.inputs[0]], graph.qparams[node.output]
 
 
-def _rows(function: Callable[[Array], Array]) -> Step:
-    """A function of matrices, on (..., in): the leading axes are rows."""
-
-    def step(x: Array) -> Array:
-        y = function(x.reshape(-1, x.shape[-1]))
-        return y.reshape(*x.shape[:-1], y.shape[-1])
-
-    return step
-
-
 def gemm(node: Node, graph: Graph) -> Step | None:
     """Gemm with an integer weight as (out, in): weight-only."""
     w = graph.constants.get(node.inputs[1])
@@ -91,18 +82,14 @@ def gemm(node: Node, graph: Graph) -> Step | None:
     bias = _bias(node, graph)
     if bias is not None and bias.shape != w.shape[:1]:
         return None
-    return _rows(lambda x: _activated(node, integer.linear_weight_only(x, w, bias)))
+    return _activated(node, integer.WeightOnlyLinear(w, bias).run)
 
 
 def dynamic_gemm(node: Node, graph: Graph) -> Step:
     """com.microsoft DynamicQuantizeMatMul: an integer product, the range taken at run time."""
     w, bias, quantizer = _weight(node, graph), _bias(node, graph), node.attributes["quantizer"]
     assert isinstance(quantizer, Quantizer)
-    integer.check_weight(w)
-    integer.check_dynamic(quantizer)
-    return _rows(
-        lambda x: _activated(node, integer.linear_dynamic(x, w, bias, quantizer=quantizer))
-    )
+    return _activated(node, integer.DynamicLinear(w, bias, quantizer).run)
 
 
 def dynamic_conv(node: Node, graph: Graph) -> Step:
@@ -115,20 +102,21 @@ def dynamic_conv(node: Node, graph: Graph) -> Step:
             f"quantizer is {quantizer!r}; an integer convolution needs PerTensor() and "
             "integers of 8 bits or fewer"
         )
-    how = _moves(node)
-    packed, s_w = pack_conv_weight(w.codes, groups=how["groups"]), w.scale.reshape(-1, 1, 1)
+    channels = w.shape[0]
+    s_w, z_w = (np.broadcast_to(part, channels) for part in (w.scale, w.zero_point))
+    z_w = z_w.astype(np.int32)
+    packed = pack_conv_weight(w.codes, groups=node.attributes["group"])
     shift = np.float32(0) if bias is None else np.asarray(bias)[:, None, None]
 
     def step(x: Array) -> Array:
         q = quantizer(as_float32(x, node.inputs[0]))
-        zeros = int(q.zero_point), w.zero_point
         acc = conv2d_int8(
-            q.codes, packed, x_zero_point=zeros[0], w_zero_point=zeros[1],
-            padding=_padding(node, x, w.shape[2:]), **how,
+            q.codes, packed, x_zero_point=int(q.zero_point), w_zero_point=z_w,
+            padding=_padding(node, x, w.shape[2:]), **_moves(node),
         )  # fmt: skip
-        return _activated(node, acc.astype(np.float32) * (q.scale * s_w) + shift)
+        return acc.astype(np.float32) * (q.scale * s_w.reshape(-1, 1, 1)) + shift
 
-    return step
+    return _activated(node, step)
 
 
 def _moves(node: Node) -> dict[str, Any]:
@@ -162,22 +150,23 @@ def dequantize_linear(node: Node, graph: Graph) -> Step:
 def static_gemm(node: Node, graph: Graph) -> Step:
     """com.microsoft QGemm, codes to codes."""
     w, (x, y) = _weight(node, graph), _params(node, graph)
-    layer = integer.prepare_static(x, w, _bias(node, graph), y, _how(node), relu=_relu(node))
-    return _rows(lambda codes: integer.linear_static(codes, layer))
+    return integer.prepare_linear(x, w, _bias(node, graph), y, _how(node), relu=_relu(node)).run
 
 
 def static_conv(node: Node, graph: Graph) -> Step:
     """QLinearConv, codes to codes."""
     w, (x, y) = _weight(node, graph), _params(node, graph)
-    layer = integer.prepare_static_conv2d(
-        x, w, _bias(node, graph), y, _how(node), relu=_relu(node), **_moves(node)
-    )
 
-    def step(codes: Array) -> Array:
-        padding = _padding(node, codes, w.shape[2:])
-        return integer.conv2d_static(codes, replace(layer, padding=padding))
+    @cache
+    def layer(padding: Padding) -> integer.Conv2d:
+        return integer.prepare_conv2d(
+            x, w, _bias(node, graph), y, _how(node), relu=_relu(node), padding=padding,
+            **_moves(node),
+        )  # fmt: skip
 
-    return step
+    if node.attributes["auto_pad"] in ("NOTSET", "VALID"):
+        return layer(padding_of(node.attributes, (0, 0), (0, 0))).run
+    return lambda codes: layer(_padding(node, codes, w.shape[2:])).run(codes)
 
 
 def static_add(node: Node, graph: Graph) -> Step:

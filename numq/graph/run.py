@@ -98,23 +98,18 @@ def run(program: Program, inputs: Sequence[ArrayLike], visit: Visit | None = Non
         for name in graph.inputs:
             visit(name, values[name])
     with no_grad():
-        for node, step in zip(graph.nodes, program.steps, strict=True):
-            arrays = [values[name] for name in graph.activations(node)]
-            made = _told(node, step or program.step(resolved(node, sizes)), arrays)
-            for name, array in zip(node.outputs, made, strict=True):
+        for node, step, sources in program.plan:
+            try:
+                ready = step or program.step(resolved(node, sizes))
+                made = ready(*[values[name] for name in sources])
+            except (ValueError, TypeError, IndexError) as error:
+                raise type(error)(f"{node.label}: {error}") from error
+            several = made if isinstance(made, tuple) else (made,)
+            for name, array in zip(node.outputs, several, strict=True):
                 values[name] = array
                 if visit:
                     visit(name, array)
     return [values[name] for name in graph.outputs]
-
-
-def _told(node: Node, step: Step, arrays: Sequence[Array]) -> tuple[Array, ...]:
-    """What the node makes; what it refuses is told with its name."""
-    try:
-        made = step(*arrays)
-    except (ValueError, TypeError, IndexError) as error:
-        raise type(error)(f"{node.label}: {error}") from error
-    return made if isinstance(made, tuple) else (made,)
 
 
 class Program:
@@ -122,7 +117,8 @@ class Program:
 
     Attributes:
         graph: what is run.
-        steps: a function for each node; None where an attribute follows the inputs' shapes.
+        plan: each node, what it does and the edges that it does it to; no function where an
+            attribute follows the inputs' shapes.
         fixed: constants that are outputs of the graph.
     """
 
@@ -135,7 +131,10 @@ class Program:
         """
         check_type(graph, Graph, "graph")
         self.graph = graph
-        self.steps = tuple(None if _follows(node) else self.step(node) for node in graph)
+        self.plan = tuple(
+            (node, None if _follows(node) else self.step(node), graph.activations(node))
+            for node in graph
+        )
         self.fixed = {n: _reals(c) for n, c in graph.constants.items() if n in graph.outputs}
 
     def step(self, node: Node) -> Step:

@@ -12,17 +12,14 @@ from numq.integer.add import StaticAdd, add_static, prepare_static_add
 from numq.integer.bias import quantize_bias, rescale_dead_channels
 from numq.integer.concat import StaticConcat, concat_static, prepare_static_concat
 from numq.integer.conv import (
-    StaticConv2d,
+    Conv2d,
     check_conv_weight,
-    conv2d_static,
-    prepare_static_conv2d,
+    prepare_conv2d,
 )
-from numq.integer.dynamic import PER_TOKEN_INT8, linear_dynamic
+from numq.integer.dynamic import PER_TOKEN_INT8, DynamicLinear, linear_dynamic
 from numq.integer.linear import (
-    StaticLinear,
-    linear_static,
-    prepare_static,
-    static_accumulators,
+    Linear,
+    prepare_linear,
 )
 from numq.integer.operands import check_dynamic, check_weight
 from numq.integer.pool import (
@@ -40,16 +37,22 @@ from numq.integer.tables import (
     softmax_qparams,
     tanh_qparams,
 )
-from numq.integer.weight_only import linear_weight_only, linear_weight_only_integer
+from numq.integer.weight_only import (
+    WeightOnlyLinear,
+    linear_weight_only,
+    linear_weight_only_integer,
+)
 
 __all__ = [
     "PER_TOKEN_INT8",
+    "Conv2d",
+    "DynamicLinear",
+    "Linear",
     "StaticAdd",
     "StaticAverage",
     "StaticConcat",
-    "StaticConv2d",
-    "StaticLinear",
     "StaticTable",
+    "WeightOnlyLinear",
     "add_static",
     "apply_table",
     "avg_pool2d_static",
@@ -57,23 +60,20 @@ __all__ = [
     "check_dynamic",
     "check_weight",
     "concat_static",
-    "conv2d_static",
     "global_avg_pool2d_static",
     "linear_dynamic",
-    "linear_static",
     "linear_weight_only",
     "linear_weight_only_integer",
     "max_pool2d_static",
-    "prepare_static",
+    "prepare_conv2d",
+    "prepare_linear",
     "prepare_static_add",
     "prepare_static_average",
     "prepare_static_concat",
-    "prepare_static_conv2d",
     "prepare_table",
     "quantize_bias",
     "rescale_dead_channels",
     "sigmoid_qparams",
     "softmax_qparams",
-    "static_accumulators",
     "tanh_qparams",
 ]

@@ -13,11 +13,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from numq.arguments import integer, shown
 from numq.arrays import Array, IntArray, as_int
 from numq.kernels import Isa, PackedWeight, matmul
+from numq.kernels.product.prepared import prepare_product
+from numq.kernels.product.ways import integers
 
 _EIGHT_BITS = (np.dtype(np.int8), np.dtype(np.uint8))
 
@@ -111,25 +113,18 @@ def accumulate(
     """
     codes_x, codes_w = _eight_bit_matrix(x, "x"), _weight(w)
     zero_x, zero_w = check_operands(codes_x, z_x, codes_w, z_w)
-    product = matmul(codes_x, codes_w)
-    if zero_w.any():
-        product = product - zero_w * codes_x.sum(axis=1, keepdims=True, dtype=np.int32)
-    if zero_x.any():
-        depth = np.int32(codes_x.shape[1])
-        product = product - zero_x * (column_sums(codes_w) - depth * zero_w)
-    return product
-
-
-def column_sums(w: IntArray | PackedWeight) -> IntArray:
-    """(N,) int32, `Σ_k w_kj`; a packed weight has them ready."""
-    if isinstance(w, PackedWeight):
-        return w.column_sums
-    return w.sum(axis=0, dtype=np.int32)
+    one = zero_x.size == 1 and codes_x.shape[0] != 1
+    product = prepare_product(
+        codes_w, integers(), a_dtype=codes_x.dtype,
+        a_zero_point=int(zero_x[0, 0]) if one else 0,
+        b_zero_point=np.array(np.broadcast_to(zero_w[0], codes_w.shape[1])),
+    )  # fmt: skip
+    return product(codes_x) if one else product(codes_x, row_zero_point=zero_x[:, 0])
 
 
 def check_operands(
     codes_x: IntArray, z_x: ArrayLike, codes_w: IntArray | PackedWeight, z_w: ArrayLike
-) -> tuple[IntArray, IntArray]:
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The zero points as (M or 1, 1) and (1, N or 1), once shapes and K are known to be good."""
     if codes_x.shape[1] != codes_w.shape[0]:
         raise ValueError(f"x has shape {codes_x.shape}, w {codes_w.shape}; K must agree")
@@ -158,7 +153,7 @@ def _eight_bit_matrix(x: ArrayLike, name: str) -> IntArray:
     return array
 
 
-def zero_points(z: ArrayLike, count: int, name: str, codes: np.dtype[Any]) -> IntArray:
+def zero_points(z: ArrayLike, count: int, name: str, codes: np.dtype[Any]) -> NDArray[np.int32]:
     """`z` as int32, () or (count,), each one of the codes' dtype, as in ONNX."""
     array = as_int(z, name)
     if array.shape not in ((), (count,)):

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arguments import integer, integers
+from numq.arguments import integer
+from numq.arguments import integers as checked_integers
 from numq.arrays import Frozen, IntArray, as_float32, check_type
 from numq.formats import IntFormat, integer_format, small_integers
 from numq.granularity import PerChannel, PerTensor
 from numq.integer.bias import static_bias
-from numq.integer.convolve import NO_PADDING, Pair, conv2d_int8
+from numq.integer.convolve import NO_PADDING, Pair
 from numq.integer.linear import check_codes, check_input, check_output, checked_border
-from numq.integer.requantize import (
-    Requantizer,
-    prepare_requantizer,
-    requantize,
-)
-from numq.kernels import PackedConvWeight, conv2d_requantized, pack_conv_weight
+from numq.integer.requantize import Requantizer, prepare_requantizer
+from numq.kernels import PackedConvWeight, pack_conv_weight
+from numq.kernels.convolution.prepared import PreparedConv
+from numq.kernels.convolution.prepared import prepare_conv2d as prepare_kernel
+from numq.kernels.product.ways import WayOut, integers
 from numq.qparams import QParams
 from numq.qtensor import QTensor
 from numq.requantization import Requantization
 
 
 @dataclass(frozen=True, eq=False)
-class StaticConv2d(Frozen):
-    """A convolution that is integers from end to end, prepared by `prepare_static_conv2d`.
+class Conv2d(Frozen):
+    """A convolution that is integers from end to end, prepared by `prepare_conv2d`.
 
     Attributes:
         x_format: the codes it takes.
@@ -54,16 +55,55 @@ class StaticConv2d(Frozen):
     dilation: Pair
     groups: int
 
+    def __call__(self, codes: ArrayLike) -> IntArray:
+        """(N, C, H, W) codes to (N, O, out_h, out_w) codes.
+
+        Raises:
+            TypeError: codes of another dtype than the layer's input format.
+            ValueError: codes outside that format, or a shape that does not fit.
+        """
+        x = check_codes(codes, self.x_format)
+        if x.ndim != 4:
+            raise ValueError(f"codes has shape {x.shape}; allowed is (N, C, H, W)")
+        return self.run(x)
+
+    def run(self, codes: IntArray) -> IntArray:
+        """The same for codes that are known to be good; C-contiguous in and out, without a copy."""
+        made = self._kernel(codes)
+        if self._way is not None:
+            return made
+        last = np.moveaxis(made, 1, -1)  # where a multiplier per channel runs
+        return np.ascontiguousarray(np.moveaxis(self.requantizer.in_numpy(last), -1, 1))
+
+    def prepared(self) -> Self:
+        """Itself, laid out for this processor now and not when it first runs."""
+        _ = self._kernel
+        return self
+
+    @cached_property
+    def _way(self) -> WayOut | None:
+        """Requantized while the sums are in the cache; None: no kernel has the rule."""
+        return self.requantizer.way(len(self.bias))
+
+    @cached_property
+    def _kernel(self) -> PreparedConv:
+        return prepare_kernel(
+            self.operand, self._way or integers(), x_dtype=self.x_format.dtype,
+            stride=self.stride, padding=self.padding, dilation=self.dilation,
+            x_zero_point=self.z_x, w_zero_point=np.broadcast_to(self.z_w, len(self.bias)),
+            bias=self.bias,
+        )  # fmt: skip
+
     def __repr__(self) -> str:
         """Three lines: shapes and formats, how the window moves, the way out."""
         return (
-            f"StaticConv2d({self.x_format.name}, weights {self.operand.values.shape}\n"
+            f"Conv2d({self.x_format.name}, weights {self.operand.values.shape}\n"
             f"  stride {self.stride}, padding {self.padding}, dilation {self.dilation}, "
             f"groups {self.groups}\n  {self.requantizer!r})"
         )
 
 
-def prepare_static_conv2d(
+def prepare_conv2d(
     x: QParams,
     w: QTensor,
     bias: ArrayLike | None,
@@ -75,7 +115,7 @@ def prepare_static_conv2d(
     dilation: Pair = (1, 1),
     groups: int = 1,
     relu: bool = False,
-) -> StaticConv2d:
+) -> Conv2d:
     """The offline half of a static convolution (ONNX QLinearConv).
 
     Args:
@@ -104,49 +144,14 @@ def prepare_static_conv2d(
     w, int_bias = static_bias(w, real, x, out)
     requantizer = prepare_requantizer(x.scale, w.scale, out, how, relu=relu)
     groups = integer(groups, "groups", 1)
-    sh, sw = integers(stride, "stride", 1, 2)
-    dh, dw = integers(dilation, "dilation", 1, 2)
+    sh, sw = checked_integers(stride, "stride", 1, 2)
+    dh, dw = checked_integers(dilation, "dilation", 1, 2)
     operand = pack_conv_weight(w.codes, groups=groups)
     z_x, z_w = int(x.zero_point), w.zero_point
-    return StaticConv2d(
+    return Conv2d(
         integer_format(x.format, "x.format"), operand, z_x, z_w, int_bias, requantizer, (sh, sw),
         checked_border(padding), (dh, dw), groups,
-    )  # fmt: skip
-
-
-def conv2d_static(codes: ArrayLike, layer: StaticConv2d) -> IntArray:
-    """The run-time half: (N, C, H, W) codes to (N, O, out_h, out_w) codes.
-
-    Raises:
-        TypeError: codes of another dtype than the layer's input format.
-        ValueError: codes outside that format, or a shape that does not fit.
-    """
-    check_type(layer, StaticConv2d, "layer")
-    x, r = check_codes(codes, layer.x_format), layer.requantizer
-    if x.ndim != 4:
-        raise ValueError(f"codes has shape {x.shape}; allowed is (N, C, H, W)")
-    moves: dict[str, Any] = {
-        "stride": layer.stride,
-        "padding": layer.padding,
-        "dilation": layer.dilation,
-    }
-    if r.how == Requantization.F32_EVEN and r.format.bits <= 8:
-        return conv2d_requantized(  # one pass: requantized while the sums are in the cache
-            x, layer.operand, groups=layer.groups, x_zero_point=layer.z_x,
-            w_zero_point=layer.z_w if layer.z_w.ndim else int(layer.z_w), bias=layer.bias,
-            multiplier=r.multiplier, zero_point=r.zero_point, qmin=r.qmin, qmax=r.qmax,
-            dtype=r.format.dtype.type, **moves,
-        )  # fmt: skip
-    sums = conv2d_int8(
-        x,
-        layer.operand,
-        groups=layer.groups,
-        x_zero_point=layer.z_x,
-        w_zero_point=layer.z_w,
-        **moves,
-    )
-    channels_last = np.moveaxis(sums, 1, -1) + layer.bias  # where a multiplier per channel runs
-    return np.moveaxis(requantize(channels_last, r), -1, 1)
+    ).prepared()  # fmt: skip
 
 
 def check_conv_weight(w: QTensor) -> None:

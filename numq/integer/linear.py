@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from numq.arguments import integers
+from numq.arguments import integers as checked_integers
 from numq.arrays import Frozen, IntArray, as_int, check_type
 from numq.formats import IntFormat, integer_format, small_integers
-from numq.integer.accumulate import accumulate
 from numq.integer.bias import static_bias
 from numq.integer.operands import check_weight, float_bias
-from numq.integer.requantize import (
-    Requantizer,
-    prepare_requantizer,
-    requantize,
-)
-from numq.kernels import PackedWeight, matmul_requantized
+from numq.integer.requantize import Requantizer, prepare_requantizer
+from numq.kernels import PackedWeight, pack_weight
+from numq.kernels.product.prepared import PreparedProduct, prepare_product
+from numq.kernels.product.ways import WayOut, integers
 from numq.qparams import QParams
 from numq.qtensor import QTensor
 from numq.requantization import Requantization
@@ -27,13 +26,12 @@ Border = tuple[tuple[int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True, eq=False)
-class StaticLinear(Frozen):
-    """A Linear layer that is integers from end to end, prepared offline by `prepare_static`.
+class Linear(Frozen):
+    """A Linear layer that is integers from end to end, prepared by `prepare_linear`.
 
     Attributes:
         x_format: the codes it takes.
         w: (out, in) codes.
-        operand: the same, laid out for the product.
         w_format: what they are packed as when stored.
         z_x: zero point of the input.
         z_w: zero points of the weights, () or (out,).
@@ -43,23 +41,75 @@ class StaticLinear(Frozen):
 
     x_format: IntFormat
     w: IntArray
-    operand: PackedWeight
     w_format: IntFormat
     z_x: int
     z_w: IntArray
     bias: IntArray
     requantizer: Requantizer
 
+    def __call__(self, codes: ArrayLike) -> IntArray:
+        """(M, in) codes to (M, out) codes, integers only (with fixed point).
+
+        Raises:
+            TypeError: codes of another dtype than the layer's input format.
+            ValueError: codes outside that format, or a shape other than (M, in).
+        """
+        return self.run(self._checked(codes))
+
+    def run(self, codes: IntArray) -> IntArray:
+        """The same for (..., in) codes that are known to be good."""
+        if codes.ndim != 2:
+            flat = codes.reshape(-1, codes.shape[-1])
+            return self.run(flat).reshape(*codes.shape[:-1], len(self.w))
+        if self._fused is None:
+            return self.requantizer.in_numpy(self._sums(codes))
+        return self._fused(codes)
+
+    def accumulators(self, codes: ArrayLike) -> NDArray[np.int32]:
+        """(M, out) int32, `Σ (x − z_x)(w − z_w) + bias`: what is requantized; errors as above."""
+        return self._sums(self._checked(codes))
+
+    def _checked(self, codes: ArrayLike) -> IntArray:
+        x, depth = check_codes(codes, self.x_format), self.w.shape[1]
+        if x.ndim != 2 or x.shape[1] != depth:
+            raise ValueError(f"codes has shape {x.shape}; the layer needs (M, {depth})")
+        return x
+
+    def prepared(self) -> Self:
+        """Itself, laid out for this processor now and not when it first runs."""
+        _ = self._fused or self._sums
+        return self
+
+    @cached_property
+    def _packed(self) -> PackedWeight:
+        return pack_weight(self.w.T)
+
+    @cached_property
+    def _fused(self) -> PreparedProduct | None:
+        """One pass: requantized while the sums are in the cache; None: no kernel has the rule."""
+        way = self.requantizer.way(len(self.w))
+        return None if way is None else self._prepared(way)
+
+    @cached_property
+    def _sums(self) -> PreparedProduct:
+        return self._prepared(integers())
+
+    def _prepared(self, way: WayOut) -> PreparedProduct:
+        return prepare_product(
+            self._packed, way, a_dtype=self.x_format.dtype, a_zero_point=self.z_x,
+            b_zero_point=np.broadcast_to(self.z_w, len(self.w)), bias=self.bias,
+        )  # fmt: skip
+
     def __repr__(self) -> str:
         """Two lines: shapes and formats, then the way out."""
         outputs, inputs = self.w.shape
         return (
-            f"StaticLinear({inputs} x {self.x_format.name} to {outputs}, weights "
+            f"Linear({inputs} x {self.x_format.name} to {outputs}, weights "
             f"{self.w_format.name}\n  {self.requantizer!r})"
         )
 
 
-def prepare_static(
+def prepare_linear(
     x: QParams,
     w: QTensor,
     bias: ArrayLike | None,
@@ -67,8 +117,8 @@ def prepare_static(
     how: Requantization = Requantization.FIXED_SINGLE_UP,
     *,
     relu: bool = False,
-) -> StaticLinear:
-    """The offline half of a static Linear layer: everything that has a scale in it.
+) -> Linear:
+    """The offline half of a static Linear layer (com.microsoft QGemm): all that has a scale in it.
 
     Args:
         x: parameters of the input, per tensor.
@@ -89,55 +139,11 @@ def prepare_static(
     check_output(out)
     w, int_bias = static_bias(w, real, x, out)
     requantizer = prepare_requantizer(x.scale, w.scale, out, how, relu=relu)
-    return StaticLinear(
-        integer_format(x.format, "x.format"),
-        w.codes,
-        w.operand,
-        integer_format(w.format, "w.format"),
-        int(x.zero_point),
-        w.zero_point,
-        int_bias,
-        requantizer,
+    formats = integer_format(x.format, "x.format"), integer_format(w.format, "w.format")
+    layer = Linear(
+        formats[0], w.codes, formats[1], int(x.zero_point), w.zero_point, int_bias, requantizer
     )
-
-
-def linear_static(codes: ArrayLike, layer: StaticLinear) -> IntArray:
-    """The run-time half: (M, in) codes to (M, out) codes, integers only (with fixed point)."""
-    check_type(layer, StaticLinear, "layer")
-    r = layer.requantizer
-    if r.how != Requantization.F32_EVEN or r.format.bits > 8:
-        return requantize(static_accumulators(codes, layer), r)
-    return matmul_requantized(  # one pass: requantized while the sums are in the cache
-        _static_codes(codes, layer),
-        layer.operand,
-        multiplier=r.multiplier,
-        zero_point=r.zero_point,
-        qmin=r.qmin,
-        qmax=r.qmax,
-        dtype=r.format.dtype.type,
-        a_zero_point=layer.z_x,
-        b_zero_point=layer.z_w,
-        bias=layer.bias,
-    )
-
-
-def static_accumulators(codes: ArrayLike, layer: StaticLinear) -> IntArray:
-    """(M, out) int32, `Σ (x − z_x)(w − z_w) + bias`: what `linear_static` requantizes.
-
-    Raises:
-        TypeError: codes of another dtype than the layer's input format.
-        ValueError: codes outside that format, or a shape other than (M, in).
-    """
-    check_type(layer, StaticLinear, "layer")
-    x = _static_codes(codes, layer)
-    return accumulate(x, layer.z_x, layer.operand, layer.z_w) + layer.bias
-
-
-def _static_codes(codes: ArrayLike, layer: StaticLinear) -> IntArray:
-    x, depth = check_codes(codes, layer.x_format), layer.w.shape[1]
-    if x.ndim != 2 or x.shape[1] != depth:
-        raise ValueError(f"codes has shape {x.shape}; the layer needs (M, {depth})")
-    return x
+    return layer.prepared()
 
 
 def check_input(x: QParams, name: str = "x") -> None:
@@ -163,7 +169,7 @@ def checked_border(padding: Border) -> Border:
     check_type(padding, tuple | list, "padding")
     if len(padding) != 2:
         raise ValueError(f"padding is {padding}; allowed is ((top, bottom), (left, right))")
-    (t, b), (left, r) = (integers(p, f"padding[{i}]", 0, 2) for i, p in enumerate(padding))
+    (t, b), (left, r) = (checked_integers(p, f"padding[{i}]", 0, 2) for i, p in enumerate(padding))
     return (t, b), (left, r)
 
 

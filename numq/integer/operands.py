@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from numq.arrays import FloatArray, as_float32, check_type
@@ -39,15 +40,29 @@ def check_dynamic(quantizer: Quantizer) -> None:
         )
 
 
-def float_input(x: ArrayLike, w: QTensor) -> FloatArray:
-    """`x` as (M, in) float32 for a (out, in) weight; TypeError or ValueError names what is not."""
+def check_matrix(w: QTensor) -> None:
+    """Refuse what is no weight of a Linear layer."""
     check_type(w, QTensor, "w")
-    array = as_float32(x, "x")
     if len(w.shape) != 2:
         raise ValueError(f"w has shape {w.shape}; a Linear weight is (out, in)")
+
+
+def float_input(x: ArrayLike, w: QTensor) -> FloatArray:
+    """`x` as (M, in) float32 for a (out, in) weight; TypeError or ValueError names what is not."""
+    check_matrix(w)
+    array = as_float32(x, "x")
     if array.ndim != 2 or array.shape[1] != w.shape[1]:
         raise ValueError(f"x has shape {array.shape}; w of shape {w.shape} needs (M, {w.shape[1]})")
     return array
+
+
+def float_rows(x: FloatArray, w: QTensor) -> FloatArray:
+    """(..., in) numbers of a network as (M, in) float32, without a look at them."""
+    array = x if x.dtype == np.float32 else as_float32(x, "x")
+    depth = w.shape[1]
+    if not x.ndim or x.shape[-1] != depth:
+        raise ValueError(f"x has shape {x.shape}; w of shape {w.shape} needs (..., {depth})")
+    return array if array.ndim == 2 else array.reshape(-1, depth)
 
 
 def float_bias(bias: ArrayLike, w: QTensor) -> FloatArray:

@@ -11,12 +11,43 @@ from numq.arrays import FloatArray
 from numq.formats import small_integers
 from numq.granularity import PerChannel, PerGroup, PerTensor
 from numq.integer.accumulate import check_depth
-from numq.integer.operands import float_bias, float_input
+from numq.integer.operands import check_matrix, float_bias, float_input, float_rows
+from numq.integer.packed import grouped
 from numq.kernels import uses_kernels
-from numq.kernels.grouped.weight_only import matmul_float, matmul_integer
+from numq.kernels.grouped.weight_only import FloatProduct, matmul_integer
 from numq.qtensor import QTensor
 
 FEW_ROWS = 32  # up to here dequantizing in registers beats dequantizing first
+
+
+class WeightOnlyLinear:
+    """`x · dequantize(w)ᵀ + bias` by one weight, prepared.
+
+    Attributes:
+        w: (out, in) quantized weights.
+    """
+
+    def __init__(self, w: QTensor, bias: ArrayLike | None) -> None:
+        """Arguments and errors are those of `linear_weight_only`."""
+        check_matrix(w)
+        self.w = w
+        self._bias = None if bias is None else float_bias(bias, w)
+        small = w.codes.size < fast.LARGE
+        self._reals = w.dequantize().T if small else None
+        self._few = None if small or not _has_groups(w) else FloatProduct(grouped(w))
+
+    def run(self, x: FloatArray) -> FloatArray:
+        """(..., in) float32 to (..., out) float32."""
+        rows = float_rows(x, self.w)
+        few = self._few if len(rows) <= FEW_ROWS else None
+        y: FloatArray
+        if few is not None:
+            y = few(rows)
+        else:
+            y = rows @ (self.w.dequantize().T if self._reals is None else self._reals)
+        if self._bias is not None:
+            y += self._bias
+        return y if x.ndim == 2 else y.reshape(*x.shape[:-1], y.shape[1])
 
 
 def linear_weight_only(x: ArrayLike, w: QTensor, bias: ArrayLike | None = None) -> FloatArray:
@@ -31,9 +62,7 @@ def linear_weight_only(x: ArrayLike, w: QTensor, bias: ArrayLike | None = None) 
         bias: (out,) real numbers, or None.
     """
     x = float_input(x, w)
-    few = len(x) <= FEW_ROWS and w.codes.size >= fast.LARGE and _has_groups(w)
-    y: FloatArray = matmul_float(x, w.grouped_operand) if few else x @ w.dequantize().T
-    return y if bias is None else y + float_bias(bias, w)
+    return WeightOnlyLinear(w, bias).run(x)
 
 
 def linear_weight_only_integer(
@@ -58,9 +87,10 @@ def linear_weight_only_integer(
             leave int32.
     """
     x, per_token = float_input(x, w), flag(per_token, "per_token")
-    weight = w.grouped_operand
-    steps = np.array([w.format.qmin, w.format.qmax]).reshape(2, 1) - w.zero_point.reshape(1, -1)
-    check_depth(weight.group, (-127, 127), (int(steps.min(initial=0)), int(steps.max(initial=0))))
+    weight = grouped(w)
+    low, high = (np.asarray(end) - w.zero_point for end in (w.format.qmin, w.format.qmax))
+    reach = int(low.min(initial=0)), int(high.max(initial=0))
+    check_depth(weight.group, (-127, 127), reach)
     y = matmul_integer(x, weight, per_row=per_token)
     return y if bias is None else y + float_bias(bias, w)
 

@@ -19,7 +19,8 @@ WITHOUT_ARGUMENTS = {
 RESULTS = {"Digits", "Epoch", "ErrorReport", "LayerError", "Report"}  # given, never taken
 PREPARED = {  # made by `prepare…` and `pack_…`, which are in the table
     "PackedConvWeight", "PackedWeight", "Plan", "Prepared", "StaticAdd", "StaticAverage",
-    "StaticConcat", "StaticConv2d", "StaticLinear", "StaticTable",
+    "StaticConcat", "Conv2d", "Linear", "StaticTable", "DynamicLinear", "WeightOnlyLinear",
+    "PreparedConv", "PreparedProduct",
 }  # fmt: skip
 FROM_INSIDE = {  # for operators and layers of one's own, documented as unchecked or as a base
     "Attribute", "Optimizer", "Schema", "record", "scale_and_zero_point", "store_scale",

@@ -21,8 +21,8 @@ P = nq.QParams(0.25, 3, nq.INT8)
 OUT = nq.QParams(0.5, -2, nq.INT8)
 WEIGHT = nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(0))(X)
 CONV_WEIGHT = nq.QTensor(KERNEL, nq.QParams([0.25], [0], nq.INT8, nq.PerChannel(0)))
-LINEAR = ops.prepare_static(P, WEIGHT, FLOAT_BIAS, OUT)
-CONV = ops.prepare_static_conv2d(P, CONV_WEIGHT, FLOAT_BIAS[:1], OUT)
+LINEAR = ops.prepare_linear(P, WEIGHT, FLOAT_BIAS, OUT)
+CONV = ops.prepare_conv2d(P, CONV_WEIGHT, FLOAT_BIAS[:1], OUT)
 ADD = ops.prepare_static_add(P, OUT, P)
 AVERAGE = ops.prepare_static_average(P, OUT)
 CONCAT = ops.prepare_static_concat([P, OUT], P)
@@ -128,13 +128,13 @@ OPERATORS = [
     case(ops.quantize_bias, bias=FLOAT_BIAS, x_scale=np.float32(0.5), w_scale=ROWS,
          settings={"finite": ("bias", "x_scale", "w_scale")}),
     case(ops.rescale_dead_channels, w=WEIGHT, x=P, out=OUT),
-    case(ops.prepare_static, x=P, w=WEIGHT, bias=FLOAT_BIAS, out=OUT,
+    case(ops.prepare_linear, x=P, w=WEIGHT, bias=FLOAT_BIAS, out=OUT,
          settings={"finite": ("bias",), "ranked": ("bias",), "sized": ("bias",)}),
-    case(ops.linear_static, codes=A, layer=LINEAR),
-    case(ops.static_accumulators, codes=A, layer=LINEAR),
-    case(ops.prepare_static_conv2d, x=P, w=CONV_WEIGHT, bias=FLOAT_BIAS[:1], out=OUT,
+    case(LINEAR.__call__, codes=A),
+    case(LINEAR.accumulators, codes=A),
+    case(ops.prepare_conv2d, x=P, w=CONV_WEIGHT, bias=FLOAT_BIAS[:1], out=OUT,
          settings={"finite": ("bias",), "ranked": ("bias",), "sized": ("bias",)}),
-    case(ops.conv2d_static, codes=PICTURE, layer=CONV, settings=ranked("codes")),
+    case(CONV.__call__, codes=PICTURE, settings=ranked("codes")),
     case(ops.prepare_static_add, a=P, b=OUT, out=P), case(ops.add_static, a=A, b=A, layer=ADD),
     case(ops.prepare_static_average, x=P, out=OUT),
     case(ops.avg_pool2d_static, codes=PICTURE, layer=AVERAGE, size=(2, 2), stride=(1, 1),

@@ -43,6 +43,6 @@ def test_the_public_face_is_what_is_public():
 
 def test_a_static_layer_prints_no_padding():
     weight = nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(0))(np.ones((3, 5), np.float32))
-    text = repr(integer.prepare_static(PARAMS, weight, None, PARAMS))
+    text = repr(integer.prepare_linear(PARAMS, weight, None, PARAMS))
     assert "5 x int8 to 3" in text
     assert "array(" not in text

@@ -25,16 +25,16 @@ def codes_of(bias, out):
 
 
 def linear(w, bias, out, how, x=PIXELS):
-    layer = integer.prepare_static(x, w, bias, out, how)
+    layer = integer.prepare_linear(x, w, bias, out, how)
     pixels = np.array([[0, 7, 255]], np.uint8)
-    return integer.linear_static(pixels, layer)[0].tolist()
+    return layer(pixels)[0].tolist()
 
 
 def convolution(w, bias, out, how, x=PIXELS):
     w = nq.QTensor(w.codes[:, :, None, None], w.qparams)
-    layer = integer.prepare_static_conv2d(x, w, bias, out, how)
+    layer = integer.prepare_conv2d(x, w, bias, out, how)
     pixels = np.array([0, 7, 255], np.uint8).reshape(1, 3, 1, 1)
-    return integer.conv2d_static(pixels, layer).ravel().tolist()
+    return layer(pixels).ravel().tolist()
 
 
 @pytest.mark.parametrize("run", [linear, convolution])
@@ -94,22 +94,22 @@ def test_scales_of_sixteen_bits_are_held_to_what_they_can_say():
 def test_a_layer_without_inputs_or_outputs():
     out = nq.QParams(0.1, 0, nq.INT8)
     nothing = nq.QTensor(np.zeros((2, 0), np.int8), nq.QParams(1.0, 0, nq.INT8))
-    layer = integer.prepare_static(PIXELS, nothing, [0.5, -1.0], out)
-    assert integer.linear_static(np.zeros((1, 0), np.uint8), layer).tolist() == [[5, -10]]
+    layer = integer.prepare_linear(PIXELS, nothing, [0.5, -1.0], out)
+    assert layer(np.zeros((1, 0), np.uint8)).tolist() == [[5, -10]]
     empty = nq.QTensor(np.zeros((0, 3), np.int8), nq.QParams(1.0, 0, nq.INT8))
-    layer = integer.prepare_static(PIXELS, empty, [], out)
-    assert integer.linear_static(np.zeros((2, 3), np.uint8), layer).shape == (2, 0)
+    layer = integer.prepare_linear(PIXELS, empty, [], out)
+    assert layer(np.zeros((2, 3), np.uint8)).shape == (2, 0)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda w, out: integer.prepare_static(PIXELS, w, [0.0, 0.6], out),
+        (lambda w, out: integer.prepare_linear(PIXELS, w, [0.0, 0.6], out),
          r"bias of channel\(s\) \[1\] is 0.6, which is 6e\+35 steps"),
-        (lambda w, out: integer.prepare_static(PIXELS, w, [0.0, np.nan], out),
+        (lambda w, out: integer.prepare_linear(PIXELS, w, [0.0, np.nan], out),
          r"bias\[1\] is nan"),
         (lambda w, out: integer.quantize_bias(0.5, 1.0, 1.0), r"bias has shape \(\)"),
-        (lambda w, out: integer.prepare_static(PIXELS, w, None, w.qparams), "out has scales"),
+        (lambda w, out: integer.prepare_linear(PIXELS, w, None, w.qparams), "out has scales"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(call, message):

@@ -46,8 +46,8 @@ def test_convolution_is_the_exact_computation(shape, weight, move, how, relu):
     w = nq.AffineQuantizer(nq.INT4, nq.PerChannel(0))(rng.normal(size=weight))
     bias = rng.normal(size=weight[0])
     codes = rng.integers(0, 256, shape).astype(np.uint8)
-    layer = ops.prepare_static_conv2d(x, w, bias, out, how, relu=relu, **move)
-    y = ops.conv2d_static(codes, layer)
+    layer = ops.prepare_conv2d(x, w, bias, out, how, relu=relu, **move)
+    y = layer(codes)
     unit = float(x.scale) * w.scale.astype(np.float64)
     whole = nq.autograd.conv2d(
         codes.astype(np.float64) - 11,
@@ -135,13 +135,13 @@ def test_convolution_is_onnxruntimes():
     codes = rng.integers(0, 256, (2, 4, 7, 7)).astype(np.uint8)
     bias = rng.normal(size=6)
     how, padding = Requantization.F32_EVEN, ((1, 1), (1, 1))
-    layer = ops.prepare_static_conv2d(x, w, bias, out, how, padding=padding)
+    layer = ops.prepare_conv2d(x, w, bias, out, how, padding=padding)
     theirs = run_node(
         "QLinearConv",
         [None, *numbers(x), w.codes, w.scale, np.zeros(6, np.int8), *numbers(out), layer.bias],
         codes, pads=[1, 1, 1, 1],
     )  # fmt: skip
-    ours = ops.conv2d_static(codes, layer)
+    ours = layer(codes)
     if ort_saturates():  # and numq does not
         sums = saturating_conv2d(codes, w.codes, 130, padding=padding)
         sums = np.moveaxis(sums, 1, -1) + layer.bias
@@ -164,12 +164,12 @@ P, C = params(1.0), np.zeros((1, 3, 4, 4), np.int8)
 @pytest.mark.parametrize(
     ("action", "error", "message"),
     [
-        (lambda: ops.prepare_static_conv2d(P, W, [1.0], P), ValueError, r"bias has shape \(1,\)"),
-        (lambda: ops.prepare_static_conv2d(P, nq.SymmetricQuantizer(nq.INT8)(np.ones((2, 2))), None,
+        (lambda: ops.prepare_conv2d(P, W, [1.0], P), ValueError, r"bias has shape \(1,\)"),
+        (lambda: ops.prepare_conv2d(P, nq.SymmetricQuantizer(nq.INT8)(np.ones((2, 2))), None,
                                            P), ValueError, r"w is int8 PerTensor\(\) of shape"),
-        (lambda: ops.prepare_static_conv2d(W.qparams, W, None, P),
+        (lambda: ops.prepare_conv2d(W.qparams, W, None, P),
          ValueError, "x has scales"),
-        (lambda: ops.conv2d_static(C.astype(np.uint8), ops.prepare_static_conv2d(P, W, None, P)),
+        (lambda: ops.prepare_conv2d(P, W, None, P)(C.astype(np.uint8)),
          TypeError, "codes has dtype uint8"),
         (lambda: ops.prepare_static_add(P, P, params(1e-12)), ValueError, "too small"),
         (lambda: ops.add_static(C, C[:, :2], ops.prepare_static_add(P, P, P)), ValueError, "broad"),

@@ -47,8 +47,8 @@ def test_linear_and_convolution_are_the_oracles(how, base, ratio, z_x, z_y, relu
     w = nq.QTensor(rng.integers(-2, 3, (3, 4)), nq.QParams(scale, 0, nq.INT4, nq.PerChannel(0)))
     bias = rng.integers(-40, 40, 3) * (base * scale.astype(np.float64))
     codes = rng.integers(0, 256, (9, 4)).astype(np.uint8)
-    layer = integer.prepare_static(x, w, bias, out, how, relu=relu)
-    acc = integer.static_accumulators(codes, layer)
+    layer = integer.prepare_linear(x, w, bias, out, how, relu=relu)
+    acc = layer.accumulators(codes)
     dead = ~w.codes.any(axis=1)
     assume(not dead.any())  # their scale is chosen: tests of the bias
     wanted = [
@@ -60,11 +60,11 @@ def test_linear_and_convolution_are_the_oracles(how, base, ratio, z_x, z_y, relu
         ]
         for row in acc
     ]
-    assert integer.linear_static(codes, layer).tolist() == wanted
+    assert layer(codes).tolist() == wanted
     picture = codes.T.reshape(1, 4, 3, 3)
     kernel = nq.QTensor(w.codes.reshape(3, 4, 1, 1), w.qparams)
-    conv = integer.prepare_static_conv2d(x, kernel, bias, out, how, relu=relu)
-    got = integer.conv2d_static(picture, conv)
+    conv = integer.prepare_conv2d(x, kernel, bias, out, how, relu=relu)
+    got = conv(picture)
     assert got.reshape(3, 9).T.tolist() == wanted
 
 
@@ -77,10 +77,10 @@ def test_convolution_of_windows_is_the_oracles(how, groups):
                    nq.QParams([0.25, 0.5, 1.5], 0, nq.INT4, nq.PerChannel(0)))  # fmt: skip
     codes = rng.integers(100, 160, (2, 3, 6, 5)).astype(np.uint8)
     move = {"stride": (2, 1), "padding": ((1, 1), (0, 1)), "groups": groups}
-    layer = integer.prepare_static_conv2d(x, w, [0.5, -1.0, 3.0], out, how, **move)
+    layer = integer.prepare_conv2d(x, w, [0.5, -1.0, 3.0], out, how, **move)
     exact = nq.autograd.conv2d(codes - 130.0, w.codes.astype(np.float64),
                                np.array([4.0, -4.0, 4.0]), **move).data  # fmt: skip
-    got = integer.conv2d_static(codes, layer)
+    got = layer(codes)
     ties = 0
     for (n, o, i, j), code in np.ndenumerate(got):
         acc, s_w = int(exact[n, o, i, j]), [0.25, 0.5, 1.5][o]

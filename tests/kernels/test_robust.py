@@ -203,8 +203,8 @@ def test_asking_for_numpy_compiles_nothing(tmp_path):
         "x = (a[:3] / 9).astype(np.float32)\n"
         "linear_weight_only(x, w); linear_dynamic(x, w)\n"
         "out = nq.QParams(1.0, 0, nq.INT8)\n"
-        "layer = prepare_static(nq.QParams(0.1, 0, nq.INT8), w, None, out)\n"
-        "linear_static(a, layer)\n" + SAME,
+        "layer = prepare_linear(nq.QParams(0.1, 0, nq.INT8), w, None, out)\n"
+        "layer(a)\n" + SAME,
         NUMQ_ISA="numpy",
         NUMBA_CACHE_DIR=str(tmp_path),
     )
