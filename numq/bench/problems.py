@@ -152,16 +152,21 @@ def _grouped(given: GroupedArrays) -> Call:
 
 
 def _convolution(given: ConvolutionArrays) -> Call:
-    from numq.kernels.convolution.conv import conv2d_requantized
-    from numq.kernels.convolution.weights import pack_conv_weight
+    from numq.kernels import prepare_conv2d
+    from numq.kernels.product import ways
+    from numq.requantization import Requantization
 
     case = given.case
-    weight = pack_conv_weight(given.w, groups=case.groups)
-    return lambda: conv2d_requantized(
-        given.x, weight, stride=(case.stride,) * 2, padding=((case.padding,) * 2,) * 2,
-        groups=case.groups, x_zero_point=ZERO_POINT, bias=given.bias,
-        multiplier=given.multiplier, zero_point=ZERO_POINT, qmin=0, qmax=255, dtype=np.uint8,
+    way = ways.requantized(
+        Requantization.F32_EVEN, given.multiplier, channels=len(given.w), zero_point=ZERO_POINT,
+        qmin=0, qmax=255, dtype=np.uint8,
     )  # fmt: skip
+    layer = prepare_conv2d(
+        given.w, way, x_dtype=np.uint8, stride=(case.stride,) * 2,
+        padding=((case.padding,) * 2,) * 2, groups=case.groups, x_zero_point=ZERO_POINT,
+        bias=given.bias,
+    )  # fmt: skip
+    return lambda: layer(given.x)
 
 
 def _elementwise(given: ElementwiseArrays) -> Call:

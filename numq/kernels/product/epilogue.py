@@ -258,22 +258,29 @@ def _way(along: Along, mode: Mode) -> Callable[..., None]:
         rows: Value, columns: Value, beside: Value, out: Value, out_row: Value,
     ) -> None:  # fmt: skip
         channels = Channels(b, tile, along, record, first)
+
+        def each(result: Result) -> None:
+            def block(row: Value, piece: Value, _: Count, valid: Count) -> None:
+                place = b.add(sums, b.add(b.mul(row, sums_row), b.mul(piece, i64(4 * tile.lanes))))
+                exact = load_lanes(b, vector(I32, tile.lanes), place, valid)
+                if along is Along.ROWS:
+                    exact = b.add(exact, _of_row(b, I32, beside, row, tile.lanes))
+                result(exact, Spot(row, piece, valid), b.add(out, b.mul(row, out_row)))
+
+            for_blocks(b, rows, 1, columns, tile.lanes, block)
+
         match mode:
             case Mode.INTEGERS:
-                result = _integers(channels)
+                each(_integers(channels))
             case Mode.DEQUANTIZED:
-                result = _dequantized(channels, beside)
+                each(_dequantized(channels, beside))
             case _:
-                result = _requantized(channels, RULES[mode])
-
-        def block(row: Value, piece: Value, _: Count, valid: Count) -> None:
-            place = b.add(sums, b.add(b.mul(row, sums_row), b.mul(piece, i64(4 * tile.lanes))))
-            exact = load_lanes(b, vector(I32, tile.lanes), place, valid)
-            if along is Along.ROWS:
-                exact = b.add(exact, _of_row(b, I32, beside, row, tile.lanes))
-            result(exact, Spot(row, piece, valid), b.add(out, b.mul(row, out_row)))
-
-        for_blocks(b, rows, 1, columns, tile.lanes, block)
+                narrow = b.icmp_signed("==", channels.number(Field.ITEM), i64(1))
+                with b.if_else(narrow) as (bytes_, halves):  # asked once: the loops do not branch
+                    with bytes_:
+                        each(_requantized(channels, RULES[mode], I8))
+                    with halves:
+                        each(_requantized(channels, RULES[mode], I16))
 
     emit.__name__ = f"{mode.name.lower()}_{along.value}"  # the LLVM function is found by this name
     return emit
@@ -310,20 +317,15 @@ def _dequantized(channels: Channels, down: Value) -> Result:
     return put
 
 
-def _requantized(channels: Channels, rule: Rule) -> Result:
+def _requantized(channels: Channels, rule: Rule, code: Any) -> Result:
     """``clamp(rule(sums)) + zero_point``, as codes of 8 or 16 bits."""
     b, lanes = channels.b, channels.lanes
     codes = rule(channels)
     zero = splat(b, b.trunc(channels.number(Field.ZERO), I32), lanes)
-    narrow = b.icmp_signed("==", channels.number(Field.ITEM), i64(1))
 
     def put(sums: Value, spot: Spot, row: Value) -> None:
-        result = b.add(codes(sums, spot), zero)
-        with b.if_else(narrow) as (bytes_, halves):
-            with bytes_:
-                _put(b, b.trunc(result, vector(I8, lanes)), spot, row, 1)
-            with halves:
-                _put(b, b.trunc(result, vector(I16, lanes)), spot, row, 2)
+        result = b.trunc(b.add(codes(sums, spot), zero), vector(code, lanes))
+        _put(b, result, spot, row, code.width // 8)
 
     return put
 
