@@ -167,11 +167,9 @@ def test_any_axis_any_strides(shape):
             for isa in (FAST, Isa.NUMPY):
                 shared, _ = quantize(x, scale, 4, qmin=-128, qmax=127, axis=axis, isa=isa)
                 assert_same(shared, literal(x, s, 4, -128, 127, np.int8))
-                low, high, finite = min_max(x, axis=axis, isa=isa)
-                others = tuple(i for i in range(x.ndim) if i != axis)
-                assert finite
-                assert_same(low, x.min(others, initial=np.inf))
-                assert_same(high, x.max(others, initial=-np.inf))
+        for isa in (FAST, Isa.NUMPY):
+            ends = x.min(initial=np.inf), x.max(initial=-np.inf), True
+            assert min_max(x, isa=isa) == ends
 
 
 def test_large_arrays_by_row_and_by_column_are_cut_between_threads():
@@ -181,9 +179,7 @@ def test_large_arrays_by_row_and_by_column_are_cut_between_threads():
         scale = np.linspace(0.1, 0.5, n, dtype=np.float32)
         codes, _ = quantize(x, scale, 1, qmin=-128, qmax=127, axis=axis)
         assert_same(codes, literal(x, np.expand_dims(scale, 1 - axis), 1, -128, 127, np.int8))
-        low, high, _ = min_max(x, axis=axis)
-        assert_same(low, x.min(1 - axis))
-        assert_same(high, x.max(1 - axis))
+    assert min_max(x) == min_max(x, isa=Isa.NUMPY) == (x.min(), x.max(), True)
     for got, expected in zip(
         quantize_rows(x, symmetric=False),
         quantize_rows(x, symmetric=False, isa=Isa.NUMPY),
@@ -337,7 +333,7 @@ for isa in (None, Isa.NUMPY):
             q = quantize(x, scale, 5, qmin=low, qmax=high, dtype=dtype, axis=axis, isa=isa)[0]
             parts += [q, dequantize(q, scale, 5, axis=axis, isa=isa)]
             parts += [fake_quantize(x, scale, 5, qmin=low, qmax=high, axis=axis, isa=isa)[0]]
-    parts += [*min_max(x, isa=isa), *min_max(x, axis=1, isa=isa)]
+    parts += [*min_max(x, isa=isa)]
     parts += [*quantize_rows(x, symmetric=False, isa=isa)]
     print(hash(b"".join(np.asarray(p).tobytes() for p in parts)))
 """

@@ -321,11 +321,11 @@ def calls_of(function, *arguments):
 @pytest.mark.skipif(not COMPILED, reason="there is nothing but Python without the JIT")
 @pytest.mark.parametrize("k", [64, 60])
 def test_a_prepared_product_only_runs(k):
-    """Its checks were made when it was: at the border of the network."""
+    """Of its checks only those of the activation are left."""
     rng = np.random.default_rng(0)
     *_, packed = weight(rng, k, 24, 32, 4)
     x = rng.normal(size=(1, k)).astype(np.float32)
-    for prepared, most in ((FloatProduct(packed), 4), (IntegerProduct(packed), 5)):
+    for prepared, most in ((FloatProduct(packed), 6), (IntegerProduct(packed), 7)):
         prepared(x)
         assert calls_of(prepared, x) <= most
     assert (FloatProduct(packed)(x) == matmul_float(x, packed)).all()

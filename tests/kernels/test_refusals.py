@@ -273,7 +273,7 @@ HOSTILE: dict[str, list[tuple[str, Any]]] = {
         *ELEMENTWISE,
         *(("out", out) for out in OUT_OF_CODES),
     ],
-    "min max": [*no_float32("x", REAL), *no_integer("axis", 0, 1), *no_kernel()],
+    "min max": [*no_float32("x", REAL), *no_kernel()],
     "rows": [
         *no_float32("x", REAL),
         ("x", REAL[0]),

@@ -62,7 +62,6 @@ def matmul_integer(
         TypeError: ``x`` is not float32, or ``weight`` not packed.
         ValueError: the shapes do not match, or the sum of a group could leave int32.
     """
-    _check_operands(x, weight)
     return IntegerProduct(weight, per_row=per_row, isa=isa)(x)
 
 
@@ -80,26 +79,26 @@ def matmul_float(
         TypeError: ``x`` is not float32, or ``weight`` not packed.
         ValueError: the shapes do not match.
     """
-    _check_operands(x, weight)
     return FloatProduct(weight, isa=isa)(x)
 
 
 class IntegerProduct:
-    """``matmul_integer`` by one weight, prepared: a call takes (M, K) float32, unchecked."""
+    """``matmul_integer`` by one weight, prepared: a call only runs."""
 
     def __init__(
         self, weight: PackedGroupedWeight, *, per_row: bool = False, isa: KernelPath | None = None
     ) -> None:
         """Arguments and errors are those of ``matmul_integer``."""
         isa, per_row = choose(isa), flag(per_row, "per_row")
-        _check_sums(weight)
+        _check_sums(_checked_weight(weight))
         heights = (1,) if isa is Isa.NUMPY else INTEGER_HEIGHTS[TILES[isa].isa]
         self._tiles = weight.group, weight.depth, per_row, heights, isa
         self._weight = weight
         self._run = None if isa is Isa.NUMPY else _Run(_integer_task(weight.bits, isa), weight)
 
     def __call__(self, x: Floats) -> Floats:
-        """(M, N) float32."""
+        """(M, N) float32 of (M, K), any strides; errors are those of ``matmul_integer``."""
+        _check_rows(x, self._weight)
         if not self._weight.codes.size:
             return np.zeros((len(x), self._weight.shape[1]), np.float32)
         a = quads, _, _ = quantized_tiles(x, *self._tiles)
@@ -111,12 +110,13 @@ class IntegerProduct:
 
 
 class FloatProduct:
-    """``matmul_float`` by one weight, prepared: a call takes (M, K) float32, unchecked."""
+    """``matmul_float`` by one weight, prepared: a call only runs."""
 
     def __init__(self, weight: PackedGroupedWeight, *, isa: KernelPath | None = None) -> None:
         """Arguments and errors are those of ``matmul_float``."""
         isa = choose(isa)
-        self._weight, self._groups = weight, (weight.groups, weight.group, weight.depth)
+        self._weight = _checked_weight(weight)
+        self._groups = (weight.groups, weight.group, weight.depth)
         self._run = None if isa is Isa.NUMPY else _Run(_float_task(weight.bits, isa), weight)
         if isa is not Isa.NUMPY:
             height = FLOAT_HEIGHTS[TILES[isa].isa][-1]
@@ -124,7 +124,8 @@ class FloatProduct:
             self._block = height * max(1, ACTIVATION_BYTES // row)
 
     def __call__(self, x: Floats) -> Floats:
-        """(M, N) float32."""
+        """(M, N) float32 of (M, K), any strides; errors are those of ``matmul_float``."""
+        _check_rows(x, self._weight)
         groups, group, depth = self._groups
         if x.shape[1] == groups * depth:
             x = np.ascontiguousarray(x).reshape(len(x), groups, depth)
@@ -152,9 +153,13 @@ class _Run:
         return out
 
 
-def _check_operands(x: Floats, weight: PackedGroupedWeight) -> None:
+def _checked_weight(weight: Any) -> PackedGroupedWeight:
     if not isinstance(weight, PackedGroupedWeight):
         raise TypeError(f"weight is {shown(weight)}; allowed: what pack_grouped_weight makes")
+    return weight
+
+
+def _check_rows(x: Any, weight: PackedGroupedWeight) -> None:
     checked_floats("x", x)
     if x.ndim != 2 or x.shape[1] != weight.shape[0]:
         raise ValueError(f"x has shape {x.shape}; allowed is (M, {weight.shape[0]})")

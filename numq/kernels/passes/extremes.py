@@ -1,4 +1,4 @@
-"""The vector code of minimum, maximum and sum: of one run of neighbours, or of each column of many.
+"""The vector code of minimum, maximum and sum of one run of neighbours.
 
 NaN is passed over, and found as in `runs`. -0 and +0 count as one value, +0, since which of them
 came first would depend on the number of lanes. Without any number the minimum is +inf and the
@@ -28,7 +28,7 @@ from numq.kernels.machine.ir import (
     zeros,
 )
 from numq.kernels.machine.tile import Tile, emitted
-from numq.kernels.passes.runs import flaws_of, for_vectors, item, larger, put, smaller
+from numq.kernels.passes.runs import flaws_of, item, larger, smaller
 
 WIDE = 32  #: lanes: enough chains of dependent minima to keep up with memory
 INFINITY = float("inf")
@@ -81,25 +81,6 @@ def min_max_run(
     bits = call(b, f"llvm.vector.reduce.or.v{WIDE}i32", I32, wide[2])
     seen = b.or_(splat(b, bits, 1), rest[2])
     store(b, b.or_(load(b, vector(I32, 1), flaws), seen), flaws)
-
-
-@emitted
-def min_max_across(
-    b: Builder, tile: Tile, count: Value, x: Value, low: Value, high: Value, flaws: Value
-) -> None:
-    """``low[i] = min(low[i], x[i])``, ``high[i] = max(high[i], x[i])``: a row of ``count`` columns.
-
-    All are float32; flaws are noted as by ``min_max_run``, in 16 int32.
-    """
-
-    def body(index: Value, lanes: int) -> Value:
-        values = item(b, F32, lanes, x, index)
-        for place, pick in ((low, smaller), (high, larger)):
-            kept = pick(b, values, item(b, F32, lanes, place, index))
-            put(b, b.fadd(kept, zeros(kept.type)), place, index)
-        return values
-
-    for_vectors(b, count, flaws, body)
 
 
 @emitted

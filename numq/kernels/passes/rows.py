@@ -112,7 +112,7 @@ def quantize_rows_numpy(
 ) -> tuple[Codes, Floats, Words, bool]:
     """The definition."""
     finite = bool(np.isfinite(x).all())
-    low, high = min_max_numpy(x if finite else np.nan_to_num(x), 0)
+    low, high = min_max_numpy(x if finite else np.nan_to_num(x), (1,))
     scales, zero_points = grid_numpy(low, high, symmetric, qmin, qmax)
     codes = quantize_numpy(x, scales[:, None], zero_points[:, None], qmin, qmax, dtype)
     return codes, scales, zero_points, finite
