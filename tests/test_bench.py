@@ -174,12 +174,12 @@ def test_a_run_without_peers_and_without_convolutions(monkeypatch: pytest.Monkey
     monkeypatch.setattr(peers, "ADAPTERS", ())
     monkeypatch.setattr(run, "cases", lambda _: (SMALL[0], SMALL[5], QUICK[-6]))
     monkeypatch.setattr("numq.bench.peak.measure_peak", lambda threads: PEAK)
-    monkeypatch.setitem(sys.modules, "numq.kernels.convolution.conv", None)
+    monkeypatch.setitem(sys.modules, "numq.kernels.convolution.prepared", None)
     told = []
     options = BenchOptions(sections=(Section.ELEMENTWISE,), threads=(1,), rounds=1)
     found = bench(options, lambda *what: told.append(what))
     assert [row.label for row in found.rows] == ["17 × 19 × 23", "quantize 0k"]
-    assert found.skipped == (f"{QUICK[-6].group}: numq has no numq.kernels.convolution.conv",)
+    assert found.skipped == (f"{QUICK[-6].group}: numq has no numq.kernels.convolution.prepared",)
     assert [(done, total) for _, done, total in told] == [(0, 3), (1, 3), (2, 3)]
     assert found.ladder == ()
 

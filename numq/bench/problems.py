@@ -152,7 +152,7 @@ def _grouped(given: GroupedArrays) -> Call:
 
 
 def _convolution(given: ConvolutionArrays) -> Call:
-    from numq.kernels import prepare_conv2d
+    from numq.kernels.convolution.prepared import prepare_conv2d
     from numq.kernels.product import ways
     from numq.requantization import Requantization
 
