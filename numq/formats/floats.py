@@ -181,22 +181,17 @@ class FloatFormat(Format):
         self.check_overflow(overflow)
         with np.errstate(invalid="ignore"):  # a signalling NaN
             wide, missing = values.astype(np.float64), np.isnan(values)
-        negative = np.signbit(values)
         code = self._magnitudes(wide, rounding, rng)
-        over, under = code > self.top, self._below(wide, code)
-        if overflow is Overflow.RAISE and (outside := (over | under) & ~missing).any():
-            where = first(outside)
-            raise OverflowError(
-                f"{int(outside.sum())} values lie outside {self!r}, the first at {where}: "
-                f"{values[where]}"
-            )
+        if overflow is Overflow.RAISE:
+            self._check_inside(wide, code)
         native = overflow is Overflow.NATIVE
-        code = np.where(over, self.beyond if native else self.top, code)
-        code = np.where(under, self.nan if native and self.has_nan else 0, code)
+        below = self._below(wide, code)
+        code = np.where(code > self.top, self.beyond if native else self.top, code)
+        code = np.where(below, self.nan if native and self.has_nan else 0, code)
         if missing.any():
             code = np.where(missing, self.nan, code)
         if self.signed:
-            minus = negative & ((code != 0) if self.specials is Specials.FNUZ else True)
+            minus = np.signbit(values) & ((code != 0) | (self.specials is not Specials.FNUZ))
             code = code | minus.astype(np.uint64) << np.uint64(self.bits - 1)
         return np.asarray(code).astype(self.dtype)
 
@@ -228,6 +223,21 @@ class FloatFormat(Format):
         if self.highest == np.finfo(np.float64).max:
             return self.highest
         return math.nextafter(float(self._finite(np.array(self.top + 1))), 0)
+
+    def _check_inside(self, values: FloatArray, code: Array) -> None:
+        """Raise OverflowError that names the first value that is not, infinities among them."""
+        outside = self._outside(values, code)
+        if outside.any():
+            where = first(outside)
+            raise OverflowError(
+                f"{int(outside.sum())} values lie outside {self!r}, the first at {where}: "
+                f"{values[where]}"
+            )
+
+    def _outside(self, values: FloatArray, code: Array) -> Array:
+        """Where the rounded value, as if exponents had no end, is no number of the format."""
+        too_large = (np.abs(values) > self._ceiling) | (code > self.top)
+        return too_large | self._below(values, code)
 
     def _below(self, values: FloatArray, code: Array) -> Array:
         """Where values lie below an unsigned grid."""
@@ -284,10 +294,9 @@ class FloatFormat(Format):
         zero_point: Array | int = 0,
         rounding: Rounding = Rounding.HALF_EVEN,
     ) -> Array:
-        """Where the rounded value is no larger than the largest number, and not below a sign."""
+        """Where the rounded value, as if exponents had no end, is a number of the format."""
         wide = values.astype(np.float64)
-        code = self._magnitudes(wide, rounding, None)
-        return (code <= self.top) & ~self._below(wide, code)
+        return ~self._outside(wide, self._magnitudes(wide, rounding, None))
 
 
 FLOAT64 = FloatFormat("float64", 11, 52)

@@ -11,6 +11,7 @@ import pytest
 from numq.formats import (
     BFLOAT16,
     FLOAT8_E4M3FN,
+    FLOAT8_E5M2,
     FLOAT8_E8M0FNU,
     FLOAT16,
     FLOAT32,
@@ -215,3 +216,44 @@ def test_directed_rounding_of_e4m3_among_subnormals():
 def test_fields_that_make_no_format_are_refused(made, message):
     with pytest.raises(ValueError, match=message):
         made()
+
+
+def test_overflow_depends_on_the_direction_of_rounding():
+    fmt, native = FLOAT8_E5M2, {"overflow": Overflow.NATIVE}
+    expected = {
+        Rounding.TOWARD_ZERO: [fmt.highest, fmt.lowest],
+        Rounding.FLOOR: [fmt.highest, -np.inf],
+        Rounding.CEIL: [np.inf, fmt.lowest],
+        Rounding.HALF_EVEN: [np.inf, -np.inf],
+    }
+    for rounding, values in expected.items():
+        got = fmt.decode(fmt.encode([1e9, -1e9], rounding=rounding, **native))
+        assert got.tolist() == values
+        ends = fmt.decode(fmt.encode([np.inf, -np.inf], rounding=rounding, **native))
+        assert ends.tolist() == [np.inf, -np.inf]
+
+
+def test_below_an_unsigned_format():
+    fmt = FloatFormat("ue4m3", 4, 3, Specials.NAN_ONLY, signed=False)
+    x = [-0.0, -(2.0**-11), -1.0, -np.inf]
+    assert fmt.decode(fmt.encode(x)).tolist() == [0, 0, 0, 0]
+    native = fmt.decode(fmt.encode(x, overflow=Overflow.NATIVE))
+    np.testing.assert_array_equal(native, [0, 0, np.nan, np.nan])
+    assert fmt.inside(np.array(x)).tolist() == [True, True, False, False]
+    with pytest.raises(OverflowError, match=r"1 values lie outside .* at \(1,\): -1"):
+        fmt.encode(x[1:3], overflow=Overflow.RAISE)
+
+
+def test_nearest_moves_the_grid_of_integers_by_the_zero_point():
+    x = np.array([-200.0, -125.5, 0.5, 123.6, 200.0])
+    codes = INT8.encode(x, offset=3).astype(np.float64)
+    assert INT8.nearest(x, 3).tolist() == (codes - 3).tolist() == [-131, -126, 0, 124, 124]
+    assert INT8.inside(x, 3).tolist() == [False, True, True, True, False]
+
+
+def test_raise_sees_what_rounding_toward_zero_would_hide():
+    raising = {"rounding": Rounding.TOWARD_ZERO, "overflow": Overflow.RAISE}
+    assert FLOAT8_E5M2.encode([65535.0], **raising).tolist() == [FLOAT8_E5M2.top]
+    for value in (65536.0, 1e9, np.inf):
+        with pytest.raises(OverflowError, match="1 values lie outside float8_e5m2"):
+            FLOAT8_E5M2.encode([value], **raising)

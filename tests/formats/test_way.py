@@ -118,8 +118,8 @@ def test_integer_arithmetic_refuses_what_is_no_integer(fmt):
         lambda: nq.integer.linear_dynamic(W, w),
         lambda: nq.integer.linear_dynamic(W, w_int, quantizer=nq.SymmetricQuantizer(fmt)),
         lambda: nq.integer.linear_weight_only_integer(W, w),
-        lambda: nq.integer.prepare_static(byte, w, None, byte),
-        lambda: nq.integer.prepare_static(real, w_int, None, byte),
+        lambda: nq.integer.prepare_linear(byte, w, None, byte),
+        lambda: nq.integer.prepare_linear(real, w_int, None, byte),
         lambda: nq.integer.prepare_static_add(real, byte, byte),
         lambda: nq.integer.prepare_static_average(real, byte),
         lambda: nq.integer.prepare_table(np.tanh, byte, real),
@@ -130,7 +130,7 @@ def test_integer_arithmetic_refuses_what_is_no_integer(fmt):
         with pytest.raises(ValueError, match=f"(?s){fmt.name}.*integers"):
             call()
     with pytest.raises(TypeError, match=f"{fmt.name} .*; allowed are integer formats"):
-        nq.integer.prepare_static(byte, w_int, None, real)
+        nq.integer.prepare_linear(byte, w_int, None, real)
 
 
 @pytest.mark.parametrize("fmt", [nq.FLOAT8_E4M3FN, nq.FLOAT4_E2M1, nq.NF4], ids=lambda f: f.name)
@@ -198,3 +198,20 @@ def test_pictures(fmt):
     plot.histogram(W, params)
     plot.float_values({"codes": params, fmt.name: fmt})
     plot.packed_layout(fmt, 4)
+
+
+def test_saturation_is_measured_in_the_step_of_its_own_end():
+    table = nq.TableFormat("uneven", (-1.0, -0.9, 0.0, 1.0))
+    for sign in (1.0, -1.0):  # steps of 0.1 below and 1 above; turned round by a negative scale
+        params = nq.QParams(sign, 0, table, signed_scale=True)
+        x = sign * np.array([-1.1, -1.04, 1.4, 1.6])
+        assert nq.error_report(x, nq.quantize(x, params)).saturated == 0.5
+
+
+def test_the_mask_rounds_by_the_rule():
+    params, rule = nq.QParams(1.0, 0, nq.FLOAT4_E2M1), nq.QuantizeRule(rounding=nq.Rounding.FLOOR)
+    x = ag.Tensor(np.array([6.9, 7.1, 8.0, -5.0, -6.1]), requires_grad=True)
+    for given, passes in ((rule, [1, 1, 0, 1, 0]), (nq.rules.ONNX, [1, 0, 0, 1, 1])):
+        x.grad = None
+        ag.sum(qat.fake_quantize_ste(x, params, rule=given)).backward()
+        assert x.grad.tolist() == passes
