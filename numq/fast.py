@@ -8,16 +8,21 @@ Small tensors are not worth compiling for; `NUMBA_DISABLE_JIT=1` switches all of
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from numq.arrays import Array, FloatArray, IntArray
-from numq.formats import Format, IntFormat
+from numq.formats import Format, IntFormat, small_integers
 from numq.granularity import Granularity, PerChannel, PerGroup, PerTensor, PerToken, Shape
 from numq.kernels import uses_kernels
-from numq.kernels.passes import elementwise, rows
+from numq.kernels.machine.cpu import choose
+from numq.kernels.passes import elementwise
+from numq.kernels.passes.rows import quantized_rows
 
 Rows = tuple[IntArray, NDArray[np.float32], NDArray[np.int32]]
 
@@ -91,20 +96,25 @@ def fake_quantize(
     return back.reshape(x.shape), finite
 
 
-def quantize_rows(x: FloatArray, fmt: Format, *, symmetric: bool) -> Rows | None:
-    """(codes, scales, zero points) of a float32 matrix, each row by its own minimum and maximum.
+def rows_quantizer(fmt: Format, *, symmetric: bool) -> Callable[[FloatArray], Rows | None] | None:
+    """A function of float32 matrices that quantizes each row by its own minimum and maximum.
 
-    None where NumPy has to: not finite, or so large that the grid would leave float32.
+    It gives codes, scales and zero points, or None where NumPy has to: values that are not finite,
+    or so large that the grid would leave float32. No function for other than small integers.
     """
-    narrow = isinstance(fmt, IntFormat) and fmt.bits <= 8
-    takes = type(x) is np.ndarray and x.dtype == np.float32 and x.ndim == 2 and narrow
-    if not (takes and uses_kernels()):
+    if not small_integers(fmt):
         return None
-    codes, scales, zero_points, finite = rows.quantize_rows(
-        x, symmetric=symmetric, qmin=fmt.qmin, qmax=fmt.qmax, dtype=fmt.dtype
-    )
-    small = float(scales.max(initial=0)) * fmt.levels < float(np.finfo(np.float32).max)
-    return (codes, scales, zero_points) if finite and small else None
+    most = float(np.finfo(np.float32).max) / fmt.levels
+    return partial(_quantize_rows, symmetric, int(fmt.qmin), int(fmt.qmax), fmt.dtype, most)
+
+
+def _quantize_rows(
+    symmetric: bool, qmin: int, qmax: int, dtype: np.dtype[Any], most: float, x: FloatArray
+) -> Rows | None:
+    if type(x) is not np.ndarray or x.dtype != np.float32 or x.ndim != 2 or not uses_kernels():
+        return None
+    codes, scales, zeros, finite = quantized_rows(x, symmetric, qmin, qmax, dtype, choose(None))
+    return (codes, scales, zeros) if finite and scales.max(initial=0) < most else None
 
 
 def _parameters(scale: Array, zero_point: Array) -> tuple[FloatArray, Array]:

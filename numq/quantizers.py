@@ -12,7 +12,7 @@ array([-1.  ,  0.  ,  0.55,  1.55], dtype=float32)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import KW_ONLY, dataclass, fields
 from functools import cached_property, reduce
 
@@ -121,20 +121,20 @@ class Quantizer(ABC):
     def by_rows(self, x: FloatArray) -> fast.Rows | None:
         """Codes, scales and zero points of a matrix, each row by its own min and max in one pass.
 
-        None where a choice is not the default, and where NumPy has to: see `fast.quantize_rows`.
+        None where a choice is not the default, and where NumPy has to: see `fast.rows_quantizer`.
         """
-        if not self._usual_rows:
-            return None
-        return fast.quantize_rows(x, self.format, symmetric=isinstance(self.scheme, Symmetric))
+        return None if self._rows is None else self._rows(x)
 
     @cached_property
-    def _usual_rows(self) -> bool:
-        """Whether each row is by itself and all other choices are the defaults."""
+    def _rows(self) -> Callable[[FloatArray], fast.Rows | None] | None:
+        """Quantizes rows, if each is by itself and all other choices are the defaults."""
         per_token = isinstance(self.granularity, PerToken)
         default = (self.rule, self.observer) == (ONNX, MinMaxObserver())
-        return per_token and default and self.target in (
+        usual = per_token and default and self.target in (
             Target(self.format), Target(self.format, Symmetric())
         )  # fmt: skip
+        symmetric = isinstance(self.scheme, Symmetric)
+        return fast.rows_quantizer(self.format, symmetric=symmetric) if usual else None
 
     def fake_quantize(
         self,

@@ -80,7 +80,8 @@ def test_rows_by_their_own_range(kind, fmt, factor, by_numpy):
     x = (rng.normal(size=(40, 64)) * factor).astype(np.float32)
     x[1], x[2], x[3] = 0, np.abs(x[2]), factor
     quantizer = kind(fmt, PerToken())
-    taken = fast.quantize_rows(x, fmt, symmetric=kind is SymmetricQuantizer) is not None
+    rows = fast.rows_quantizer(fmt, symmetric=kind is SymmetricQuantizer)
+    taken = rows is not None and rows(x) is not None
     assert taken == uses_kernels()
     assert quantizer(x) == by_numpy(quantizer, x)
 

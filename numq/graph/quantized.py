@@ -24,7 +24,7 @@ from numq.graph.products import is_plain
 from numq.integer.convolve import conv2d_int8
 from numq.kernels import pack_conv_weight
 from numq.qparams import QParams
-from numq.qtensor import QTensor, quantize
+from numq.qtensor import QTensor
 from numq.quantizers import Quantizer
 from numq.requantization import Requantization
 from numq.rules import QuantizeRule
@@ -133,8 +133,7 @@ def _padding(node: Node, x: Array, kernel: tuple[int, ...]) -> Padding:
 
 def quantize_linear(node: Node, graph: Graph) -> Step:
     """QuantizeLinear: the door in."""
-    params, rule = graph.qparams[node.output], _rule(node)
-    return lambda x: quantize(as_float32(x, node.inputs[0]), params, rule=rule).codes
+    return integer.prepare_quantize(graph.qparams[node.output], _rule(node), node.inputs[0])
 
 
 def dequantize_linear(node: Node, graph: Graph) -> Step:
@@ -143,8 +142,7 @@ def dequantize_linear(node: Node, graph: Graph) -> Step:
     if isinstance(constant, QTensor):
         reals = constant.dequantize()
         return lambda: reals
-    params = graph.qparams[node.inputs[0]]
-    return lambda codes: QTensor.trusted(codes.view(), params).dequantize()
+    return integer.prepare_dequantize(graph.qparams[node.inputs[0]])
 
 
 def static_gemm(node: Node, graph: Graph) -> Step:

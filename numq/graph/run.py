@@ -12,13 +12,22 @@ from numq.arguments import shown
 from numq.arrays import Array, check_type
 from numq.autograd import Tensor, no_grad
 from numq.graph.graph import Constant, Graph, Node
-from numq.graph.inputs import Numbers, arranged, as_given, check_count, check_inputs, resolved
+from numq.graph.inputs import (
+    Numbers,
+    Shape,
+    arranged,
+    as_given,
+    check_count,
+    check_inputs,
+    resolved,
+)
 from numq.graph.operators import OPERATORS, SEVERAL, applied
 from numq.graph.quantized import QUANTIZED
 from numq.graph.schema import Carries, Size
 from numq.qtensor import QTensor
 
 Step: TypeAlias = Callable[..., Any]  # of the inputs that are no constants; an array, or several
+_MOST_SHAPES = 64  # of inputs that a program remembers as checked
 Visit: TypeAlias = Callable[[str, Array], None]
 
 
@@ -90,25 +99,23 @@ def run(program: Program, inputs: Sequence[ArrayLike], visit: Visit | None = Non
     check_type(program, Program, "program")
     graph = program.graph
     check_count(graph, inputs)
-    named = zip(graph.inputs, inputs, strict=True)
-    given = {name: as_given(name, graph.declared[name], x) for name, x in named}
-    sizes = check_inputs(graph, list(given.values()))
-    values: dict[str, Array] = {**program.fixed, **given}
-    if visit:
-        for name in graph.inputs:
+    values: dict[str, Array] = dict(program.fixed)
+    for name, x in zip(graph.inputs, inputs, strict=True):
+        values[name] = as_given(name, graph.declared[name], x)
+        if visit:
             visit(name, values[name])
-    with no_grad():
-        for node, step, sources in program.plan:
-            try:
-                ready = step or program.step(resolved(node, sizes))
-                made = ready(*[values[name] for name in sources])
-            except (ValueError, TypeError, IndexError) as error:
-                raise type(error)(f"{node.label}: {error}") from error
-            several = made if isinstance(made, tuple) else (made,)
-            for name, array in zip(node.outputs, several, strict=True):
-                values[name] = array
-                if visit:
-                    visit(name, array)
+    sizes = program.sizes([values[name] for name in graph.inputs])
+    for node, step, sources in program.plan:
+        try:
+            ready = step or program.step(resolved(node, sizes))
+            made = ready(*[values[name] for name in sources])
+        except (ValueError, TypeError, IndexError) as error:
+            raise type(error)(f"{node.label}: {error}") from error
+        several = made if isinstance(made, tuple) else (made,)
+        for name, array in zip(node.outputs, several, strict=True):
+            values[name] = array
+            if visit:
+                visit(name, array)
     return [values[name] for name in graph.outputs]
 
 
@@ -135,6 +142,7 @@ class Program:
             (node, None if _follows(node) else self.step(node), graph.activations(node))
             for node in graph
         )
+        self._accepted: dict[tuple[Shape, ...], dict[str, Shape]] = {}
         self.fixed = {n: _reals(c) for n, c in graph.constants.items() if n in graph.outputs}
 
     def step(self, node: Node) -> Step:
@@ -145,6 +153,17 @@ class Program:
         except (ValueError, TypeError) as error:
             raise type(error)(f"{node.label}: {error}") from error
         return special or _float_step(node, self.graph)
+
+    def sizes(self, inputs: Sequence[Array]) -> dict[str, Shape]:
+        """The shapes of the inputs by name, checked when they come for the first time."""
+        shapes = tuple([x.shape for x in inputs])
+        found = self._accepted.get(shapes)
+        if found is None:
+            found = check_inputs(self.graph, inputs)
+            if len(self._accepted) >= _MOST_SHAPES:
+                self._accepted.clear()
+            self._accepted[shapes] = found
+        return found
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Laid out anew where it is loaded."""
@@ -180,7 +199,8 @@ def _float_step(node: Node, graph: Graph) -> Step:
     def step(*arrays: Array) -> tuple[Array, ...]:
         fresh = iter(arrays)
         tensors = [fixed[n] if n in fixed else Tensor.of(next(fresh)) for n in node.inputs]
-        return tuple(y.data for y in applied(node, tensors))
+        with no_grad():
+            return tuple(y.data for y in applied(node, tensors))
 
     return step
 

@@ -16,6 +16,7 @@ from numq.integer.conv import (
     check_conv_weight,
     prepare_conv2d,
 )
+from numq.integer.doors import prepare_dequantize, prepare_quantize
 from numq.integer.dynamic import PER_TOKEN_INT8, DynamicLinear, linear_dynamic
 from numq.integer.linear import (
     Linear,
@@ -66,7 +67,9 @@ __all__ = [
     "linear_weight_only_integer",
     "max_pool2d_static",
     "prepare_conv2d",
+    "prepare_dequantize",
     "prepare_linear",
+    "prepare_quantize",
     "prepare_static_add",
     "prepare_static_average",
     "prepare_static_concat",

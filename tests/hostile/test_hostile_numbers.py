@@ -75,7 +75,6 @@ CASES = [
     case(nq.PerBlock, shape=(1, 3), settings=legal("shape", "one more")),
     # scales and parameters
     case(nq.Affine), case(nq.Symmetric), case(nq.QuantizeRule),
-    case(nq.Requantization, multiplier=nq.Multiplier.Q31, rounding=nq.Rounding.HALF_UP),
     case(nq.ScaleFloor, minimum=1e-30, replacement=1e-30, all_zero=1.0),
     case(nq.Target, format=nq.INT8),
     case(nq.QParams, scale=np.array([0.5, 0.25], np.float32), zero_point=np.array([1, 2]),
