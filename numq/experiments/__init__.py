@@ -4,5 +4,6 @@ shared      the quantizer for a number of bits; a network as a function of array
 demo        `numq demo`: an MLP, quantized three ways, with sizes and times
 results     `numq demo --qat`: a CNN and an LSTM, trained with quantization,
             over several seeds
+way         one pixel on its way through the demo's network
 report      the tables and the picture of both
 """

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from numq.kernels.machine.cpu import Isa, KernelPath
 from numq.kernels.machine.jit import made_once
+from numq.kernels.machine.tile import TILES
 from numq.kernels.operands import as_bytes, checked_sign
 from numq.kernels.product.entries import kernels
 
@@ -46,6 +47,15 @@ class PackedWeight:
     def shift(self) -> int:
         """What was taken from each element to store it: 128 for uint8."""
         return 128 if self.dtype == np.uint8 else 0
+
+    def place(self, k: int, column: int) -> tuple[int, int]:
+        """Where ``b[k, column]`` stands in ``panels``: the panel, and the byte in it."""
+        if self.isa is Isa.NUMPY:
+            return k, column
+        tile = TILES[self.isa]
+        panel, inside = divmod(column, tile.columns)
+        step, deep = divmod(k, tile.group)
+        return panel, (step * tile.columns + inside) * tile.group + deep
 
 
 def pack_weight(b: NDArray[Any], *, isa: KernelPath | None = None) -> PackedWeight:
