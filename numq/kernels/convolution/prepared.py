@@ -254,7 +254,7 @@ def _operands(
         weight.sums, weight.depth, x_zero=x_zero, w_zero=w_zero, bias=bias, x_stored=x_stored,
         w_stored=w_stored,
     )  # fmt: skip
-    uniform = fold.factors.size > 0 and bool((fold.factors == fold.factors[0]).all())
+    uniform = fold.factors.size and (not w_zero.size or (w_zero == w_zero[0]).all())
     strides = packed.strides[:2] if packed.ndim > 1 else (0, 0)
     given = np.array((sign, border, int(uniform), *strides, item), np.int64)
     return packed.reshape(-1).view(INT8), fold.terms, fold.factors, given

@@ -38,16 +38,7 @@ def copy_pieces(
 ) -> None:  # fmt: skip
     """For each step copy a few vectors of words, the later over the overshoot of the earlier.
 
-    Args:
-        b: where the code goes.
-        tile: for the width of its vectors.
-        pieces: address of (count, 2) int64: bytes from ``source``, bytes from ``target``.
-        count: pieces.
-        source: address of the first step's words.
-        source_step: bytes between steps.
-        steps: steps.
-        target: where the first step goes.
-        target_step: bytes between steps.
+    ``pieces`` is the address of (count, 2) int64: bytes from ``source``, bytes from ``target``.
     """
     kind = vector(I8, tile.lanes * tile.group)
 
@@ -73,23 +64,10 @@ def stage_rows(
 ) -> None:  # fmt: skip
     """Put ``group`` channels side by side, between words of border; rows in ascending order.
 
-    Every part of a row may overshoot by less than two vectors: what follows is written later.
-
-    Args:
-        b: where the code goes.
-        tile: the layout.
-        source: address of the first channel's bytes.
-        plane: bytes between channels.
-        channels: how many exist, 1 to ``group``; the others are stored as zeros.
-        source_row: bytes between rows.
-        rows: rows.
-        width: pixels of a row.
-        left: words of border before them.
-        right: words of border after them.
-        border: a word of border, as stored.
-        flip: 0x80 for uint8, else 0.
-        target: where the first row goes.
-        target_row: bytes between its rows.
+    Every part of a row may overshoot by less than two vectors: what follows is written later. Of
+    the channels, ``plane`` bytes apart, the first ``channels`` exist, the others are stored as
+    zeros. A row has ``left`` words of border, ``width`` pixels and ``right`` words of border, each
+    word as ``border`` stores it. ``flip`` is 0x80 for uint8, else 0.
     """
     size, count = tile.group, tile.columns
     edge = splat(b, b.trunc(border, ir.IntType(8 * size)), tile.lanes)
