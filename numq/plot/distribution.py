@@ -48,7 +48,8 @@ def histogram(x: ArrayLike, qparams: QParams | None = None, *, ax: Axes | None =
     drawn = real if len(real) <= _MOST_LINES else real[[0, -1]]
     ax.vlines(drawn, 0, 1, transform=ax.get_xaxis_transform(), color=VERMILLION, linewidth=0.8)
     outside = error_report(values, quantize(values, qparams)).saturated
-    title(ax, f"{qparams.format.name}, step {float(qparams.scale):.4g}, {outside:.2%} saturate")
+    unit = "step" if len(qparams.format.zero_points) > 1 else "scale"
+    title(ax, f"{qparams.format.name}, {unit} {float(qparams.scale):.4g}, {outside:.2%} saturate")
     return ax
 
 

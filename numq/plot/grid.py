@@ -154,7 +154,9 @@ def error(qparams: QParams, *, ax: Axes | None = None) -> Axes:
     teeth = y - x
     if len(real) > _MOST_TICKS:
         inside = (x > real.min()) & (x < real.max())
-        ax.fill_between(x, -half, half, where=inside, color=BLUE, alpha=0.4, linewidth=0)
+        ordered = np.sort(real)
+        band = np.diff(ordered)[np.clip(np.searchsorted(ordered, x), 1, len(real) - 1) - 1] / 2
+        ax.fill_between(x, -band, band, where=inside, color=BLUE, alpha=0.4, linewidth=0)
         teeth[inside] = np.nan
     ax.plot(x, teeth, color=BLUE)
     for bound in (-half, half):
