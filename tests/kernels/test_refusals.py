@@ -33,7 +33,7 @@ from numq.kernels.grouped.weights import pack_grouped_weight
 from numq.kernels.passes import elementwise, ranges, rows, special
 from numq.kernels.passes.requantize import requantize
 from numq.kernels.product import ways
-from numq.kernels.product.epilogue import Mode
+from numq.kernels.product.rules import Mode
 from numq.requantization import Multiplier, Requantization
 from numq.rounding import Rounding
 

@@ -57,7 +57,7 @@ from numq.kernels.operands import (
     integers_of,
     limits_of,
 )
-from numq.kernels.product.epilogue import Mode
+from numq.kernels.product.rules import Mode
 from numq.kernels.product.ways import WayOut
 from numq.kernels.product.zeros import NO_INTS, folded, stored_as_a, stored_as_b
 

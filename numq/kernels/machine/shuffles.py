@@ -1,4 +1,4 @@
-"""Moving bytes between registers: what packing is made of."""
+"""Moving numbers between memory and registers: what packing is made of, and every edge."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from llvmlite import ir
 
 from numq.kernels.machine.cpu import Isa
 from numq.kernels.machine.ir import (
+    F32,
+    F64,
     I1,
     I8,
     I32,
@@ -19,7 +21,9 @@ from numq.kernels.machine.ir import (
     i64,
     load,
     shuffle,
+    store,
     vector,
+    zeros,
 )
 from numq.kernels.machine.tile import Tile
 
@@ -148,3 +152,28 @@ def for_each(b: Builder, count: Value, body: Callable[[Value], None]) -> None:
         return []
 
     counted_loop(b, count, [], turn)
+
+
+def load_lanes(b: Builder, kind: Value, address: Value, valid: Count) -> Value:
+    """A vector of which only the first ``valid`` lanes are read; the others are zero."""
+    if valid is None:
+        return load(b, kind, address)
+    name = f"llvm.masked.load.v{kind.count}{_suffix(kind)}.p0"
+    place = b.inttoptr(address, kind.as_pointer())
+    return call(b, name, kind, place, ir.Constant(I32, 1), below(b, kind.count, valid), zeros(kind))
+
+
+def store_lanes(b: Builder, value: Value, address: Value, valid: Count) -> None:
+    """Store the first ``valid`` lanes of a vector."""
+    if valid is None:
+        store(b, value, address)
+        return
+    kind = value.type
+    name = f"llvm.masked.store.v{kind.count}{_suffix(kind)}.p0"
+    place = b.inttoptr(address, kind.as_pointer())
+    call(b, name, ir.VoidType(), value, place, ir.Constant(I32, 1), below(b, kind.count, valid))
+
+
+def _suffix(kind: Value) -> str:
+    """How LLVM spells the lanes in a function's name."""
+    return {F32: "f32", F64: "f64"}.get(kind.element) or f"i{kind.element.width}"

@@ -41,19 +41,9 @@ COLUMNS = 4  #: columns whose dot products run side by side
 
 @emitted
 def add_products_of_rows(
-    b: Builder,
-    tile: Tile,
-    rows: Value,
-    depth: Value,
-    columns: Value,
-    a: Value,
-    a_row: Value,
-    source: Value,
-    stride: Value,
-    flip: Value,
-    sums: Value,
-    sums_row: Value,
-) -> None:
+    b: Builder, tile: Tile, rows: Value, depth: Value, columns: Value, a: Value, a_row: Value,
+    source: Value, stride: Value, flip: Value, sums: Value, sums_row: Value,
+) -> None:  # fmt: skip
     """``sums += a @ B`` for B of unit column stride: whole rows of it, interleaved in registers.
 
     Args:
@@ -117,19 +107,9 @@ def add_products_of_rows(
 
 @emitted
 def add_products_of_columns(
-    b: Builder,
-    tile: Tile,
-    rows: Value,
-    depth: Value,
-    columns: Value,
-    a: Value,
-    a_row: Value,
-    source: Value,
-    stride: Value,
-    flip: Value,
-    sums: Value,
-    sums_row: Value,
-) -> None:
+    b: Builder, tile: Tile, rows: Value, depth: Value, columns: Value, a: Value, a_row: Value,
+    source: Value, stride: Value, flip: Value, sums: Value, sums_row: Value,
+) -> None:  # fmt: skip
     """``sums += a @ B`` for B of unit row stride: dot products along k.
 
     Args:

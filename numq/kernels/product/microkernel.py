@@ -70,19 +70,9 @@ FETCH_STEPS = 64  #: below this the tile is over before a line could arrive
 
 @emitted
 def multiply_tile(
-    b: Builder,
-    tile: Tile,
-    rows: Value,
-    columns: Value,
-    steps: Value,
-    a: Value,
-    panel: Value,
-    c: Value,
-    c_row: Value,
-    base: Value,
-    base_row: Value,
-    terms: Value,
-) -> None:
+    b: Builder, tile: Tile, rows: Value, columns: Value, steps: Value, a: Value, panel: Value, c:
+    Value, c_row: Value, base: Value, base_row: Value, terms: Value,
+) -> None:  # fmt: skip
     """``c[:rows, :columns] = base + terms + a @ panel``.
 
     One loop is written out for each number of rows and of vectors, since registers cannot be
@@ -147,14 +137,9 @@ def _start(b: Builder, tile: Tile, cells: Cells, terms: Value) -> list[Value]:
 
 
 def _add_base(
-    b: Builder,
-    tile: Tile,
-    cells: Cells,
-    masks: list[Value],
-    base: Value,
-    base_row: Value,
-    sums: list[Value],
-) -> list[Value]:
+    b: Builder, tile: Tile, cells: Cells, masks: list[Value], base: Value, base_row: Value, sums:
+    list[Value],
+) -> list[Value]:  # fmt: skip
     """Add what the tile starts from; last, when it has arrived from memory."""
     words, name, align = (
         vector(I32, tile.lanes),
@@ -221,14 +206,9 @@ def _chains(tile: Tile, cells: int) -> int:
 
 
 def _finish(
-    b: Builder,
-    tile: Tile,
-    cells: Cells,
-    masks: list[Value],
-    c: Value,
-    c_row: Value,
-    sums: list[Value],
-) -> None:
+    b: Builder, tile: Tile, cells: Cells, masks: list[Value], c: Value, c_row: Value, sums:
+    list[Value],
+) -> None:  # fmt: skip
     """Store the columns that exist."""
     kind, name, align = (
         vector(I32, tile.lanes).as_pointer(),

@@ -52,16 +52,9 @@ def _nothing(b: Builder, tile: Tile, sign: Value, count: int) -> Value:
 
 @emitted
 def pack_a_rows(
-    b: Builder,
-    tile: Tile,
-    source: Value,
-    stride: Value,
-    rows: Value,
-    depth: Value,
-    packed: Value,
-    packed_row: Value,
-    sign: Value,
-) -> None:
+    b: Builder, tile: Tile, source: Value, stride: Value, rows: Value, depth: Value, packed: Value,
+    packed_row: Value, sign: Value,
+) -> None:  # fmt: skip
     """Pack A of unit column stride: a copy.
 
     Args:
@@ -88,16 +81,9 @@ def pack_a_rows(
 
 @emitted
 def pack_a_columns(
-    b: Builder,
-    tile: Tile,
-    source: Value,
-    stride: Value,
-    rows: Value,
-    depth: Value,
-    packed: Value,
-    packed_row: Value,
-    sign: Value,
-) -> None:
+    b: Builder, tile: Tile, source: Value, stride: Value, rows: Value, depth: Value, packed: Value,
+    packed_row: Value, sign: Value,
+) -> None:  # fmt: skip
     """Pack A of unit row stride: transpose ``lanes`` rows x ``lanes`` groups at a time.
 
     Args:

@@ -42,16 +42,9 @@ from numq.kernels.product.microkernel import dot
 
 @emitted
 def pack_b_rows(
-    b: Builder,
-    tile: Tile,
-    source: Value,
-    stride: Value,
-    depth: Value,
-    columns: Value,
-    packed: Value,
-    panel_bytes: Value,
-    flip: Value,
-) -> None:
+    b: Builder, tile: Tile, source: Value, stride: Value, depth: Value, columns: Value, packed:
+    Value, panel_bytes: Value, flip: Value,
+) -> None:  # fmt: skip
     """Pack B of unit column stride: interleave ``group`` rows at a time, reading in order.
 
     Args:
@@ -93,16 +86,9 @@ def pack_b_rows(
 
 @emitted
 def pack_b_columns(
-    b: Builder,
-    tile: Tile,
-    source: Value,
-    stride: Value,
-    depth: Value,
-    columns: Value,
-    packed: Value,
-    panel_bytes: Value,
-    flip: Value,
-) -> None:
+    b: Builder, tile: Tile, source: Value, stride: Value, depth: Value, columns: Value, packed:
+    Value, panel_bytes: Value, flip: Value,
+) -> None:  # fmt: skip
     """Pack B of unit row stride: transpose ``lanes`` columns x ``lanes`` groups at a time.
 
     Args:
@@ -148,14 +134,9 @@ def pack_b_columns(
 
 @emitted
 def sum_columns(
-    b: Builder,
-    tile: Tile,
-    packed: Value,
-    panel_bytes: Value,
-    steps: Value,
-    columns: Value,
-    sums: Value,
-) -> None:
+    b: Builder, tile: Tile, packed: Value, panel_bytes: Value, steps: Value, columns: Value, sums:
+    Value,
+) -> None:  # fmt: skip
     """int32 column sums of packed B, whole panels of them."""
     width = tile.lanes * tile.group
     ones = ir.Constant(vector(I32, tile.lanes), [tile.ones] * tile.lanes)

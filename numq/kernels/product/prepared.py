@@ -24,7 +24,7 @@ from numq.kernels.operands import (
     limits_of,
 )
 from numq.kernels.product.entries import kernels
-from numq.kernels.product.epilogue import Mode
+from numq.kernels.product.rules import Mode
 from numq.kernels.product.walk import rows_of_block, walk_room
 from numq.kernels.product.ways import NO_FLOATS, WayOut
 from numq.kernels.product.weights import PackedWeight, pack_weight

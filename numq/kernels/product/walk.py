@@ -21,9 +21,10 @@ import numpy as np
 
 from numq.kernels.machine.jit import inlined
 from numq.kernels.machine.tile import BLOCK_K, Tile, columns_of, group_of, row_bytes_of
-from numq.kernels.product.epilogue import RECORD_HEAD, Field, Mode, add_outer, leave_columns
+from numq.kernels.product.epilogue import add_outer, leave_columns
 from numq.kernels.product.loops import SPARE, address, multiply_block, pack_a, words
 from numq.kernels.product.pack_a import sum_rows
+from numq.kernels.product.rules import RECORD_HEAD, Field, Mode
 
 STRIP = 64  #: columns of sums between two ways out
 A_BYTES = 1 << 18  #: of packed A at most, where k allows: a quarter of a usual second-level cache

@@ -1,7 +1,7 @@
 """A way out of int32 as a value: made and checked once, then given to every kernel that has sums.
 
 It is a record of bytes, so that compiled code gets one argument whatever the way: the numbers of
-`epilogue.Field`, then the scale, shift and bias of each channel.
+`rules.Field`, then the scale, shift and bias of each channel.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numq.kernels.operands import (
     limits_of,
     reals_of,
 )
-from numq.kernels.product.epilogue import RECORD_HEAD, Mode
+from numq.kernels.product.rules import RECORD_HEAD, Mode
 from numq.kernels.reference import dequantize_numpy, requantize_numpy
 from numq.requantization import Multiplier, Requantization
 
