@@ -1,15 +1,24 @@
 """Fast kernels: arrays in, arrays out, compiled by Numba for the processor at hand.
 
 The room knows nothing of scales as a concept or of tensors; it multiplies 8-bit matrices exactly
-and takes the int32 sums back to 8 bits or to float32. Reading order: `cpu` (which instruction),
-`tile` and `ir` (how code is written for it), `instructions` (what one processor has and another
-lacks), `microkernel` (the loop everything else serves),
-`shuffles`, `pack_a`, `pack_b` (what it reads), `loops` (what is in which cache), `direct` and
-`prepacked` (the other two ways through), `epilogue` (the ways out), `entries` and `parallel` (what
-is compiled), `matmul`, `fused` and `weights` (what is called). On the same tiles stand the
-convolution (`conv`, `prepared`) and the weight-only products (`weight_only`, `grouped_*`,
-`activations`); passes over memory are `runs`, `sweeps`, `elementwise`, `ranges` and `requantize`.
-`ladder` climbs to the product in five short functions; `roof` measures what the machine could do.
+and takes the int32 sums back to codes or to float32. At the door stand `ladder` (from three nested
+loops to the speed of the hardware in six functions), `reference` (what every kernel computes, in
+NumPy), `operands` (every check there is) and `roof` (what the machine could do at most). Inside:
+
+machine      what code is written for. `cpu` (which instruction set), `tile` (its register tile),
+             `instructions` (what one processor has and another emulates), `ir` and `shuffles`
+             (vector code), `jit`, `cache` and `numba_private` (Numba), `parallel` and `workspace`.
+product      the exact product. `microkernel` (the loop that everything else serves), `pack_a` and
+             `pack_b` (the order in which it reads), `loops` (what is in which cache), `direct`
+             (too few rows to pack B for), `walk` (past a packed B), `zeros` (zero points and bias,
+             folded), `rules`, `epilogue` and `ways` (out of int32), `entries` (what is compiled),
+             `prepared` (checked once, then only run), and to call: `matmul`, `fused`, `weights`.
+convolution  the product with another way of packing: `columns` (NCHW), `rows` (NHWC), `depthwise`;
+             `prepared`, and to call: `conv`, `weights`.
+grouped      weight-only products: 4- and 8-bit weights with a scale per group, dequantized on the
+             way (`weight_only`).
+passes       over memory, at its speed: quantize and dequantize (`elementwise`), ranges
+             (`ranges`), `requantize`, and `special` functions.
 """
 
 from numq.kernels.convolution.conv import conv2d_dequantized, conv2d_integers, conv2d_requantized
