@@ -32,8 +32,8 @@ NUMBERS: what a code may be, and how a real number becomes one
 
 PARAMETERS: which elements share a scale, and how it is chosen
   granularity         PerTensor PerChannel PerToken PerGroup PerBlock
-  schemes             Affine Symmetric SymmetricRange ZeroPointRule
-  scales              ScaleFormat ScaleFloor Target scales
+  schemes             Affine Symmetric Offset SymmetricRange ZeroPointRule
+  scales              ScaleFloor Target scales
   chosen              QParams choose_qparams
   rules of backends   QuantizeRule ScaleOp ZeroPointOrder NonFinite rules
 
@@ -41,7 +41,9 @@ TENSORS AND QUANTIZERS: arrays of codes with their meaning
   there and back      QTensor quantize dequantize fake_quantize
   from data to range  MinMaxObserver MovingAverageObserver
                       PercentileObserver MSEObserver Observer
-  all in one value    AffineQuantizer SymmetricQuantizer Quantizer
+  all in one value    AffineQuantizer SymmetricQuantizer OffsetQuantizer
+                      Quantizer
+  in a file           save_tensors load_tensors
   what was lost       ErrorReport error_report sqnr_db
 
 PRODUCTS: integers in, integers out
@@ -160,19 +162,20 @@ from numq.observers import (
 from numq.packing import PackOrder, pack, unpack
 from numq.qparams import QParams, choose_qparams
 from numq.qtensor import QTensor, dequantize, fake_quantize, quantize
-from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer
+from numq.quantizers import AffineQuantizer, OffsetQuantizer, Quantizer, SymmetricQuantizer
 from numq.requantization import Multiplier, Requantization
 from numq.rounding import Overflow, Rounding, ZeroPointOrder, round_values
 from numq.rules import NonFinite, QuantizeRule, ScaleOp
 from numq.scales import (
     Affine,
+    Offset,
     ScaleFloor,
-    ScaleFormat,
     Symmetric,
     SymmetricRange,
     Target,
     ZeroPointRule,
 )
+from numq.tensorfile import load_tensors, save_tensors
 
 __version__ = "0.1.0"
 
@@ -234,9 +237,9 @@ __all__ = [  # in the order in which a learner meets them
     "PerBlock",
     "Affine",
     "Symmetric",
+    "Offset",
     "SymmetricRange",
     "ZeroPointRule",
-    "ScaleFormat",
     "ScaleFloor",
     "Target",
     "scales",
@@ -259,7 +262,10 @@ __all__ = [  # in the order in which a learner meets them
     "Observer",
     "AffineQuantizer",
     "SymmetricQuantizer",
+    "OffsetQuantizer",
     "Quantizer",
+    "save_tensors",
+    "load_tensors",
     "ErrorReport",
     "error_report",
     "sqnr_db",

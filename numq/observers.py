@@ -26,7 +26,7 @@ from numq.arguments import number
 from numq.arrays import FloatArray, as_float, check_finite, check_type
 from numq.granularity import Granularity, Shape, block_rows, param_shape
 from numq.samples import Samples
-from numq.scales import Affine, Target, scale_and_zero_point
+from numq.scales import Affine, Offset, Target, scale_and_zero_point
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,8 @@ class MSEObserver(Observer):
     Exact for blocks of up to 4096 values, on bins of 1/256 of the value beyond, which is fine
     enough for 8 bits. The search goes over shrunken ranges: both ends together on a geometric
     grid, then (affine) each end by itself, then finer. The whole range is among the candidates: on
-    the values it has kept, the result is never worse than min/max.
+    the values it has kept, the result is never worse than min/max. Ranges beside an offset, which
+    need not hold zero, are not searched: ValueError.
     """
 
     def _remember(self, rows: FloatArray) -> Samples:
@@ -231,6 +232,8 @@ class MSEObserver(Observer):
         return samples.merge(a, b)
 
     def _choose(self, kept: Samples, target: Target) -> tuple[FloatArray, FloatArray]:
+        if isinstance(target.scheme, Offset):
+            raise ValueError("observer is MSEObserver(); allowed beside an offset is any other")
         rmin, rmax = np.hstack([_search(part, target) for part in samples.chunks(kept)])
         return rmin, rmax
 

@@ -8,6 +8,7 @@ which for integers, whose zero point stands beside the scale, are
     q = clip(round(x / scale) + zero_point, qmin, qmax)         (1)
     x' = scale · (q − zero_point)                               (2)
 
+With a real offset beside the scale, (1) takes x − offset, and (2) adds it again.
 (1) has rivals, which `QuantizeRule` names; (2) has none.
 """
 
@@ -34,19 +35,19 @@ from numq.fast import View
 from numq.formats import Format
 from numq.granularity import Granularity, Shape, check_params, spread_out
 from numq.packing import pack
-from numq.qparams import QParams
+from numq.qparams import Coded, QParams
 from numq.rounding import ZeroPointOrder, fma32
 from numq.rules import ONNX, NonFinite, QuantizeRule, ScaleOp
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class QTensor:
+class QTensor(Coded):
     """Codes with the parameters that give them a meaning; frozen.
 
     Attributes:
         codes: integers of `qparams.format.dtype`, the shape of the original, read-only; those of
             floats are their bits, those of tables the places in them.
-        qparams: scale, zero point, format, granularity.
+        qparams: scale, zero point or offset, format, granularity.
 
     Raises:
         TypeError: codes that are not integers.
@@ -74,6 +75,10 @@ class QTensor:
         object.__setattr__(made, "codes", codes)
         object.__setattr__(made, "qparams", qparams)
         return made
+
+    def with_codes(self, codes: IntArray) -> QTensor:
+        """Other codes of the same meaning, checked."""
+        return QTensor(codes, self.qparams)
 
     def __getstate__(self) -> tuple[IntArray, QParams]:
         """Codes and parameters; what is laid out for this processor stays here."""
@@ -113,7 +118,7 @@ class QTensor:
 
     @property
     def nbytes(self) -> int:
-        """Bytes as stored: packed codes, scales, and zero points unless all are 0."""
+        """Bytes as stored: packed codes, scales, offsets, and zero points unless all are 0."""
         return self.format.packed_nbytes(self.codes.size) + self.qparams.nbytes
 
     def packed(self) -> Array:
@@ -171,7 +176,8 @@ def quantize(
 
     Args:
         x: real numbers of any shape, empty included.
-        qparams: scale and zero point; their shape must fit `x` under their granularity.
+        qparams: scale, and zero point or offset; their shape must fit `x` under their granularity.
+            Where a scale is 0, each element gets the code of 0.
         rule: the arithmetic; by default ONNX QuantizeLinear's, refusing NaN and infinities.
         rng: generator for stochastic rounding.
 
@@ -205,7 +211,8 @@ def _view(x: FloatArray, qparams: QParams, rule: QuantizeRule) -> View | None:
     """How a kernel sees `x`, if one has the rule."""
     if x.dtype != np.float32 or (rule is not ONNX and rule != ONNX):
         return None
-    return fast.worthwhile(x, qparams.granularity, qparams.format, qparams.scale)
+    view = fast.worthwhile(x, qparams.granularity, qparams.format, qparams.scale)
+    return view if view and qparams.plain else None
 
 
 def _quantize(
@@ -222,12 +229,29 @@ def _quantize(
         x = np.where(missing, x.dtype.type(instead), x)
     scale = spread_out(qparams.scale, qparams.granularity, x.shape)
     zero_point = spread_out(qparams.zero_point, qparams.granularity, x.shape)
-    steps = _to_steps(x, scale, zero_point, rule)
+    if qparams.plain:
+        steps = _to_steps(x, scale, zero_point, rule)
+    else:
+        x = _moved(x, qparams)
+        nothing = scale == 0
+        steps = _to_steps(x, np.where(nothing, scale.dtype.type(1), scale), zero_point, rule)
+        added = 0 if rule.order is ZeroPointOrder.ROUND_THEN_ADD else zero_point
+        steps = np.where(nothing, added, steps).astype(steps.dtype)
     offset = zero_point if rule.order is ZeroPointOrder.ROUND_THEN_ADD else _NO_OFFSET
     codes = qparams.format.to_codes(steps, rule.rounding, rule.overflow, offset, rng)
     if missing is not None and rule.non_finite is not NonFinite.NAN_AS_INFINITY:
         codes = np.where(missing, _nan_code(rule, qparams.format, zero_point), codes)
     return codes.astype(qparams.format.dtype, copy=False)
+
+
+def _moved(x: FloatArray, qparams: QParams) -> FloatArray:
+    """`x` less the offset, in the wider precision of the two."""
+    if qparams.offset is None:
+        return x
+    offset = spread_out(qparams.offset, qparams.granularity, x.shape)
+    dtype = np.result_type(x.dtype, offset.dtype)
+    with np.errstate(over="ignore"):  # beyond float32 is beyond every code
+        return np.asarray(x.astype(dtype) - offset.astype(dtype))
 
 
 def _to_steps(x: FloatArray, scale: Array, zero_point: Array, rule: QuantizeRule) -> FloatArray:
@@ -280,7 +304,8 @@ def dequantize(q: QTensor, dtype: DTypeLike = np.float32) -> FloatArray:
     """Codes to real numbers, `scale · decode(code)`, equation (2).
 
     What a code stands for is exact (integers: code − zero_point); for integers of up to 16 bits
-    and floats of up to 32, the product is rounded once, to `dtype`. INT32 codes with float32 out go
+    and floats of up to 32, the product, or the product and the offset together, is rounded once, to
+    `dtype`. INT32 codes with float32 out go
     through float64: 16777217 with scale 1 still becomes 16777216, the nearest float32; ask for
     float64 to keep it.
 
@@ -300,12 +325,17 @@ def _dequantize(codes: IntArray, qparams: QParams, dtype: np.dtype[Any]) -> Floa
     """Equation (2)."""
     granularity, shape = qparams.granularity, codes.shape
     view = fast.worthwhile(codes, granularity, qparams.format, qparams.scale)
-    if view and dtype == np.float32:
+    if view and dtype == np.float32 and qparams.offset is None:
         return fast.dequantize(codes, view, qparams.scale, qparams.zero_point)
     scale = spread_out(qparams.scale, granularity, shape).astype(np.float64)
     zero_point = spread_out(qparams.zero_point, granularity, shape)
     with np.errstate(over="ignore", under="ignore"):
-        return ((qparams.format.to_values(codes) - zero_point) * scale).astype(dtype)
+        values = qparams.format.to_values(codes) - zero_point
+        if qparams.offset is None:
+            return (values * scale).astype(dtype)
+        offset = spread_out(qparams.offset, granularity, shape).astype(np.float64)
+        whole = fma32(values, scale, offset) if dtype == np.float32 else values * scale + offset
+        return whole.astype(dtype)
 
 
 def fake_quantize(

@@ -22,19 +22,20 @@ from numpy.typing import ArrayLike
 from numq import fast
 from numq.arguments import shown
 from numq.arrays import FloatArray, as_float, check_finite, check_type
-from numq.formats import INT8, Format
+from numq.formats import FLOAT32, INT8, FloatFormat, Format
 from numq.granularity import Granularity, PerTensor, PerToken, param_shape
 from numq.metrics import ErrorReport, error_report
 from numq.observers import MinMaxObserver, Observed, Observer
 from numq.qparams import QParams, choose_qparams
 from numq.qtensor import QTensor, quantize
+from numq.rounding import Rounding
 from numq.rules import ONNX, NonFinite, QuantizeRule
 from numq.scales import (
     NUMQ_FLOOR,
     Affine,
     Clip,
+    Offset,
     ScaleFloor,
-    ScaleFormat,
     Scheme,
     Symmetric,
     SymmetricRange,
@@ -62,7 +63,10 @@ class Quantizer(ABC):
             become the bound. None leaves an end to the observer, 0.0 is a bound like any other.
         rule: the arithmetic of quantization.
         scale_format: what scales are stored in.
+        scale_rounding: how they are rounded to it, by their magnitude: CEIL clips nothing.
         floor: what zero and tiny scales become.
+        scales: quantizes the scales in turn, which are then codes under scales of their own, in
+            place of `scale_format`. The observer sees exact scales.
     """
 
     format: Format = INT8
@@ -71,13 +75,23 @@ class Quantizer(ABC):
     observer: Observer = MinMaxObserver()
     clip: Clip = (None, None)
     rule: QuantizeRule = ONNX
-    scale_format: ScaleFormat = ScaleFormat.FLOAT32
+    scale_format: FloatFormat = FLOAT32
+    scale_rounding: Rounding = Rounding.HALF_EVEN
     floor: ScaleFloor = NUMQ_FLOOR
+    scales: Quantizer | None = None
 
     def __post_init__(self) -> None:
         """Refuse fields of other types, and a clip that is not a range."""
         for name, kind in _FIELD_TYPES.items():
             check_type(getattr(self, name), kind, name)
+        _check_inner(self.scales, "scales")
+        if self.scales is not None and (self.scale_format, self.scale_rounding) != (
+            FLOAT32, Rounding.HALF_EVEN
+        ):  # fmt: skip
+            raise ValueError(
+                f"scale_format is {self.scale_format.name}, scale_rounding "
+                f"{self.scale_rounding.name}; allowed beside scales is the default: scales says it"
+            )
         object.__setattr__(self, "clip", self.target.clip)  # checks what a target has
 
     def __repr__(self) -> str:
@@ -129,7 +143,7 @@ class Quantizer(ABC):
     def _rows(self) -> Callable[[FloatArray], fast.Rows | None] | None:
         """Quantizes rows, if each is by itself and all other choices are the defaults."""
         per_token = isinstance(self.granularity, PerToken)
-        default = (self.rule, self.observer) == (ONNX, MinMaxObserver())
+        default = (self.rule, self.observer, self.scales) == (ONNX, MinMaxObserver(), None)
         usual = per_token and default and self.target in (
             Target(self.format), Target(self.format, Symmetric())
         )  # fmt: skip
@@ -190,10 +204,14 @@ class Quantizer(ABC):
     @cached_property
     def target(self) -> Target:
         """What a range is wanted for, as observers ask for it."""
-        return Target(self.format, self.scheme, self.scale_format, self.floor, self.clip)
+        stored = (self.scale_format, self.scale_rounding)
+        return Target(self.format, self.scheme, *stored, self.floor, self.clip)
 
     def qparams_for(self, rmin: ArrayLike, rmax: ArrayLike) -> QParams:
         """The parameters for a range, of the shape that the granularity's scales have."""
+        return self._chosen(rmin, rmax, None)
+
+    def _chosen(self, rmin: ArrayLike, rmax: ArrayLike, offsets: Quantizer | None) -> QParams:
         return choose_qparams(
             rmin,
             rmax,
@@ -201,7 +219,10 @@ class Quantizer(ABC):
             scheme=self.scheme,
             granularity=self.granularity,
             scale_format=self.scale_format,
+            scale_rounding=self.scale_rounding,
             floor=self.floor,
+            scales=self.scales,
+            offsets=offsets,
         )
 
     def _clipped(self, x: ArrayLike) -> FloatArray:
@@ -254,3 +275,47 @@ class SymmetricQuantizer(Quantizer):
     def scheme(self) -> Scheme:
         """Symmetric."""
         return Symmetric(self.range)
+
+
+@dataclass(frozen=True, repr=False)
+class OffsetQuantizer(Quantizer):
+    """Scale and a real offset: the codes cover the range observed, which need not hold zero.
+
+    The lowest code stands for the minimum (GGUF Q4_1 with UINT4 and float16 scales). Integer
+    operators refuse offsets; a weight-only product dequantizes.
+
+    Attributes:
+        offsets: quantizes the offsets in turn, in place of `scale_format`.
+
+    >>> from numq.formats import FLOAT16, UINT4
+    >>> OffsetQuantizer(UINT4, scale_format=FLOAT16)([5.0, 6.5, 12.5]).codes
+    array([ 0,  3, 15], dtype=uint8)
+    """
+
+    _: KW_ONLY
+    offsets: Quantizer | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse fields of other types."""
+        _check_inner(self.offsets, "offsets")
+        super().__post_init__()
+
+    @property
+    def scheme(self) -> Scheme:
+        """Offset."""
+        return Offset()
+
+    def qparams_for(self, rmin: ArrayLike, rmax: ArrayLike) -> QParams:
+        """The parameters for a range, of the shape that the granularity's scales have."""
+        return self._chosen(rmin, rmax, self.offsets)
+
+
+def check_beside(quantizer: Quantizer, name: str) -> None:
+    """Refuse a quantizer whose parameters have an offset: integer operators need zero points."""
+    if isinstance(quantizer.scheme, Offset):
+        raise ValueError(f"{name} is {quantizer!r}; allowed are zero points, not offsets")
+
+
+def _check_inner(quantizer: Quantizer | None, name: str) -> None:
+    """Refuse what cannot quantize scales or offsets."""
+    check_type(quantizer, AffineQuantizer | SymmetricQuantizer | None, name)

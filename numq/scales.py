@@ -2,9 +2,11 @@
 
     affine:     s = (max − min) / (qmax − qmin),  z = qmin − round(min / s)
     symmetric:  z fixed in the middle of the codes, s from the largest magnitude
+    offset:     s = (max − min) / (highest − lowest),  offset = min − s · lowest
 
-The range is first extended to contain zero, so that zero is exact. All of it is computed in
-float64, so that the difference of two float32 bounds cannot overflow, then rounded once.
+For the first two the range is first extended to contain zero, so that zero is exact. All of it is
+computed in float64, so that the difference of two float32 bounds cannot overflow; the scale is then
+rounded once, to the format it is stored in, and what stands beside it follows from that.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ import numpy as np
 
 from numq.arguments import number, shown
 from numq.arrays import Array, FloatArray, IntArray, check_type
-from numq.formats import Format
-from numq.rounding import Rounding, round_values
+from numq.formats import FLOAT16, FLOAT32, FLOAT64, FloatFormat, Format
+from numq.rounding import Overflow, Rounding, round_values
 
 
 class ZeroPointRule(Enum):
@@ -62,22 +64,15 @@ class Symmetric:
         check_type(self.range, SymmetricRange, "range")
 
 
-Scheme: TypeAlias = Affine | Symmetric
+@dataclass(frozen=True)
+class Offset:
+    """The minimum beside the scale, a real number (GGUF Q4_1): real = s · decode(code) + offset.
+
+    s = (max − min) / (highest − lowest), the range as it is, not extended to zero.
+    """
 
 
-class ScaleFormat(Enum):
-    """The number format that scales are stored in."""
-
-    FLOAT32 = "float32, rounded to nearest"
-    FLOAT16 = "float16, rounded to nearest; subnormals are rounded up"
-    FLOAT64 = "float64 (TFLite's converter)"
-    POWER_OF_TWO = "the smallest power of two that is not below the exact scale, in float32"
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The NumPy dtype of a scale array."""
-        names = {"POWER_OF_TWO": "float32"}
-        return np.dtype(names.get(self.name, self.name.lower()))
+Scheme: TypeAlias = Affine | Symmetric | Offset
 
 
 @dataclass(frozen=True)
@@ -140,7 +135,8 @@ class Target:
     Attributes:
         format: the codes.
         scheme: affine or symmetric, with their conventions.
-        scale_format: what the scale is rounded to.
+        scale_format: what the scale is rounded to; what a real offset is stored in, too.
+        scale_rounding: how, by its magnitude: CEIL never makes a range smaller.
         floor: what zero and tiny scales become.
         clip: (lo, hi), an end of the range that is fixed, or None.
 
@@ -151,20 +147,29 @@ class Target:
 
     format: Format
     scheme: Scheme = Affine()
-    scale_format: ScaleFormat = ScaleFormat.FLOAT32
+    scale_format: FloatFormat = FLOAT32
+    scale_rounding: Rounding = Rounding.HALF_EVEN
     floor: ScaleFloor = NUMQ_FLOOR
     clip: Clip = (None, None)
 
     def __post_init__(self) -> None:
         """Refuse fields of other types, and a clip that is not a range."""
         check_type(self.format, Format, "format")
-        check_type(self.scheme, Affine | Symmetric, "scheme")
+        check_type(self.scheme, Affine | Symmetric | Offset, "scheme")
         if isinstance(self.scheme, Affine) and len(self.format.zero_points) == 1:
             raise ValueError(
                 f"scheme is {self.scheme} for {self.format.name}; allowed is Symmetric, as zero "
                 "points belong to integers"
             )
-        check_type(self.scale_format, ScaleFormat, "scale_format")
+        check_type(self.scale_format, FloatFormat, "scale_format")
+        check_type(self.scale_rounding, Rounding, "scale_rounding")
+        if self.scale_rounding is Rounding.STOCHASTIC:
+            raise ValueError("scale_rounding is STOCHASTIC; allowed is any other")
+        if isinstance(self.scheme, Offset) and not self.scale_format.signed:
+            raise ValueError(
+                f"scale_format is {self.scale_format.name}; allowed beside an offset, which is "
+                "stored in it too, are signed formats"
+            )
         check_type(self.floor, ScaleFloor, "floor")
         object.__setattr__(self, "clip", _checked_clip(self.clip))
 
@@ -183,23 +188,42 @@ def _checked_clip(clip: Clip) -> Clip:
 
 
 def scale_and_zero_point(rmin: Array, rmax: Array, target: Target) -> tuple[FloatArray, IntArray]:
-    """Scale (of the target's scale format) and int32 zero point for finite ranges `rmin ≤ rmax`.
+    """Scale (on the target's scale format) and int32 zero point for finite ranges `rmin ≤ rmax`.
 
     `choose_qparams` is the validated form of this.
     """
-    fmt, scheme, scale_format = target.format, target.scheme, target.scale_format
-    lo = np.minimum(np.asarray(rmin, np.float64), 0)
-    hi = np.maximum(np.asarray(rmax, np.float64), 0)
-    if isinstance(scheme, Symmetric):
-        exact = _symmetric_scale(lo, hi, fmt, scheme.range)
-        scale = store_scale(_apply_floor(exact, target.floor), scale_format)
-        zero_point: IntArray = np.full(scale.shape, fmt.middle, np.int32)
-    else:
-        exact = _affine_scale(lo, hi, fmt)
-        scale = store_scale(_apply_floor(exact, target.floor), scale_format)
-        wide = scale.astype(np.float64)
-        zero_point = _affine_zero_point(lo, hi, wide, fmt, scheme.zero_point)
-    return _keep_finite(scale, zero_point, fmt), zero_point
+    exact = _apply_floor(exact_scale(rmin, rmax, target), target.floor)
+    scale = store_scale(exact, target.scale_format, target.scale_rounding)
+    zero_point = zero_points(rmin, rmax, scale, target)
+    return _keep_finite(scale, zero_point, target), zero_point
+
+
+def exact_scale(rmin: Array, rmax: Array, target: Target) -> FloatArray:
+    """The scale that the scheme asks for, float64, before any floor or rounding."""
+    lo, hi = _ends(rmin, rmax, target.scheme)
+    if isinstance(target.scheme, Symmetric):
+        return _symmetric_scale(lo, hi, target.format, target.scheme.range)
+    return _affine_scale(lo, hi, target.format)
+
+
+def zero_points(rmin: Array, rmax: Array, scale: FloatArray, target: Target) -> IntArray:
+    """The int32 zero points that go with a scale as stored."""
+    fmt, scheme = target.format, target.scheme
+    if isinstance(scheme, Affine):
+        lo, hi = _ends(rmin, rmax, scheme)
+        return _affine_zero_point(lo, hi, scale.astype(np.float64), fmt, scheme.zero_point)
+    return np.full(scale.shape, fmt.middle if isinstance(scheme, Symmetric) else 0, np.int32)
+
+
+def exact_offset(rmin: Array, scale: FloatArray, fmt: Format) -> FloatArray:
+    """What makes the lowest code stand for the minimum: `min − s · lowest`, float64."""
+    return np.asarray(rmin, np.float64) - scale.astype(np.float64) * fmt.lowest
+
+
+def _ends(rmin: Array, rmax: Array, scheme: Scheme) -> tuple[FloatArray, FloatArray]:
+    """The range in float64, extended to zero unless an offset moves it."""
+    lo, hi = np.asarray(rmin, np.float64), np.asarray(rmax, np.float64)
+    return (lo, hi) if isinstance(scheme, Offset) else (np.minimum(lo, 0), np.maximum(hi, 0))
 
 
 def _affine_scale(lo: FloatArray, hi: FloatArray, fmt: Format) -> FloatArray:
@@ -247,13 +271,13 @@ def _affine_zero_point(
     return np.clip(zero_point, fmt.lowest, fmt.highest).astype(np.int32)
 
 
-def _keep_finite(scale: FloatArray, zero_point: IntArray, fmt: Format) -> FloatArray:
+def _keep_finite(scale: FloatArray, zero_point: IntArray, target: Target) -> FloatArray:
     """Lower a scale whose outermost code would lie beyond float32.
 
     It happens where the data itself reaches the end of float32 and rounding the zero point moved
     the grid outward. Halving keeps a power of two one.
     """
-    z = zero_point.astype(np.float64)
+    fmt, z = target.format, zero_point.astype(np.float64)
     steps = np.maximum(fmt.highest - z, z - fmt.lowest)
     limit = float(np.finfo(np.float32).max)
     if (
@@ -262,6 +286,8 @@ def _keep_finite(scale: FloatArray, zero_point: IntArray, fmt: Format) -> FloatA
     ):
         return scale
     inside = np.nextafter((limit / steps).astype(np.float32), np.float32(0))
+    inside = np.minimum(inside, np.abs(scale))
+    inside = store_scale(inside, target.scale_format, Rounding.FLOOR)
     halved = np.frexp(scale)[0] == 0.5
     return np.where(too_far, np.where(halved, scale / 2, np.copysign(inside, scale)), scale)
 
@@ -272,26 +298,51 @@ def _apply_floor(scale: FloatArray, floor: ScaleFloor) -> FloatArray:
     return np.where(size == 0, floor.all_zero, raised)
 
 
-def store_scale(scale: FloatArray, scale_format: ScaleFormat) -> FloatArray:
-    """`scale` in the format it is stored in.
+def scale_dtype(scale_format: FloatFormat) -> np.dtype[Any]:
+    """The dtype that scales of a format are computed with: its own, else one that holds it."""
+    if scale_format in _NATIVE:
+        return _NATIVE[scale_format]
+    smallest = scale_format.min_exponent - scale_format.mantissa_bits
+    fits = scale_format.mantissa_bits <= 23 and scale_format.max_exponent <= 127
+    return np.dtype(np.float32 if fits and smallest >= -149 else np.float64)
+
+
+_NATIVE = {fmt: np.dtype(fmt.name) for fmt in (FLOAT16, FLOAT32, FLOAT64)}
+
+
+def store_scale(
+    scale: FloatArray, scale_format: FloatFormat, rounding: Rounding = Rounding.HALF_EVEN
+) -> FloatArray:
+    """`scale` as the number that its format holds, of `scale_dtype`; zeros stay zeros.
+
+    Magnitudes are rounded. One that would become zero becomes the smallest positive number, and
+    float16's subnormals are rounded up when rounding to nearest: rounding down would clip a lot.
 
     Raises:
-        ValueError: a scale too large for the format, e.g. above 65504 for FLOAT16.
+        ValueError: a scale too large for the format, e.g. above 65504 for FLOAT16, or a negative
+            one for a format without a sign.
     """
-    if scale_format is ScaleFormat.POWER_OF_TWO:
-        fraction, exponent = np.frexp(np.asarray(scale, np.float64))  # fraction in [½, 1)
-        # On overflow ldexp gives inf, which is reported below.
-        with np.errstate(over="ignore"):
-            scale = np.ldexp(np.sign(fraction), exponent - (np.abs(fraction) == 0.5))
-    with np.errstate(over="ignore", under="ignore"):
-        stored = np.asarray(scale).astype(scale_format.dtype)
-    if not np.isfinite(stored).all():
-        largest = float(np.abs(scale).max())
-        limit = float(np.finfo(scale_format.dtype).max)
-        raise ValueError(f"scale {largest:g} exceeds {scale_format.name}, which ends at {limit:g}")
-    if scale_format is ScaleFormat.FLOAT16:  # among subnormals, rounding down would clip a lot
-        tiny = np.abs(stored) < np.finfo(np.float16).tiny
-        short = tiny & (np.abs(stored.astype(np.float64)) < np.abs(scale))
-        upward = np.nextafter(stored, np.copysign(np.inf, scale).astype(np.float16))
-        stored = np.where(short, upward, stored)
-    return np.asarray(stored)
+    exact = np.asarray(scale)
+    size = np.abs(exact)
+    if rounding is Rounding.HALF_EVEN and scale_format in _NATIVE:
+        with np.errstate(over="ignore", under="ignore"):
+            stored = size.astype(scale_dtype(scale_format))
+        over = ~np.isfinite(stored)
+    else:
+        codes = scale_format.to_codes(size, rounding, Overflow.SATURATE)
+        stored = scale_format.to_values(codes).astype(scale_dtype(scale_format))
+        near = rounding if rounding is Rounding.CEIL else Rounding.HALF_EVEN
+        over = (size > 0) & ~scale_format.inside(size, rounding=near)
+    if over.any():
+        raise ValueError(
+            f"scale is {float(size.max()):g}; allowed for {scale_format.name} is up to "
+            f"{scale_format.highest:g}"
+        )
+    if not scale_format.signed and (exact < 0).any():
+        raise ValueError(f"scale is {float(exact.min()):g}; {scale_format.name} has no sign")
+    if rounding is Rounding.HALF_EVEN and scale_format == FLOAT16:
+        short = (stored < np.finfo(np.float16).tiny) & (stored.astype(np.float64) < size)
+        stored = np.where(short, np.nextafter(stored, np.float16(np.inf)), stored)
+    lost = (stored == 0) & (size > 0)
+    stored = np.where(lost, stored.dtype.type(scale_format.smallest), stored)
+    return np.copysign(stored, exact).astype(stored.dtype, copy=False)

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from numq import fast
-from numq.formats import INT4, INT8, INT16, UINT8, UINT16
+from numq.formats import FLOAT16, INT4, INT8, INT16, UINT8, UINT16
 from numq.granularity import PerChannel, PerGroup, PerTensor, PerToken
 from numq.kernels import uses_kernels
 from numq.metrics import sqnr_db
 from numq.observers import MSEObserver
 from numq.qtensor import fake_quantize
 from numq.quantizers import AffineQuantizer, SymmetricQuantizer
-from numq.scales import ScaleFormat, SymmetricRange
+from numq.scales import SymmetricRange
 
 SHAPE = (12, 40, 96)  # large enough for the kernels
 
@@ -109,7 +109,7 @@ def test_non_finite_values_are_named(bad):
 
 def test_other_choices_stay_with_numpy():
     rows = np.random.default_rng(0).normal(size=(512, 128)).astype(np.float32)
-    halves = AffineQuantizer(INT8, PerToken(), scale_format=ScaleFormat.FLOAT16)
+    halves = AffineQuantizer(INT8, PerToken(), scale_format=FLOAT16)
     assert halves(rows).scale.dtype == np.float16
     full = SymmetricQuantizer(INT8, PerToken(), range=SymmetricRange.FULL)(rows)
     np.testing.assert_array_equal(full.scale, np.abs(rows).max(axis=1) / np.float32(128))

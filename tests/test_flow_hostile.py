@@ -23,7 +23,7 @@ ADDS = nq.AffineQuantizer(rule=nq.rules.TORCH_PER_CHANNEL_ADD_THEN_ROUND)
 AWAY = nq.AffineQuantizer(rule=nq.rules.LITERT_REFERENCE)
 CLIPPED = nq.AffineQuantizer(clip=(0.0, 1.0))
 SIGNED = nq.SymmetricQuantizer(range=nq.SymmetricRange.SIGNED_MAX)
-HALF = nq.AffineQuantizer(scale_format=nq.ScaleFormat.FLOAT16)
+HALF = nq.AffineQuantizer(scale_format=nq.FLOAT16)
 LSQ = {"activation_estimator": Estimator.LSQ}
 STAY = Override(node="0", stay_float=True)
 
@@ -261,7 +261,7 @@ CALLS = {
     "QATRecipe: a clip": (lambda: qat(static=Recipe(others=CLIPPED), **LSQ), ValueError,
                           r"^the clip of others is \(0.0, 1.0\); .*LSQ learns the range"),
     "QATRecipe: a scale": (lambda: qat(static=Recipe(others=HALF), **LSQ), ValueError,
-                           r"^the scale_format of others is ScaleFormat\.FLOAT16; allowed is"),
+                           r"^the scale_format of others is float16, scales None; allowed"),
     "QATRecipe: binary weights of a node": (
         lambda: qat(static=Recipe(overrides=(Override(node="0", weights=W),)),
                     weight_estimator=Estimator.BINARY), ValueError,

@@ -11,7 +11,7 @@ from numq.fixedpoint import (
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
 )
-from numq.formats import INT8, UINT8
+from numq.formats import FLOAT64, INT8, UINT8
 from numq.granularity import PerBlock, PerChannel, PerGroup, PerTensor
 from numq.integer.accumulate import accumulate, matmul_int8
 from numq.integer.requantize import prepare_requantizer, requantize
@@ -24,7 +24,6 @@ from numq.scales import (
     ORT_FLOOR,
     TORCH_FLOOR,
     Affine,
-    ScaleFormat,
     Symmetric,
     SymmetricRange,
     ZeroPointRule,
@@ -157,7 +156,7 @@ def test_tflite_qparams_to_the_bit(meta, data):
             rmax,
             fmt,
             scheme=Affine(ZeroPointRule.NEAREST_END),
-            scale_format=ScaleFormat.FLOAT64,
+            scale_format=FLOAT64,
         )
         assert qparams.scale == scale
         assert qparams.zero_point == zero_point

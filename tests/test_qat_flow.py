@@ -68,9 +68,10 @@ def test_integers_are_the_simulation(model, bits, kind):
 @pytest.mark.parametrize("bits", [8, 4])
 def test_integers_are_the_simulation_where_floats_are_exact(model, bits):
     """Scales that are powers of two, sums below 2²⁴: nothing rounds but to codes, half to even."""
-    fmt, two = nq.IntFormat(bits), nq.ScaleFormat.POWER_OF_TWO
-    weights = nq.SymmetricQuantizer(fmt, nq.PerChannel(0), scale_format=two)
-    edges = nq.AffineQuantizer(fmt, scale_format=two)
+    two = {"scale_format": nq.FLOAT8_E8M0FNU, "scale_rounding": nq.Rounding.CEIL}
+    fmt = nq.IntFormat(bits)
+    weights = nq.SymmetricQuantizer(fmt, nq.PerChannel(0), **two)
+    edges = nq.AffineQuantizer(fmt, **two)
     static = Recipe(weights, edges, edges, nq.Requantization.F32_EVEN)
     network = flows.prepare_qat(model[0], model[1], recipe=QATRecipe(static))
     x = model[1]

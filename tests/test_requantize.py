@@ -15,7 +15,7 @@ from numq.fixedpoint import (
     rounding_shift_right,
     saturating_rounding_doubling_high_mul,
 )
-from numq.formats import INT4, INT8, INT16, INT32, UINT8
+from numq.formats import FLOAT64, INT4, INT8, INT16, INT32, UINT8
 from numq.granularity import PerChannel
 from numq.integer.requantize import (
     Requantization,
@@ -25,7 +25,6 @@ from numq.integer.requantize import (
 )
 from numq.qparams import QParams
 from numq.qtensor import QTensor
-from numq.scales import ScaleFormat
 from numq.verify import oracle
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
@@ -298,7 +297,7 @@ def test_what_float32_cannot_hold_is_refused_by_name():
             prepare_requantizer(1.0, [[1.0, 1.0]], out, how)
         with pytest.raises(TypeError, match="relu is 1; allowed are True and False"):
             prepare_requantizer(1.0, 1.0, out, how, relu=1)
-    double = QParams(1e-60, 0, INT8, scale_format=ScaleFormat.FLOAT64)
+    double = QParams(1e-60, 0, INT8, scale_format=FLOAT64)
     with pytest.raises(ValueError, match="the scale of out is 1e-60, which float32 holds only"):
         prepare_requantizer(1.0, 1.0, double)
     # 2^-70·2^-70 is no normal float32; the quotient 2^-20 is exact, but F32_EVEN never sees it.

@@ -21,14 +21,14 @@ from numq.observers import (
 from numq.qparams import QParams
 from numq.quantizers import AffineQuantizer, SymmetricQuantizer
 from numq.requantization import Requantization
-from numq.scales import NUMQ_FLOOR, ScaleFloor, ScaleFormat, Target
+from numq.scales import NUMQ_FLOOR, ScaleFloor, Target
 
-HALF = ScaleFormat.FLOAT16
+HALF = nq.FLOAT16
 P = QParams(1.0, 0, nq.INT8)
 VALUES = [
     QParams([0.5, 0.25], [1, -2], nq.INT4, PerChannel(1)),
     QParams(-0.5, 0, nq.INT4, scale_format=HALF, signed_scale=True),
-    QParams(1e-300, 0, nq.INT8, scale_format=ScaleFormat.FLOAT64),
+    QParams(1e-300, 0, nq.INT8, scale_format=nq.FLOAT64),
     AffineQuantizer(nq.INT8, PerChannel(0))(np.eye(3)),
     AffineQuantizer(nq.INT4, PerGroup(1, 2), observer=MSEObserver(), clip=(0.0, None)),
     SymmetricQuantizer(nq.UINT8, PerBlock((1, 2)), scale_format=HALF, floor=NUMQ_FLOOR),
@@ -178,7 +178,7 @@ def test_numpys_numbers_become_pythons():
         (lambda: QParams(1.0, 0, "int8"), TypeError, "format is 'int8'; allowed is Format"),
         (lambda: QParams(1.0, 0, nq.INT8, "row"), TypeError, "granularity is 'row'; allowed is"),
         (lambda: QParams(1.0, 0, nq.INT8, scale_format="half"), TypeError,
-         "scale_format is 'half'; allowed are ScaleFormat"),
+         "scale_format is 'half'; allowed is FloatFormat"),
         (lambda: nq.choose_qparams(0, 1, "int8"), TypeError, "fmt is 'int8'"),
         (lambda: nq.choose_qparams(0, 1, nq.INT8, scheme="affine"), TypeError, "scheme is 'aff"),
         (lambda: nq.choose_qparams(0, 1, nq.INT8, floor=0.0), TypeError, "floor is 0.0"),

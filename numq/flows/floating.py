@@ -32,7 +32,7 @@ from numq.granularity import PerTensor, PerToken
 from numq.graph import Graph, Node
 from numq.integer import PER_TOKEN_INT8
 from numq.nn import Module
-from numq.quantizers import Quantizer
+from numq.quantizers import Quantizer, check_beside
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def dynamic(
 
 def _check_activations(quantizer: object, name: str) -> None:
     known = check_quantizer(quantizer, name)
+    check_beside(known, name)
     if not isinstance(known.granularity, PerToken | PerTensor) or not small_integers(known.format):
         raise ValueError(
             f"{name} is {known!r}; allowed for an integer product are PerToken() or PerTensor() "

@@ -12,7 +12,7 @@ from numq.arguments import integer, number
 from numq.arrays import FloatArray, check_type
 from numq.autograd import Tensor, clip
 from numq.flows.recipe import Recipe
-from numq.formats import INT2
+from numq.formats import FLOAT32, INT2
 from numq.granularity import PerChannel
 from numq.qat import (
     binary_weights,
@@ -25,7 +25,6 @@ from numq.qtensor import QTensor, quantize
 from numq.quantizers import Quantizer
 from numq.rounding import Rounding, ZeroPointOrder
 from numq.rules import TORCH_FAKE_QUANTIZE
-from numq.scales import ScaleFormat
 
 
 class Estimator(Enum):
@@ -111,10 +110,10 @@ def _check_trainable(quantizer: Quantizer, kind: Estimator, name: str) -> None:
         raise ValueError(
             f"the clip of {name} is {quantizer.clip}; allowed is None, as LSQ learns the range"
         )
-    if learned and quantizer.scale_format is not ScaleFormat.FLOAT32:
+    if learned and (quantizer.scale_format != FLOAT32 or quantizer.scales):
         raise ValueError(
-            f"the scale_format of {name} is {quantizer.scale_format}; allowed is FLOAT32, whose "
-            "scales LSQ learns"
+            f"the scale_format of {name} is {quantizer.scale_format.name}, scales "
+            f"{quantizer.scales}; allowed are float32 scales, which LSQ learns"
         )
 
 

@@ -10,7 +10,7 @@ from numq.arrays import check_type
 from numq.formats import INT8, small_integers
 from numq.granularity import PerChannel, PerTensor
 from numq.graph import Node
-from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer
+from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer, check_beside
 from numq.requantization import Requantization
 from numq.rounding import Rounding
 from numq.scales import Symmetric, SymmetricRange
@@ -185,6 +185,7 @@ def check_quantizer(quantizer: object, name: str) -> Quantizer:
 def _check_integer(quantizer: object, name: str) -> Quantizer:
     """A quantizer whose scales are positive, as integer kernels need them."""
     known = check_quantizer(quantizer, name)
+    check_beside(known, name)
     if known.scheme == Symmetric(SymmetricRange.SIGNED_MAX):
         raise ValueError(
             f"the range of {name} is SIGNED_MAX, whose scales may be negative; allowed is every "

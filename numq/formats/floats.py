@@ -151,6 +151,11 @@ class FloatFormat(Format):
         return float(self._finite(np.array(self.top)))
 
     @property
+    def smallest(self) -> float:
+        """The smallest subnormal; without any, the number of code 0."""
+        return float(self._finite(np.array(int(self.specials is not Specials.EXPONENT_ONLY))))
+
+    @property
     def end_steps(self) -> tuple[float, float]:
         """One unit of the last mantissa bit at either end."""
         below, above = (

@@ -55,6 +55,11 @@ class Format(ABC):
 
     @property
     @abstractmethod
+    def smallest(self) -> float:
+        """The smallest grid value above 0."""
+
+    @property
+    @abstractmethod
     def end_steps(self) -> tuple[float, float]:
         """How far the lowest and the highest grid value are from their neighbours."""
 

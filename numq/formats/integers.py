@@ -78,6 +78,11 @@ class IntFormat(Format):
         return self.qmax
 
     @property
+    def smallest(self) -> int:
+        """1."""
+        return 1
+
+    @property
     def end_steps(self) -> tuple[float, float]:
         """One."""
         return 1.0, 1.0

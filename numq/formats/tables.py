@@ -65,6 +65,11 @@ class TableFormat(Format):
         return self.values[-1]
 
     @property
+    def smallest(self) -> float:
+        """The first value above 0."""
+        return next(v for v in self.values if v > 0)
+
+    @property
     def end_steps(self) -> tuple[float, float]:
         """How far the first and the last value are from their neighbours."""
         return self.values[1] - self.values[0], self.values[-1] - self.values[-2]

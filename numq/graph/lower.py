@@ -186,12 +186,7 @@ def _as_filters(w: object) -> QTensor:
     """(O, in) codes as (O, in, 1, 1)."""
     assert isinstance(w, QTensor)
     kind = w.granularity if isinstance(w.granularity, PerTensor) else PerChannel(0)
-    params = w.qparams
-    same = QParams(
-        params.scale, params.zero_point, params.format, kind, params.scale_format,
-        params.signed_scale,
-    )  # fmt: skip
-    return QTensor(w.codes.reshape(*w.shape, 1, 1), same)
+    return QTensor(w.codes.reshape(*w.shape, 1, 1), w.qparams.over(kind))
 
 
 _WRITTEN: Mapping[str, Write] = {

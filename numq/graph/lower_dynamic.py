@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from numq.arrays import Array
+from numq.formats import FLOAT32
 from numq.granularity import PerTensor
 from numq.graph.graph import Node
 from numq.graph.writing import Writing
@@ -25,8 +26,8 @@ from numq.qtensor import QTensor
 from numq.quantizers import Quantizer
 from numq.rules import ONNX
 from numq.scales import (
+    Affine,
     ScaleFloor,
-    ScaleFormat,
     Symmetric,
     SymmetricRange,
     ZeroPointRule,
@@ -90,13 +91,13 @@ def _out(
 def _check(node: Node) -> None:
     """Refuse a quantizer whose scales ONNX has no operators for here."""
     q = _quantizer(node)
-    usual = (q.rule, q.observer, q.clip, q.scale_format) == (
-        ONNX, MinMaxObserver(), (None, None), ScaleFormat.FLOAT32,
+    usual = (q.rule, q.observer, q.clip, q.scale_format, q.scales) == (
+        ONNX, MinMaxObserver(), (None, None), FLOAT32, None,
     )  # fmt: skip
     if isinstance(q.scheme, Symmetric):
         scheme = q.scheme.range is SymmetricRange.RESTRICTED
     else:
-        scheme = q.scheme.zero_point is ZeroPointRule.FROM_MIN
+        scheme = isinstance(q.scheme, Affine) and q.scheme.zero_point is ZeroPointRule.FROM_MIN
     if not usual or not scheme:
         raise ValueError(
             f"{node.label}: quantizer is {q!r}; allowed in ONNX's operators are ranges from the "

@@ -25,7 +25,7 @@ from numq.integer.convolve import conv2d_int8
 from numq.kernels import pack_conv_weight
 from numq.qparams import QParams
 from numq.qtensor import QTensor
-from numq.quantizers import Quantizer
+from numq.quantizers import Quantizer, check_beside
 from numq.requantization import Requantization
 from numq.rules import QuantizeRule
 
@@ -97,6 +97,7 @@ def dynamic_conv(node: Node, graph: Graph) -> Step:
     w, bias, quantizer = _weight(node, graph), _bias(node, graph), node.attributes["quantizer"]
     assert isinstance(quantizer, Quantizer)
     integer.check_conv_weight(w)
+    check_beside(quantizer, "quantizer")
     if not isinstance(quantizer.granularity, PerTensor) or not small_integers(quantizer.format):
         raise ValueError(
             f"quantizer is {quantizer!r}; an integer convolution needs PerTensor() and "

@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike
 from numq.arrays import Array, FloatArray, IntArray, as_float, check_finite, check_type
 from numq.fixedpoint import INT32_MAX
 from numq.granularity import PerChannel, PerTensor
-from numq.qparams import QParams
+from numq.qparams import QParams, check_plain
 from numq.qtensor import QTensor
+from numq.rounding import Rounding
 from numq.scales import store_scale
 
 _FINE = 2.0**-12  # of an output step
@@ -56,8 +57,10 @@ def rescale_dead_channels(w: QTensor, x: QParams, out: QParams) -> QTensor:
         ValueError: other granularities.
     """
     check_type(w, QTensor, "w")
-    for name, params in (("x", x), ("out", out)):
+    for name, params in (("w", w.qparams), ("x", x), ("out", out)):
         check_type(params, QParams, name)
+        check_plain(params, name)
+    for name, params in (("x", x), ("out", out)):
         if params.scale.ndim:
             raise ValueError(f"{name} has scales of shape {params.scale.shape}; allowed is one")
     if not (isinstance(w.granularity, PerTensor) or w.granularity == PerChannel(0)):
@@ -82,9 +85,12 @@ def _dead(w: QTensor) -> Array:
 
 def _storable(scale: float, params: QParams) -> FloatArray:
     """`scale` as the weights' scales are stored, held among the normal numbers of that format."""
-    info = np.finfo(params.scale.dtype)
+    info, kept = np.finfo(params.scale.dtype), params.scale_format
     largest = float(info.max) / (2 * params.format.levels)  # so that no code leaves the format
-    return store_scale(np.clip(scale, float(info.tiny), largest), params.scale_format)
+    narrow = kept.bits < 16
+    held = np.clip(scale, max(float(info.tiny), kept.smallest if narrow else 0), largest)
+    rounding = Rounding.CEIL if narrow else Rounding.HALF_EVEN
+    return store_scale(np.minimum(held, kept.highest), kept, rounding)
 
 
 def quantize_bias(bias: ArrayLike, x_scale: ArrayLike, w_scale: ArrayLike) -> IntArray:

@@ -22,7 +22,7 @@ from numq.kernels import PackedConvWeight, pack_conv_weight
 from numq.kernels.convolution.prepared import PreparedConv
 from numq.kernels.convolution.prepared import prepare_conv2d as prepare_kernel
 from numq.kernels.product.ways import WayOut, integers
-from numq.qparams import QParams
+from numq.qparams import QParams, check_plain
 from numq.qtensor import QTensor
 from numq.requantization import Requantization
 
@@ -157,6 +157,7 @@ def prepare_conv2d(
 def check_conv_weight(w: QTensor) -> None:
     """Refuse weights that an integer convolution cannot use; the error says why."""
     check_type(w, QTensor, "w")
+    check_plain(w.qparams, "w")
     g = w.granularity
     kept = isinstance(g, PerTensor) or (isinstance(g, PerChannel) and g.axis in (0, -4))
     if len(w.shape) != 4 or not kept or not small_integers(w.format):

@@ -54,9 +54,10 @@ def prepare_dequantize(params: QParams) -> Callable[[IntArray], FloatArray]:
 
 
 def _compiled(params: QParams) -> bool:
-    """Whether kernels know such codes: one float32 scale, integers of 16 bits or fewer."""
+    """Whether kernels know such codes: one float32 scale, no offset, 16 bits or fewer."""
     narrow = isinstance(params.format, IntFormat) and params.format.bits <= 16
-    return narrow and not params.scale.ndim and params.scale.dtype != np.float64
+    one = not params.scale.ndim and params.scale.dtype != np.float64
+    return narrow and one and params.plain
 
 
 def _numbers(params: QParams) -> tuple[FloatArray, NDArray[np.int32]]:

@@ -18,7 +18,7 @@ from numq.integer.requantize import Requantizer, prepare_requantizer
 from numq.kernels import PackedWeight, pack_weight
 from numq.kernels.product.prepared import PreparedProduct, prepare_product
 from numq.kernels.product.ways import WayOut, integers
-from numq.qparams import QParams
+from numq.qparams import QParams, check_plain
 from numq.qtensor import QTensor
 from numq.requantization import Requantization
 
@@ -149,6 +149,7 @@ def prepare_linear(
 def check_input(x: QParams, name: str = "x") -> None:
     """Refuse parameters of activations that an integer kernel cannot use."""
     check_type(x, QParams, name)
+    check_plain(x, name)
     if x.scale.ndim:
         raise ValueError(f"{name} has scales of shape {x.scale.shape}; allowed is one, per tensor")
     if not small_integers(x.format):
@@ -160,6 +161,7 @@ def check_input(x: QParams, name: str = "x") -> None:
 def check_output(out: QParams) -> None:
     """Refuse parameters that a requantization cannot lead to."""
     check_type(out, QParams, "out")
+    check_plain(out, "out")
     if out.scale.ndim:
         raise ValueError(f"out has scales of shape {out.scale.shape}; the output is per tensor")
 

@@ -8,13 +8,15 @@ from numpy.typing import ArrayLike
 from numq.arrays import FloatArray, as_float32, check_type
 from numq.formats import small_integers
 from numq.granularity import PerChannel, PerTensor, PerToken
+from numq.qparams import check_plain
 from numq.qtensor import QTensor
-from numq.quantizers import Quantizer
+from numq.quantizers import Quantizer, check_beside
 
 
 def check_weight(w: QTensor) -> None:
     """Refuse weights that an integer product cannot use; the error says why."""
     check_type(w, QTensor, "w")
+    check_plain(w.qparams, "w")
     g = w.granularity
     kept = isinstance(g, PerTensor) or (isinstance(g, PerChannel) and g.axis in (0, -len(w.shape)))
     if len(w.shape) != 2 or not kept:
@@ -31,6 +33,7 @@ def check_weight(w: QTensor) -> None:
 def check_dynamic(quantizer: Quantizer) -> None:
     """Refuse a quantizer whose activations an integer product cannot use."""
     check_type(quantizer, Quantizer, "quantizer")
+    check_beside(quantizer, "quantizer")
     if not isinstance(quantizer.granularity, PerToken | PerTensor) or not small_integers(
         quantizer.format
     ):

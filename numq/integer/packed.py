@@ -17,6 +17,7 @@ from numq.formats import IntFormat
 from numq.granularity import PerChannel, PerGroup, PerTensor
 from numq.kernels import PackedWeight, pack_weight
 from numq.kernels.grouped.weights import PackedGroupedWeight, pack_grouped_weight
+from numq.qparams import check_plain
 from numq.qtensor import QTensor
 
 Made = TypeVar("Made")
@@ -50,9 +51,10 @@ def grouped(w: QTensor) -> PackedGroupedWeight:
     """The same for a product that leaves the scales inside: groups along `in`, 4 or 8 bits.
 
     Raises:
-        ValueError: not a matrix, more than 8 bits, or scales that are neither per tensor, nor per
-            channel of axis 0, nor per group of axis 1.
+        ValueError: not a matrix, more than 8 bits, an offset, or scales that are neither per
+            tensor, nor per channel of axis 0, nor per group of axis 1.
     """
+    check_plain(w.qparams, "w")
     fmt = w.format
     if w.codes.ndim != 2 or fmt.bits > 8 or not isinstance(fmt, IntFormat):
         raise ValueError(

@@ -28,7 +28,7 @@ from numq.formats import IntFormat, integer_format
 from numq.kernels.passes import requantize as passes
 from numq.kernels.product import ways
 from numq.kernels.reference import requantize_numpy
-from numq.qparams import QParams
+from numq.qparams import QParams, check_plain
 from numq.requantization import Multiplier, Requantization
 
 
@@ -230,6 +230,7 @@ def _requantizer(
         factor, shift = quantize_multiplier(multiplier)
     zero_point = int(out.zero_point)
     qmin = max(out.format.qmin, zero_point) if relu else out.format.qmin
+    check_plain(out, "out")
     fmt = integer_format(out.format, "out.format")
     return Requantizer(how, factor, shift, zero_point, qmin, fmt.qmax, fmt)
 

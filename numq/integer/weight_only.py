@@ -101,5 +101,8 @@ def _has_groups(w: QTensor) -> bool:
     kept = isinstance(g, PerChannel) and g.axis in (0, -2)
     along = isinstance(g, PerGroup) and g.axis in (1, -1)
     return (
-        small_integers(w.format) and uses_kernels() and (isinstance(g, PerTensor) or kept or along)
+        small_integers(w.format)
+        and w.qparams.plain
+        and uses_kernels()
+        and (isinstance(g, PerTensor) or kept or along)
     )

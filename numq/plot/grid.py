@@ -34,7 +34,9 @@ def levels(qparams: QParams) -> FloatArray:
             "allowed is per tensor"
         )
     grid = np.unique(qparams.format.decode(qparams.format.codes))
-    return float(qparams.scale) * (grid[np.isfinite(grid)] - int(qparams.zero_point))
+    offset = 0.0 if qparams.offset is None else float(qparams.offset)
+    real = float(qparams.scale) * (grid[np.isfinite(grid)] - int(qparams.zero_point))
+    return real + offset
 
 
 def number_line(qparams: QParams, x: ArrayLike = (), *, ax: Axes | None = None) -> Axes:

@@ -17,7 +17,7 @@ from numq.arrays import Array, FloatArray, as_float, check_type
 from numq.autograd.operands import floating
 from numq.autograd.tensor import Operand, Tensor, record
 from numq.granularity import expand
-from numq.qparams import QParams
+from numq.qparams import QParams, check_plain
 from numq.qtensor import fake_quantize
 from numq.rounding import Rounding, ZeroPointOrder
 from numq.rules import ONNX, QuantizeRule, ScaleOp
@@ -77,6 +77,7 @@ def unclipped(x: FloatArray, qparams: QParams, rule: QuantizeRule) -> FloatArray
     """
     if rule.order is not ZeroPointOrder.ROUND_THEN_ADD or rule.rounding is Rounding.STOCHASTIC:
         raise ValueError(f"rule is {rule}; a mask needs ROUND_THEN_ADD and a fixed rounding")
+    check_plain(qparams, "qparams")
     scale = expand(qparams.scale, qparams.granularity, x.shape)
     scale = scale.astype(np.result_type(x.dtype, scale.dtype))
     with np.errstate(over="ignore", invalid="ignore"):

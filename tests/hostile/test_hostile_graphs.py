@@ -106,7 +106,10 @@ FLOWS = [
 
 FOLDER = mkdtemp()
 atexit.register(rmtree, FOLDER)
-NETWORK, STATE = (f"{FOLDER}/{name}.safetensors" for name in ("network", "state"))
+NETWORK, STATE, TENSORS = (
+    f"{FOLDER}/{name}.safetensors" for name in ("network", "state", "tensors")
+)
+nq.save_tensors(TENSORS, {"a": X})
 STATIC.save(NETWORK)
 LINEAR.save(STATE)
 PATHS = [
@@ -122,7 +125,9 @@ FILES = [
         (graph.load_graph, "load_graph", NETWORK, {}),
         (flows.Network.load, "Network.load", NETWORK, {}), (LINEAR.load, "Module.load", STATE, {}),
         (load_arrays, "load_arrays", STATE, {}), (STATIC.save, "Network.save", NETWORK, {}),
-        (LINEAR.save, "Module.save", STATE, {}))),
+        (LINEAR.save, "Module.save", STATE, {}), (nq.load_tensors, "load_tensors", TENSORS, {}))),
+    case(nq.save_tensors, path=f"{FOLDER}/b.safetensors", tensors={"a": X},
+         settings={"only": ("tensors",)}),
     case(graph.save_graph, graph=TRACED, path=f"{FOLDER}/graph.safetensors",
          settings={"only": ("graph",)}),
     case(save_arrays, arrays={"a": X}, metadata={"a": "b"}, path=f"{FOLDER}/a.safetensors",

@@ -74,11 +74,16 @@ CASES = [
     case(nq.PerGroup, axis=1, size=2, settings=legal("axis", "-99")),
     case(nq.PerBlock, shape=(1, 3), settings=legal("shape", "one more")),
     # scales and parameters
-    case(nq.Affine), case(nq.Symmetric), case(nq.QuantizeRule),
+    case(nq.Affine), case(nq.Symmetric), case(nq.Offset), case(nq.QuantizeRule),
     case(nq.ScaleFloor, minimum=1e-30, replacement=1e-30, all_zero=1.0),
     case(nq.Target, format=nq.INT8),
     case(nq.QParams, scale=np.array([0.5, 0.25], np.float32), zero_point=np.array([1, 2]),
          format=nq.INT8, granularity=nq.PerChannel(0), settings=finite("scale")),
+    case(nq.QParams, "QParams with an offset", scale=np.array([0.5, 0.25], np.float32),
+         zero_point=0, format=nq.UINT4, granularity=nq.PerChannel(0),
+         offset=np.array([-1.0, 2.0], np.float32),
+         settings={**finite("scale", "offset"), "only": ("scale", "offset"),
+                   "right": {("offset", "None"): lambda _: True}}),
     case(nq.choose_qparams, rmin=np.float32(-1.0), rmax=np.float32(1.5), fmt=nq.INT8,
          settings=finite("rmin", "rmax")),
 
@@ -111,7 +116,7 @@ CASES = [
     case(nq.error_report, x=X, q=Q, settings={"finite": ("x",), "ranked": ("x",)}),
     # quantizers
     *(case(kind, kind.__name__, format=nq.INT8, granularity=nq.PerChannel(0), clip=(None, 4.0))
-      for kind in (nq.AffineQuantizer, nq.SymmetricQuantizer)),
+      for kind in (nq.AffineQuantizer, nq.SymmetricQuantizer, nq.OffsetQuantizer)),
     case(nq.AffineQuantizer().__call__, "AffineQuantizer()", x=X, settings=finite("x")),
     case(nq.AffineQuantizer().qparams, "AffineQuantizer().qparams", x=X, settings=finite("x")),
     case(nq.integer.PER_TOKEN_INT8.__call__, "PER_TOKEN_INT8()", x=X, qparams=TOKENS,

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import numq as nq
-from numq import Requantization, ScaleFormat, integer
-from numq.formats import IntFormat
+from numq import Requantization, integer
+from numq.formats import FLOAT8_E8M0FNU, FLOAT16, FLOAT32, FLOAT64, IntFormat
 from numq.rounding import Rounding
 from numq.verify import oracle
 
@@ -66,8 +66,8 @@ def test_a_dead_channel_beside_live_ones_leaves_them_alone(scale):
     s_x=st.floats(2.0**-20, 2.0**20, width=32),
     s_y=st.floats(2.0**-20, 2.0**20, width=32),
     fmt=st.sampled_from([nq.INT8, nq.UINT8, nq.INT16]),
-    scale_format=st.sampled_from([ScaleFormat.FLOAT32, ScaleFormat.FLOAT64,
-                                  ScaleFormat.POWER_OF_TWO]),
+    scale_format=st.sampled_from([FLOAT32, FLOAT64,
+                                  FLOAT8_E8M0FNU]),
     how=st.sampled_from(EXACT),
 )  # fmt: skip
 def test_a_dead_channel_is_its_bias_to_a_hundredth_of_a_step(
@@ -83,11 +83,11 @@ def test_a_dead_channel_is_its_bias_to_a_hundredth_of_a_step(
 
 
 def test_scales_of_sixteen_bits_are_held_to_what_they_can_say():
-    half = nq.QParams(1.0, 0, nq.INT8, scale_format=ScaleFormat.FLOAT16)
+    half = nq.QParams(1.0, 0, nq.INT8, scale_format=FLOAT16)
     w = nq.QTensor(np.zeros((1, 3), np.int8), half)
     out = nq.QParams(2.0**-7, 0, nq.INT8)
     settled = integer.rescale_dead_channels(w, PIXELS, out)
-    assert settled.qparams.scale_format is ScaleFormat.FLOAT16
+    assert settled.qparams.scale_format is FLOAT16
     assert linear(w, [0.6], out, Requantization.F32_EVEN) == [77]
 
 

@@ -1,0 +1,234 @@
+"""Tensors on disk: arrays and quantized tensors by name in one safetensors file; no pickle.
+
+The array of a tensor has its name. Beside it stands what codes mean: `weight:scale`, and
+`weight:zero_point` or `weight:offset`; scales that are codes themselves have `weight:scale:scale`.
+A tensor that has such a name itself, or `%` in it, is escaped as in a URL. Codes are packed without
+gaps; formats, granularities and shapes are JSON in the metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+from urllib.parse import unquote
+
+import numpy as np
+
+from numq import formats, granularity
+from numq.arrays import Array, IntArray, check_type
+from numq.formats import FLOAT16, FLOAT32, FLOAT64, FloatFormat, Format
+from numq.granularity import Shape
+from numq.jsonvalues import Known, decoded, encoded, known, lengths, listed
+from numq.packing import pack, unpack
+from numq.qparams import Kept, QParams
+from numq.qtensor import QTensor
+from numq.rounding import Overflow, Rounding
+from numq.storage import load_arrays, save_arrays
+
+Tensor: TypeAlias = "Array | QTensor"
+
+VERSION = 1
+
+MEANINGS: Known = known(
+    formats.IntFormat, formats.FloatFormat, formats.Specials, formats.TableFormat,
+    granularity.PerTensor, granularity.PerChannel, granularity.PerToken, granularity.PerGroup,
+    granularity.PerBlock,
+)  # fmt: skip
+"""What codes may mean in a file: values of these classes and nothing else."""
+
+_BESIDE = (":scale", ":zero_point", ":offset")
+_PLAIN = (FLOAT16, FLOAT32, FLOAT64)
+
+
+def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> int:
+    """Write arrays and quantized tensors to one safetensors file; returns its bytes.
+
+    A quantized tensor takes its `nbytes` there, beside the header. The same tensors give the same
+    bytes.
+
+    Raises:
+        TypeError: what is neither, or of a dtype or width that a file cannot hold.
+        ValueError: a path that ends like a file of another kind.
+        OSError: see `numq.files.write_whole`.
+    """
+    check_type(tensors, Mapping, "tensors")
+    arrays: dict[str, Array] = {}
+    for name, tensor in tensors.items():
+        check_type(tensor, np.ndarray | QTensor, f"tensors[{name!r}]")
+    meanings = put_tensors(tensors, arrays)
+    text = json.dumps(meanings, sort_keys=True)
+    metadata = {"format": "numq tensors", "version": str(VERSION), "quantized": text}
+    return save_arrays(path, arrays, metadata)
+
+
+def load_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Read what `save_tensors` wrote, equal to the bit.
+
+    Raises:
+        OSError: no such file, a folder, no permission.
+        ValueError: a file of another kind or version, truncated or damaged; all is checked against
+            the bytes that are there before anything is made of it.
+    """
+    arrays, metadata = load_arrays(path)
+    check_kind(path, metadata, "numq tensors", (VERSION,))
+    with damage_named(path):
+        return take_tensors(json.loads(metadata["quantized"]), arrays)
+
+
+def check_kind(
+    path: str | os.PathLike[str], metadata: Mapping[str, str], kind: str, versions: tuple[int, ...]
+) -> None:
+    """Raise ValueError for a file that says to be something else."""
+    if metadata.get("format") != kind or metadata.get("version") not in [str(v) for v in versions]:
+        raise ValueError(
+            f"path is {path}: format {metadata.get('format')!r}, version "
+            f"{metadata.get('version')!r}; needed is a {kind} of version "
+            f"{' or '.join(map(str, versions))}"
+        )
+
+
+@contextmanager
+def damage_named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Whatever is wrong with what a file holds becomes a ValueError that names the file."""
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"path is {path}, which is damaged: {error} is missing") from error
+    except RecursionError as error:
+        raise ValueError(f"path is {path}, which is damaged: nested too deep") from error
+    except (TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise ValueError(f"path is {path}, which is damaged: {error}") from error
+
+
+def put_tensors(tensors: Mapping[str, Tensor], arrays: dict[str, Array]) -> dict[str, Any]:
+    """Puts all of them among the arrays; what the codes mean is left, as text."""
+    meanings = {}
+    for name, tensor in tensors.items():
+        if isinstance(tensor, QTensor):
+            meanings[name] = _put(_key(name), tensor, arrays)
+        else:
+            arrays[_key(name)] = tensor
+    return meanings
+
+
+def take_tensors(meanings: Any, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
+    """The way back."""
+    check_type(meanings, dict, "quantized")
+    tensors: dict[str, Tensor] = {}
+    for key in (key for key in arrays if not _is_taken(key)):
+        name = unquote(key)
+        meaning = meanings.get(name)
+        tensors[name] = arrays[key] if meaning is None else _take(key, meaning, arrays)
+    if lost := [name for name in meanings if name not in tensors]:
+        raise ValueError(f"the codes of {lost[0]!r} are missing")
+    return tensors
+
+
+def put_params(key: str, params: QParams, arrays: dict[str, Array]) -> dict[str, Any]:
+    """Puts scale and what stands beside it among the arrays; what is left is text."""
+    kinds = (params.format, params.granularity, params.scale_format, params.signed_scale)
+    text: dict[str, Any] = {
+        "params": [encoded(kind, f"what {key} means", MEANINGS) for kind in kinds]
+    }
+    parts = {"scale": params.stored_scale, "offset": params.stored_offset}
+    for part, kept in parts.items():
+        if kept is not None:
+            text |= _put_kept(f"{key}:{part}", part, kept, params.scale_format, arrays)
+    if params.zero_point.any():
+        text["zero_point"] = True
+        arrays[f"{key}:zero_point"] = _packed(params.zero_point, params.format)
+    return text
+
+
+def take_params(key: str, text: Any, arrays: Mapping[str, Array]) -> QParams:
+    """The way back."""
+    check_type(text, dict, f"what {key} means")
+    fmt, kind, scale_format, signed = (
+        decoded(v, MEANINGS) for v in listed(text["params"], "params")
+    )
+    check_type(scale_format, FloatFormat, "scale_format")
+    scale = _take_kept(f"{key}:scale", text.get("scale"), scale_format, arrays)
+    offset = None
+    if "offset" in text:
+        offset = _take_kept(f"{key}:offset", text["offset"], scale_format, arrays)
+    zero_point: Array = np.zeros(scale.shape, np.int32)
+    zeros = f"{key}:zero_point"
+    if "zero_point" in text or zeros in arrays:  # graphs of version 1 do not say it
+        zero_point = _unpacked(arrays[zeros], fmt, scale.shape, zeros).astype(np.int32)
+    return QParams(scale, zero_point, fmt, kind, scale_format, signed, offset)
+
+
+def _put(key: str, q: QTensor, arrays: dict[str, Array]) -> dict[str, Any]:
+    arrays[key] = _packed(q.codes, q.format)
+    return {"shape": list(q.shape), **put_params(key, q.qparams, arrays)}
+
+
+def _take(key: str, text: Any, arrays: Mapping[str, Array]) -> QTensor:
+    params = take_params(key, text, arrays)
+    shape = lengths(text["shape"], f"shape of {key}")
+    return QTensor(_unpacked(arrays[key], params.format, shape, key), params)
+
+
+def _put_kept(
+    key: str, part: str, kept: Kept, fmt: FloatFormat, arrays: dict[str, Array]
+) -> dict[str, Any]:
+    """Codes as a tensor of their own, NumPy's floats as they are, others packed with a shape."""
+    if isinstance(kept, QTensor):
+        return {part: _put(key, kept, arrays)}
+    assert isinstance(kept, np.ndarray)
+    if fmt in _PLAIN:
+        arrays[key] = kept
+        return {part: True}
+    arrays[key] = _packed(fmt.to_codes(kept, Rounding.HALF_EVEN, Overflow.SATURATE), fmt)
+    return {part: list(kept.shape)}
+
+
+def _take_kept(
+    key: str, how: Any, fmt: FloatFormat, arrays: Mapping[str, Array]
+) -> Array | QTensor:
+    if isinstance(how, dict):
+        return _take(key, how, arrays)
+    if how is None or how is True:
+        return arrays[key]
+    return fmt.decode(_unpacked(arrays[key], fmt, lengths(how, f"shape of {key}"), key))
+
+
+def _key(name: str) -> str:
+    """The name of a tensor's array: not one that stands for something else."""
+    check_type(name, str, "the name of a tensor")
+    escaped = name.replace("%", "%25")
+    if _is_taken(escaped):
+        escaped = escaped.replace(":", "%3A")
+    return "%5F_metadata__" if escaped == "__metadata__" else escaped
+
+
+def _is_taken(key: str) -> bool:
+    """Whether an array of that name says what codes mean."""
+    return key.startswith("edge:") or key.endswith(_BESIDE)
+
+
+def _packed(codes: IntArray, fmt: Format) -> Array:
+    """Codes as bytes without gaps; those of 32 and 64 bits as they are."""
+    _check_width(fmt)
+    wide = fmt.bits > 16
+    return codes.astype(fmt.dtype).ravel() if wide else pack(codes.ravel(), fmt)
+
+
+def _unpacked(stored: Array, fmt: Any, shape: Shape, name: str) -> IntArray:
+    """The way back; the bytes are counted before anything is made of them."""
+    check_type(fmt, Format, "format")
+    _check_width(fmt)
+    count = math.prod(shape)
+    if min(shape, default=0) < 0 or fmt.packed_nbytes(count) != stored.nbytes:
+        raise ValueError(f"{name} has shape {shape}, but {stored.nbytes} bytes")
+    flat = stored.view(fmt.dtype) if fmt.bits > 16 else unpack(stored, fmt, count)
+    return flat.reshape(shape)
+
+
+def _check_width(fmt: Format) -> None:
+    if fmt.bits > 16 and fmt.bits not in (32, 64):
+        raise TypeError(f"format has {fmt.bits} bits; a file holds up to 16, 32 and 64")

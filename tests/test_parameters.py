@@ -1,0 +1,317 @@
+"""Scales and offsets of every storage: their meaning, their bytes, their way to a file and back."""
+
+import copy
+import json
+import pickle
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_graph_store import ENTRIES, places, replaced
+
+import numq as nq
+from numq import integer, storage
+from numq.formats import FLOAT_FORMATS, INT_FORMATS
+from numq.granularity import expand
+from numq.storage import load_arrays
+
+GRANULARITIES = [
+    (nq.PerTensor(), (2, 3), ()),
+    (nq.PerTensor(), (), ()),
+    (nq.PerChannel(1), (2, 3), (3,)),
+    (nq.PerToken(), (2, 0), (2,)),
+    (nq.PerGroup(1, 2), (2, 3), (2, 2)),
+    (nq.PerBlock((1, 3)), (2, 3), (2, 1)),
+]
+FORMATS = [*INT_FORMATS, nq.NF4, *(f for f in FLOAT_FORMATS if f.bits <= 32)]
+NARROW = [nq.FLOAT8_E8M0FNU, nq.FLOAT8_E4M3FN, nq.BFLOAT16, nq.FLOAT6_E3M2, nq.FLOAT4_E2M1]
+
+
+def finite_codes(fmt, shape, rng):
+    """Codes of a format that stand for finite numbers."""
+    codes = rng.integers(fmt.codes.start, fmt.codes.stop, shape).astype(fmt.dtype)
+    return np.where(np.isfinite(fmt.decode(codes)), codes, fmt.encode(np.ones(shape)))
+
+
+def coded(fmt, shape, rng, *, signed, **how):
+    """A small QTensor: what scales or offsets may be. Scales are not negative."""
+    codes = finite_codes(fmt, shape, rng)
+    if not signed:
+        codes = np.where(fmt.decode(codes) < 0, fmt.encode(np.zeros(shape)), codes)
+    return nq.QTensor(codes, nq.QParams(np.ldexp(1.0, int(rng.integers(-9, 9))), 0, fmt, **how))
+
+
+@st.composite
+def qtensors(draw):
+    """A tensor of any format, its scales and offsets stored in any way."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    fmt = draw(st.sampled_from(FORMATS))
+    kind, shape, scales = draw(st.sampled_from(GRANULARITIES))
+    storage = draw(st.sampled_from([nq.FLOAT16, nq.FLOAT32, nq.FLOAT64, *NARROW, "E4M3", "6 bits"]))
+    offset = draw(st.sampled_from([None, "floats", "codes"]))
+    zero = 0
+    if storage == "E4M3":
+        scale = coded(nq.FLOAT8_E4M3FN, scales, rng, signed=False)
+        storage = nq.FLOAT32
+    elif storage == "6 bits":
+        scale = coded(nq.UINT6, scales, rng, signed=False, scale_format=nq.FLOAT16)
+        storage = nq.FLOAT32
+    else:
+        near = np.clip(rng.gamma(1.0, 1.0, scales), 0.5, 6)
+        scale = storage.decode(storage.encode(near))
+    if offset == "floats" and storage.signed:
+        offset = storage.decode(storage.encode(rng.normal(0, 2, scales)))
+    else:
+        offset = coded(nq.INT6, scales, rng, signed=True) if offset == "codes" else None
+    if offset is None and len(fmt.zero_points) > 1:
+        zero = rng.choice([0 if fmt.qmin < 0 else fmt.qmin, fmt.qmax])
+    params = nq.QParams(scale, zero, fmt, kind, storage, offset=offset)
+    return nq.QTensor(finite_codes(fmt, shape, rng), params)
+
+
+def exact(q):
+    """What the codes stand for, in fractions."""
+    numbers = [q.format.decode(q.codes)]
+    for part in (q.scale, q.zero_point, np.zeros(q.scale.shape) if q.qparams.offset is None
+                 else q.qparams.offset):  # fmt: skip
+        numbers.append(np.broadcast_to(expand(part, q.granularity, q.shape), q.shape))
+    value, s, z, b = ([Fraction(float(v)) for v in part.ravel()] for part in numbers)
+    return [s[i] * (v - z[i]) + b[i] for i, v in enumerate(value)]
+
+
+def nearest_float32(value):
+    """The float32 next to a fraction, ties to the even one: by the double's neighbours."""
+    near = np.float32(float(value)) if abs(value) < 2**127 else np.float32(0)
+    around = (np.nextafter(near, np.float32(-np.inf)), near, np.nextafter(near, np.float32(np.inf)))
+    return min(around, key=lambda f: (abs(Fraction(float(f)) - value), int(f.view(np.int32)) & 1))
+
+
+@settings(max_examples=150, deadline=None)
+@given(qtensors())
+def test_what_is_stored_is_what_is_meant_counted_and_read(tmp_path_factory, q):
+    path = tmp_path_factory.getbasetemp() / "tensor.safetensors"
+    nq.save_tensors(path, {"w": q})
+    assert nq.load_tensors(path) == {"w": q}
+    again = nq.load_tensors(path)["w"]
+    assert again.scale.dtype == q.scale.dtype
+    assert again.codes.tobytes() == q.codes.tobytes()
+    assert sum(array.nbytes for array in load_arrays(path)[0].values()) == q.nbytes
+    for same in (copy.deepcopy(q), pickle.loads(pickle.dumps(q))):
+        assert same == q
+    if q.format.bits <= 16:  # of wider codes the product is rounded in float64 first
+        values = exact(q)
+        if all(abs(v) < 2**127 for v in values):
+            got = q.dequantize().ravel()
+            assert [float(g) for g in got] == [float(nearest_float32(v)) for v in values]
+
+
+def test_nothing_else_stands_for_equal_parameters():
+    """Equal numbers in another storage are other parameters."""
+    one = nq.QParams(1.0, 0, nq.INT8)
+    codes = nq.QTensor(np.uint8(127), nq.QParams(1.0, 0, nq.FLOAT8_E8M0FNU))
+    others = [
+        nq.QParams(1.0, 0, nq.INT8, scale_format=nq.FLOAT16),
+        nq.QParams(codes, 0, nq.INT8),
+        nq.QParams(1.0, 0, nq.INT8, offset=0.0),
+    ]
+    assert [float(p.scale) for p in others] == [1.0] * 3
+    assert [p.nbytes for p in (one, *others)] == [4, 2, 5, 8]
+    assert all(p not in (one, *others[:i]) for i, p in enumerate(others))
+
+
+def test_scales_of_a_byte_and_of_six_bits_take_what_they_take():
+    w = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    mx = nq.SymmetricQuantizer(
+        nq.FLOAT4_E2M1, nq.PerGroup(1, 32),
+        scale_format=nq.FLOAT8_E8M0FNU, scale_rounding=nq.Rounding.CEIL,
+    )(w)  # fmt: skip
+    nv = nq.SymmetricQuantizer(
+        nq.FLOAT4_E2M1, nq.PerGroup(1, 16), scales=nq.SymmetricQuantizer(nq.FLOAT8_E4M3FN)
+    )(w)
+    six = nq.AffineQuantizer(nq.UINT6, nq.PerGroup(1, 2), scale_format=nq.FLOAT16)
+    k = nq.OffsetQuantizer(nq.UINT4, nq.PerGroup(1, 32), scales=six, offsets=six)(w)
+    q4_1 = nq.OffsetQuantizer(nq.UINT4, nq.PerGroup(1, 32), scale_format=nq.FLOAT16)(w)
+    half = w.size // 2
+    assert mx.nbytes == half + w.size // 32
+    assert nv.nbytes == half + w.size // 16 + 4
+    assert q4_1.nbytes == half + w.size // 32 * 4
+    assert k.nbytes - half == 2 * (w.size // 32 * 6 // 8 + w.size // 64 * 2) + w.size // 64 * 6 // 8
+    for q, least in ((mx, 16), (nv, 19), (q4_1, 20), (k, 18)):
+        assert nq.sqnr_db(w, q.dequantize()) > least
+    assert "as float8_e8m0fnu (128 bytes)" in repr(mx)
+    assert "as float8_e4m3fn × float32 (260 bytes)" in repr(nv)
+    assert "as uint6 × float16" in repr(k)
+
+
+@pytest.mark.parametrize(
+    ("rounding", "expected"),
+    [(nq.Rounding.CEIL, 1.0), (nq.Rounding.HALF_EVEN, 0.5), (nq.Rounding.FLOOR, 0.5)],
+)
+def test_a_power_of_two_is_rounded_as_asked(rounding, expected):
+    how = {"scale_format": nq.FLOAT8_E8M0FNU, "scale_rounding": rounding}
+    q = nq.SymmetricQuantizer(nq.INT8, **how)([0.7 * 127])
+    assert (float(q.scale), q.scale.dtype, q.qparams.nbytes) == (expected, np.float32, 1)
+
+
+def test_a_block_of_zeros_does_not_spoil_the_other_scales():
+    """Its exact scale is 0 and becomes the smallest code; a scale of 1 would be the largest."""
+    w = np.zeros((1, 32), np.float32)
+    w[0, 16:] = np.linspace(-0.01, 0.01, 16)
+    q = nq.SymmetricQuantizer(
+        nq.INT4, nq.PerGroup(1, 16), scales=nq.AffineQuantizer(nq.UINT6)
+    )(w)  # fmt: skip
+    assert q.qparams.stored_scale.codes.tolist() == [[1, 63]]
+    assert not q.dequantize()[0, :16].any()
+    assert np.abs(q.dequantize() - w).max() < 0.01 / 7
+
+
+def test_a_scale_of_zero_reads_as_zeros():
+    scale = nq.QTensor(np.array([0, 3], np.uint8), nq.QParams(0.5, 0, nq.UINT6))
+    x = np.array([[1.0, -2.0], [3.0, -4.5]], np.float32)
+    for fmt in (nq.INT8, nq.FLOAT4_E2M1):
+        params = nq.QParams(scale, 0, fmt, nq.PerChannel(0))
+        q = nq.quantize(x, params)
+        assert q.codes[0].tolist() == [0, 0]
+        assert q.dequantize().tolist() == [[0.0, 0.0], [3.0, -4.5]]
+        with pytest.raises(ValueError, match="w has scales of 0; allowed are"):
+            integer.check_weight(q)
+    biased = nq.QParams(scale, 7, nq.UINT8, nq.PerChannel(0))
+    assert nq.quantize(x, biased).codes.tolist() == [[7, 7], [9, 4]]
+    for rule in (nq.rules.TORCHAO, nq.rules.TORCH_PER_TENSOR_FUSED_ADD_THEN_ROUND):
+        assert nq.quantize(x, biased, rule=rule).codes[0].tolist() == [7, 7]
+    floats = nq.QParams(scale, 0, nq.UINT8, nq.PerChannel(0), offset=[0.25, -4.5])
+    assert nq.quantize(x, floats).dequantize().tolist() == [[0.25, 0.25], [3.0, -4.5]]
+
+
+def test_q4_1_is_what_gguf_reads():
+    """gguf-py's Q4_1.dequantize_blocks: `(d * qs) + m` in float32, d and m float16 (hand-made)."""
+    d, m = np.float16([0.1, 3.3e-5, 7.0]), np.float16([-0.77, 1.5, -60000.0])
+    codes = np.arange(96, dtype=np.uint8).reshape(3, 32) % 16
+    q = nq.QTensor(codes, nq.QParams(
+        d.reshape(3, 1), 0, nq.UINT4, nq.PerGroup(1, 32), nq.FLOAT16, offset=m.reshape(3, 1)
+    ))  # fmt: skip
+    wide = d.astype(np.float32)[:, None] * codes.astype(np.float32) + m.astype(np.float32)[:, None]
+    assert q.dequantize().tobytes() == wide.tobytes()
+    assert q.nbytes == 3 * (2 + 2 + 16)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nq.QParams(1.0, 3, nq.INT8, offset=1.0), "zero_point is 3; allowed beside an off"),
+        (lambda: nq.QParams(1.0, 0, nq.INT8, offset=np.inf), "offset is inf"),
+        (lambda: nq.QParams(1.0, 0, nq.INT8, offset=[1.0]), r"offset has shape \(1,\)"),
+        (lambda: nq.QParams(0.3, 0, nq.INT8, scale_format=nq.FLOAT8_E4M3FN),
+         "scale is 0.3; allowed are the numbers of float8_e4m3fn only"),
+        (lambda: nq.QParams(-1.0, 0, nq.INT8, scale_format=nq.FLOAT8_E8M0FNU, signed_scale=True),
+         "scale is -1; allowed are the numbers of float8_e8m0fnu only"),
+        (lambda: nq.QParams(nq.QTensor(np.uint8(255), nq.QParams(1.0, 0, nq.FLOAT8_E8M0FNU)), 0,
+                            nq.INT8), "scale is nan"),
+        (lambda: nq.QParams(nq.QTensor(np.int8(-1), nq.QParams(1.0, 0, nq.INT8)), 0, nq.INT8),
+         "must be finite and not negative"),
+        (lambda: nq.QParams(nq.QTensor(np.int8(1), nq.QParams(1.0, 0, nq.INT8)), 0, nq.INT8,
+                            scale_format=nq.FLOAT16), "scale_format is float16; allowed for"),
+        (lambda: nq.AffineQuantizer(scale_rounding=nq.Rounding.STOCHASTIC), "scale_rounding is ST"),
+        (lambda: nq.AffineQuantizer(scale_format=nq.FLOAT16, scales=nq.AffineQuantizer()),
+         "scale_format is float16, scale_rounding HALF_EVEN; allowed beside scales"),
+        (lambda: nq.OffsetQuantizer(scale_format=nq.FLOAT8_E8M0FNU), "scale_format is float8"),
+        (lambda: nq.OffsetQuantizer(observer=nq.MSEObserver())([1.0]), "observer is MSEObserver"),
+        (lambda: nq.OffsetQuantizer(scale_format=nq.FLOAT16)([1e6]), "offset is .*; allowed"),
+        (lambda: nq.AffineQuantizer(scale_format=nq.FLOAT8_E4M3FN)([1e6]), "scale is .* up to 448"),
+        (lambda: nq.AffineQuantizer(scale_format=nq.FLOAT4_E2M1)([1e6]), "scale is .* up to 6"),
+    ],
+)  # fmt: skip
+def test_parameters_that_nothing_stores_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_integer_operators_refuse_an_offset():
+    w = nq.OffsetQuantizer(nq.UINT8)(np.eye(3, dtype=np.float32))
+    p, plain = w.qparams, nq.QParams(0.5, 0, nq.UINT8)
+    x = np.ones((2, 3), np.float32)
+    calls = [
+        ("w", lambda: integer.check_weight(w)),
+        ("w", lambda: integer.linear_weight_only_integer(x, w)),
+        ("x", lambda: integer.prepare_linear(p, nq.AffineQuantizer()(x), None, plain)),
+        ("out", lambda: nq.prepare_requantizer(1.0, 1.0, p)),
+        ("quantizer", lambda: integer.check_dynamic(nq.OffsetQuantizer(nq.UINT8))),
+        ("others", lambda: nq.flows.Recipe(others=nq.OffsetQuantizer(nq.UINT8))),
+    ]
+    for name, call in calls:
+        with pytest.raises(ValueError, match=f"^{name} .*offset"):
+            call()
+    codes = integer.prepare_quantize(p, nq.rules.ONNX)(x)
+    assert np.array_equal(codes, nq.quantize(x, p).codes)
+    assert np.array_equal(integer.prepare_dequantize(p)(codes), nq.QTensor(codes, p).dequantize())
+    y = integer.linear_weight_only(x, w)
+    assert np.array_equal(y, x @ w.dequantize().T)
+
+
+def test_a_large_tensor_with_an_offset_stays_with_numpy():
+    x = np.random.default_rng(0).normal(5, 1, (256, 256)).astype(np.float32)
+    q = nq.OffsetQuantizer(nq.UINT8, nq.PerChannel(0))(x)
+    assert np.abs(q.dequantize() - x).max() <= q.scale.max() * 0.5001
+    rows = nq.OffsetQuantizer(nq.UINT8, nq.PerToken())(x)
+    assert np.array_equal(rows.codes, q.codes)
+    kept = nq.fake_quantize(x, q.qparams)
+    assert np.array_equal(kept, q.dequantize())
+
+
+def test_files_hold_what_they_say(tmp_path):
+    path = tmp_path / "w.safetensors"
+    tensors = {
+        "w:scale": np.ones(2, np.float32),
+        "edge:x": np.arange(3),
+        "w": nq.SymmetricQuantizer(nq.NF4, nq.PerGroup(1, 2))(np.eye(4)),
+    }
+    nq.save_tensors(path, tensors)
+    again = nq.load_tensors(path)
+    assert again.keys() == tensors.keys()
+    assert again["w"] == tensors["w"]
+    assert again["w"].format.values == nq.NF4.values
+    first = path.read_bytes()
+    nq.save_tensors(path, tensors)
+    assert path.read_bytes() == first
+    with pytest.raises(TypeError, match=r"tensors\['a'\] is 1"):
+        nq.save_tensors(path, {"a": 1})
+    wide = nq.FloatFormat("tf32", 8, 10)
+    with pytest.raises(TypeError, match="format has 19 bits"):
+        nq.save_tensors(path, {"a": nq.SymmetricQuantizer(wide)(np.eye(2))})
+    with pytest.raises(ValueError, match="needed is a numq graph"):
+        nq.graph.load_graph(path)
+
+
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_any_entry_of_a_file_replaced_by_any_other_is_refused_or_read(tmp_path, monkeypatch, step):
+    """With a digest that fits: as somebody would write it by hand."""
+    path = tmp_path / "w.safetensors"
+    six = nq.AffineQuantizer(nq.UINT6, nq.PerGroup(1, 2), scale_format=nq.FLOAT16)
+    how = {"scales": six, "offsets": nq.SymmetricQuantizer(nq.FLOAT8_E4M3FN)}
+    w = nq.OffsetQuantizer(nq.NF4, nq.PerGroup(1, 2), **how)(np.arange(8.0).reshape(2, 4))
+    mx = nq.SymmetricQuantizer(nq.FLOAT4_E2M1, scale_format=nq.FLOAT8_E8M0FNU)(np.eye(2))
+    nq.save_tensors(path, {"w": w, "mx": mx})
+    arrays, metadata = load_arrays(path)
+    stored = {}
+    monkeypatch.setattr(
+        storage, "write_whole", lambda path, content: stored.update({path: content})
+    )
+    monkeypatch.setattr(storage, "read_whole", stored.__getitem__)
+    text = json.loads(metadata["quantized"])
+    tried = [(place, entry) for place in places(text) for entry in ENTRIES]
+    refused = 0
+    for place, entry in tried[::step]:
+        changed = {**metadata, "quantized": json.dumps(replaced(text, place, entry))}
+        storage.save_arrays(path, arrays, changed)
+        try:
+            nq.load_tensors(path)
+        except ValueError as error:
+            refused += 1
+            assert str(error).startswith(f"path is {path}")  # noqa: PT017
+    assert refused > len(tried) // step // 2
+    for lost in arrays:
+        storage.save_arrays(path, {k: a for k, a in arrays.items() if k != lost}, metadata)
+        with pytest.raises(ValueError, match="missing"):
+            nq.load_tensors(path)
