@@ -22,6 +22,8 @@ from numq.graph.graph import Graph, Node
 from numq.graph.operators import apply
 from numq.graph.products import is_plain
 from numq.integer.convolve import conv2d_int8
+from numq.integer.doors import prepare_dequantize, prepare_quantize
+from numq.integer.pool import Window, largest
 from numq.kernels import pack_conv_weight
 from numq.qparams import QParams
 from numq.qtensor import QTensor
@@ -134,7 +136,7 @@ def _padding(node: Node, x: Array, kernel: tuple[int, ...]) -> Padding:
 
 def quantize_linear(node: Node, graph: Graph) -> Step:
     """QuantizeLinear: the door in."""
-    return integer.prepare_quantize(graph.qparams[node.output], _rule(node), node.inputs[0])
+    return prepare_quantize(graph.qparams[node.output], _rule(node), node.inputs[0])
 
 
 def dequantize_linear(node: Node, graph: Graph) -> Step:
@@ -143,7 +145,7 @@ def dequantize_linear(node: Node, graph: Graph) -> Step:
     if isinstance(constant, QTensor):
         reals = constant.dequantize()
         return lambda: reals
-    return integer.prepare_dequantize(graph.qparams[node.inputs[0]])
+    return prepare_dequantize(graph.qparams[node.inputs[0]])
 
 
 def static_gemm(node: Node, graph: Graph) -> Step:
@@ -163,50 +165,68 @@ def static_conv(node: Node, graph: Graph) -> Step:
             **_moves(node),
         )  # fmt: skip
 
-    if node.attributes["auto_pad"] in ("NOTSET", "VALID"):
-        return layer(padding_of(node.attributes, (0, 0), (0, 0))).run
+    fixed = _fixed_border(node)
+    if fixed is not None:
+        return layer(fixed).run
     return lambda codes: layer(_padding(node, codes, w.shape[2:])).run(codes)
 
 
 def static_add(node: Node, graph: Graph) -> Step:
     """com.microsoft QLinearAdd."""
     a, b = (graph.qparams[name] for name in node.inputs)
-    layer = integer.prepare_static_add(
-        a, b, graph.qparams[node.output], _how(node), relu=_relu(node)
-    )
-    return lambda x, y: integer.add_static(x, y, layer)
+    return integer.prepare_add(a, b, graph.qparams[node.output], _how(node), relu=_relu(node)).run
 
 
 def static_concat(node: Node, graph: Graph) -> Step:
     """com.microsoft QLinearConcat."""
     params = [graph.qparams[name] for name in node.inputs]
-    layer = integer.prepare_static_concat(params, graph.qparams[node.output], _how(node))
-    return lambda *codes: integer.concat_static(codes, layer, node.attributes["axis"])
+    layer = integer.prepare_concat(params, graph.qparams[node.output], _how(node))
+    axis = node.attributes["axis"]
+    return lambda *codes: layer.run(codes, axis)
 
 
 def max_pool(node: Node, graph: Graph) -> Step | None:
     """MaxPool, which on codes gives codes of the same meaning."""
     if node.inputs[0] not in graph.qparams:
         return None
-    size, stride = node.attributes["kernel_shape"], node.attributes["strides"]
-    return lambda codes: integer.max_pool2d_static(codes, size, stride, _padding(node, codes, size))
+    window = _window(node)
+    return lambda codes: largest(codes, window(codes))
 
 
 def average_pool(node: Node, graph: Graph) -> Step:
     """com.microsoft QLinearAveragePool."""
-    layer = integer.prepare_static_average(*_params(node, graph), _how(node))
-    a = node.attributes
-    size, include = a["kernel_shape"], bool(a["count_include_pad"])
-    return lambda codes: integer.avg_pool2d_static(
-        codes, layer, size, stride=a["strides"], padding=_padding(node, codes, size),
-        count_include_pad=include,
-    )  # fmt: skip
+    window, fixed = _window(node), _fixed_border(node)
+    known = Window(node.attributes["kernel_shape"], (1, 1), fixed) if fixed else None
+    layer = integer.prepare_average(*_params(node, graph), _how(node), known)
+    include = bool(node.attributes["count_include_pad"])
+    return lambda codes: layer.of(codes, window(codes), include_border=include)
+
+
+def _window(node: Node) -> Callable[[Array], Window]:
+    """How the window moves over pictures of each size."""
+    size, stride = node.attributes["kernel_shape"], node.attributes["strides"]
+
+    @cache
+    def found(padding: Padding) -> Window:
+        return Window(size, stride, padding)
+
+    fixed = _fixed_border(node)
+    if fixed is not None:
+        window = found(fixed)
+        return lambda codes: window
+    return lambda codes: found(_padding(node, codes, size))
+
+
+def _fixed_border(node: Node) -> Padding | None:
+    """The border, where it is the same for all pictures."""
+    if node.attributes["auto_pad"] not in ("NOTSET", "VALID"):
+        return None
+    return padding_of(node.attributes, (0, 0), (0, 0))
 
 
 def global_average_pool(node: Node, graph: Graph) -> Step:
     """com.microsoft QLinearGlobalAveragePool."""
-    layer = integer.prepare_static_average(*_params(node, graph), _how(node))
-    return lambda codes: integer.global_avg_pool2d_static(codes, layer)
+    return integer.prepare_average(*_params(node, graph), _how(node)).of_all
 
 
 def lookup(node: Node, graph: Graph) -> Step:
@@ -217,7 +237,7 @@ def lookup(node: Node, graph: Graph) -> Step:
     table = integer.prepare_table(
         lambda v: apply(op, [Tensor(v)], attributes).data, x, y, rule=_rule(node)
     )
-    return lambda codes: integer.apply_table(codes, table)
+    return table.run
 
 
 QUANTIZED: dict[str, Prepare] = {

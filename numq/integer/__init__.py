@@ -1,4 +1,6 @@
-"""Operators on codes and on floats, first of all the ways to run a Linear layer.
+"""Integers in, integers out: arithmetic on codes, and the operators of a quantized network.
+
+A Linear layer runs in four ways; the last is the integer network's:
 
 | | weights | activations | product | between layers |
 |---|---|---|---|---|
@@ -6,33 +8,28 @@
 | weight-only, integer | integers, scales within the sum | integers by group | int32 | float |
 | dynamic | integers | integers, range taken from the batch at run time | int32 | float |
 | static | integers | integers, range calibrated before | int32 | integers |
+
+`prepare_…` does offline what has a scale in it and gives a layer; the layer is called with codes,
+which it checks. A network, whose codes are its own, calls `run` instead, which checks nothing.
 """
 
-from numq.integer.add import StaticAdd, add_static, prepare_static_add
+from numq.integer.add import Add, prepare_add
 from numq.integer.bias import quantize_bias, rescale_dead_channels
-from numq.integer.concat import StaticConcat, concat_static, prepare_static_concat
-from numq.integer.conv import (
-    Conv2d,
-    check_conv_weight,
-    prepare_conv2d,
-)
-from numq.integer.doors import prepare_dequantize, prepare_quantize
+from numq.integer.concat import Concat, prepare_concat
+from numq.integer.conv import Conv2d, check_conv_weight, prepare_conv2d
 from numq.integer.dynamic import PER_TOKEN_INT8, DynamicLinear, linear_dynamic
-from numq.integer.linear import (
-    Linear,
-    prepare_linear,
-)
+from numq.integer.linear import Linear, prepare_linear
 from numq.integer.operands import check_dynamic, check_weight
 from numq.integer.pool import (
-    StaticAverage,
-    avg_pool2d_static,
-    global_avg_pool2d_static,
-    max_pool2d_static,
-    prepare_static_average,
+    Average,
+    Window,
+    avg_pool2d,
+    global_avg_pool2d,
+    max_pool2d,
+    prepare_average,
 )
 from numq.integer.tables import (
-    StaticTable,
-    apply_table,
+    Table,
     prepare_table,
     sigmoid_qparams,
     softmax_qparams,
@@ -45,38 +42,34 @@ from numq.integer.weight_only import (
 )
 
 __all__ = [
-    "PER_TOKEN_INT8",
-    "Conv2d",
-    "DynamicLinear",
-    "Linear",
-    "StaticAdd",
-    "StaticAverage",
-    "StaticConcat",
-    "StaticTable",
-    "WeightOnlyLinear",
-    "add_static",
-    "apply_table",
-    "avg_pool2d_static",
-    "check_conv_weight",
-    "check_dynamic",
-    "check_weight",
-    "concat_static",
-    "global_avg_pool2d_static",
-    "linear_dynamic",
     "linear_weight_only",
     "linear_weight_only_integer",
-    "max_pool2d_static",
-    "prepare_conv2d",
-    "prepare_dequantize",
+    "WeightOnlyLinear",
+    "linear_dynamic",
+    "PER_TOKEN_INT8",
+    "DynamicLinear",
     "prepare_linear",
-    "prepare_quantize",
-    "prepare_static_add",
-    "prepare_static_average",
-    "prepare_static_concat",
-    "prepare_table",
+    "Linear",
     "quantize_bias",
     "rescale_dead_channels",
+    "prepare_conv2d",
+    "Conv2d",
+    "prepare_add",
+    "Add",
+    "prepare_concat",
+    "Concat",
+    "max_pool2d",
+    "prepare_average",
+    "avg_pool2d",
+    "global_avg_pool2d",
+    "Average",
+    "Window",
+    "prepare_table",
+    "Table",
     "sigmoid_qparams",
     "softmax_qparams",
     "tanh_qparams",
-]
+    "check_weight",
+    "check_conv_weight",
+    "check_dynamic",
+]  # in the order in which a learner meets them

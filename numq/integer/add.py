@@ -1,4 +1,4 @@
-"""Static addition: two tensors of codes with scales of their own, one with a third.
+"""Addition of codes: two tensors of codes with scales of their own, one with a third.
 
     y = clamp(round(r_a·(a − z_a) + r_b·(b − z_b)) + z_y),   r = s / s_y                 (1)
 
@@ -23,6 +23,7 @@ Two 8-bit codes have 65 536 answers, all known beforehand: whatever the rule, to
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -38,8 +39,8 @@ from numq.rounding import ZeroPointOrder, fma32, round_values
 
 
 @dataclass(frozen=True, eq=False)
-class StaticAdd(Frozen):
-    """An addition of codes, prepared by `prepare_static_add`.
+class Add(Frozen):
+    """An addition of codes, prepared by `prepare_add`.
 
     Attributes:
         formats: the codes of a and b.
@@ -50,20 +51,45 @@ class StaticAdd(Frozen):
     formats: tuple[IntFormat, IntFormat]
     answers: IntArray
 
+    def __call__(self, a: ArrayLike, b: ArrayLike) -> IntArray:
+        """The codes of the sums; shapes broadcast.
+
+        Raises:
+            TypeError: codes of another dtype than the formats.
+            ValueError: codes outside them, or shapes that do not broadcast.
+        """
+        x, y = (check_codes(a, self.formats[0], "a"), check_codes(b, self.formats[1], "b"))
+        try:
+            np.broadcast_shapes(x.shape, y.shape)
+        except ValueError:
+            raise ValueError(
+                f"a has shape {x.shape}, b {y.shape}; allowed are shapes that broadcast"
+            ) from None
+        return self.run(x, y)
+
+    def run(self, a: IntArray, b: IntArray) -> IntArray:
+        """The same for codes that are known to be good."""
+        row = a.view(np.uint8).astype(np.uint16) << np.uint16(8)
+        return self._flat.take(row | b.view(np.uint8))
+
+    @cached_property
+    def _flat(self) -> IntArray:
+        return self.answers.ravel()
+
     def __repr__(self) -> str:
         """One line."""
         a, b = (fmt.name for fmt in self.formats)
-        return f"StaticAdd({a} + {b} to {self.answers.dtype})"
+        return f"Add({a} + {b} to {self.answers.dtype})"
 
 
-def prepare_static_add(
+def prepare_add(
     a: QParams,
     b: QParams,
     out: QParams,
     how: Requantization = Requantization.F32_EVEN,
     *,
     relu: bool = False,
-) -> StaticAdd:
+) -> Add:
     """The offline half (com.microsoft QLinearAdd).
 
     Args:
@@ -94,24 +120,7 @@ def prepare_static_add(
     codes = np.clip(sums, lowest, out.format.qmax).astype(out.format.dtype)
     answers[np.ix_(_codes(a), _codes(b))] = codes
     formats = integer_format(a.format, "a.format"), integer_format(b.format, "b.format")
-    return StaticAdd(formats, frozen(answers))
-
-
-def add_static(a: ArrayLike, b: ArrayLike, layer: StaticAdd) -> IntArray:
-    """The run-time half; shapes broadcast.
-
-    Raises:
-        TypeError: codes of another dtype than the layer's formats.
-        ValueError: codes outside them, or shapes that do not broadcast.
-    """
-    check_type(layer, StaticAdd, "layer")
-    x, y = (check_codes(a, layer.formats[0], "a"), check_codes(b, layer.formats[1], "b"))
-    try:
-        np.broadcast_shapes(x.shape, y.shape)
-    except ValueError:
-        raise ValueError(f"a has shape {x.shape}, b {y.shape}, which do not broadcast") from None
-    row = x.view(np.uint8).astype(np.uint16) << np.uint16(8)
-    return np.take(layer.answers, row | y.view(np.uint8))
+    return Add(formats, frozen(answers))
 
 
 def _codes(params: QParams) -> IntArray:

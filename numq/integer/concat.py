@@ -1,4 +1,4 @@
-"""Static concatenation: inputs with scales of their own, brought to the output's by tables.
+"""Concatenation of codes: inputs with scales of their own, brought to the output's by tables.
 
 An input whose codes mean the same as the output's is passed on. Any other is requantized, by a
 named rule, each of its 256 codes beforehand:
@@ -23,7 +23,7 @@ from numq.arrays import IntArray, check_type, frozen
 from numq.formats import integer_format
 from numq.integer.linear import check_codes, check_input
 from numq.integer.requantize import prepare_requantizer, requantize
-from numq.integer.tables import StaticTable, look_up
+from numq.integer.tables import Table
 from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
 from numq.requantization import Multiplier, Requantization
@@ -31,7 +31,7 @@ from numq.rules import QuantizeRule
 
 
 @dataclass(frozen=True, eq=False)
-class StaticConcat:
+class Concat:
     """Tables for the inputs; None where codes mean the same already.
 
     Attributes:
@@ -39,13 +39,43 @@ class StaticConcat:
         inputs: parameters of the inputs.
     """
 
-    tables: tuple[StaticTable | None, ...]
+    tables: tuple[Table | None, ...]
     inputs: tuple[QParams, ...]
 
+    def __call__(self, arrays: Sequence[ArrayLike], axis: int) -> IntArray:
+        """Codes one after the other along an axis.
 
-def prepare_static_concat(
+        Raises:
+            TypeError: codes of another dtype than the formats of the inputs.
+            ValueError: another number of arrays, shapes that differ elsewhere, or an axis that they
+                lack.
+        """
+        check_type(arrays, list | tuple, "arrays")
+        if len(arrays) != len(self.inputs):
+            raise ValueError(f"arrays has {len(arrays)} of them; allowed are {len(self.inputs)}")
+        parts = [
+            check_codes(codes, integer_format(params.format, "format"), f"arrays[{i}]")
+            for i, (codes, params) in enumerate(zip(arrays, self.inputs, strict=True))
+        ]
+        ndim = parts[0].ndim
+        axis = integer(axis, "axis", -ndim, ndim - 1) % max(ndim, 1)
+        shapes = [part.shape for part in parts]
+        rest = {(len(shape), shape[:axis], shape[axis:][1:]) for shape in shapes}
+        if len(rest) > 1:
+            raise ValueError(
+                f"arrays has shapes {shapes}; allowed are such that differ along axis {axis} alone"
+            )
+        return self.run(parts, axis)
+
+    def run(self, arrays: Sequence[IntArray], axis: int) -> IntArray:
+        """The same for codes that are known to be good."""
+        made = [c if t is None else t.run(c) for c, t in zip(arrays, self.tables, strict=True)]
+        return np.concatenate(made, axis=axis)
+
+
+def prepare_concat(
     inputs: Sequence[QParams], out: QParams, how: Requantization = Requantization.F32_EVEN
-) -> StaticConcat:
+) -> Concat:
     """The offline half (com.microsoft QLinearConcat).
 
     Args:
@@ -65,10 +95,10 @@ def prepare_static_concat(
     check_input(out, "out")
     check_type(how, Requantization, "how")
     tables = tuple(None if p == out else _table(p, out, how) for p in inputs)
-    return StaticConcat(tables, tuple(inputs))
+    return Concat(tables, tuple(inputs))
 
 
-def _table(x: QParams, out: QParams, how: Requantization) -> StaticTable:
+def _table(x: QParams, out: QParams, how: Requantization) -> Table:
     codes = np.arange(x.format.qmin, x.format.qmax + 1).astype(x.format.dtype)
     if how.multiplier is Multiplier.FLOAT32:
         rule = QuantizeRule(rounding=how.rounding, order=how.order)
@@ -78,29 +108,4 @@ def _table(x: QParams, out: QParams, how: Requantization) -> StaticTable:
         values = requantize(codes.astype(np.int32) - x.zero_point, requantizer)
     answers = np.zeros(256, out.format.dtype)
     answers[codes] = values
-    return StaticTable(integer_format(x.format, "x.format"), frozen(answers))
-
-
-def concat_static(arrays: Sequence[ArrayLike], layer: StaticConcat, axis: int) -> IntArray:
-    """The run-time half: codes one after the other along an axis.
-
-    Raises:
-        TypeError: codes of another dtype than the layer's formats.
-        ValueError: another number of inputs, shapes that differ elsewhere, or an axis they lack.
-    """
-    check_type(layer, StaticConcat, "layer")
-    check_type(arrays, list | tuple, "arrays")
-    if len(arrays) != len(layer.inputs):
-        raise ValueError(f"{len(arrays)} arrays came; the layer joins {len(layer.inputs)}")
-    parts = [
-        check_codes(codes, integer_format(params.format, "format"), f"arrays[{i}]")
-        for i, (codes, params) in enumerate(zip(arrays, layer.inputs, strict=True))
-    ]
-    ndim = parts[0].ndim
-    axis = integer(axis, "axis", -ndim, ndim - 1) % max(ndim, 1)
-    shapes = [part.shape for part in parts]
-    rest = {(len(shape), shape[:axis], shape[axis:][1:]) for shape in shapes}
-    if len(rest) > 1:
-        raise ValueError(f"arrays have shapes {shapes}; all axes but axis {axis} must be equal")
-    made = (c if t is None else look_up(c, t) for c, t in zip(parts, layer.tables, strict=True))
-    return np.concatenate(list(made), axis=axis)
+    return Table(integer_format(x.format, "x.format"), frozen(answers))

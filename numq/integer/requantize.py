@@ -7,6 +7,7 @@ run-time half touches integers only.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -84,6 +85,14 @@ class Requantizer(Frozen):
             self.how, self.multiplier, self.shift, channels=channels, zero_point=self.zero_point,
             qmin=self.qmin, qmax=self.qmax, dtype=self.format.dtype,
         )  # fmt: skip
+
+    def run(self, sums: NDArray[np.int32]) -> IntArray:
+        """Codes of (..., N) int32 sums that are known to be good."""
+        return self.in_numpy(sums) if self._way is None else passes.requantize(sums, self._way)
+
+    @cached_property
+    def _way(self) -> ways.WayOut | None:
+        return self.way(self.multiplier.size)
 
     def in_numpy(self, sums: NDArray[np.int32]) -> IntArray:
         """Codes of (..., N) int32 sums, by NumPy."""
@@ -299,5 +308,4 @@ def requantize(acc: ArrayLike, requantizer: Requantizer) -> IntArray:
             f"acc has shape {sums.shape}; {r.multiplier.size} multipliers need "
             f"(..., {r.multiplier.size})"
         )
-    narrow, way = sums.astype(np.int32), r.way(r.multiplier.size)
-    return r.in_numpy(narrow) if way is None else passes.requantize(narrow, way)
+    return r.run(sums.astype(np.int32))

@@ -23,7 +23,7 @@ from numq.rules import ONNX, NonFinite, QuantizeRule
 
 
 @dataclass(frozen=True, eq=False)
-class StaticTable(Frozen):
+class Table(Frozen):
     """All answers of a function, prepared by `prepare_table`.
 
     Attributes:
@@ -34,9 +34,22 @@ class StaticTable(Frozen):
     x_format: IntFormat
     answers: IntArray
 
+    def __call__(self, codes: ArrayLike) -> IntArray:
+        """The answers for (...) codes, the shape of the codes.
+
+        Raises:
+            TypeError: codes of another dtype than the table's input format.
+            ValueError: codes outside that format.
+        """
+        return self.run(check_codes(codes, self.x_format))
+
+    def run(self, codes: IntArray) -> IntArray:
+        """The same for codes that are known to be good."""
+        return self.answers.take(codes.view(np.uint8))
+
     def __repr__(self) -> str:
         """One line."""
-        return f"StaticTable({self.x_format.name} to {self.answers.dtype})"
+        return f"Table({self.x_format.name} to {self.answers.dtype})"
 
 
 def prepare_table(
@@ -45,7 +58,7 @@ def prepare_table(
     out: QParams,
     *,
     rule: QuantizeRule = ONNX,
-) -> StaticTable:
+) -> Table:
     """The table of a function of one element.
 
     Args:
@@ -73,23 +86,7 @@ def prepare_table(
         )
     answers = np.zeros(256, out.format.dtype)
     answers[codes] = quantize(values, out, rule=rule).codes
-    return StaticTable(integer_format(x.format, "x.format"), frozen(answers))
-
-
-def apply_table(codes: ArrayLike, table: StaticTable) -> IntArray:
-    """The answers for (...) codes, the shape of the codes.
-
-    Raises:
-        TypeError: codes of another dtype than the table's input format.
-        ValueError: codes outside that format.
-    """
-    check_type(table, StaticTable, "table")
-    return look_up(check_codes(codes, table.x_format), table)
-
-
-def look_up(codes: IntArray, table: StaticTable) -> IntArray:
-    """The same for codes that have been checked."""
-    return np.take(table.answers, codes.view(np.uint8))
+    return Table(integer_format(x.format, "x.format"), frozen(answers))
 
 
 def sigmoid_qparams(fmt: IntFormat) -> QParams:

@@ -18,8 +18,8 @@ WITHOUT_ARGUMENTS = {
 }  # fmt: skip
 RESULTS = {"Digits", "Epoch", "ErrorReport", "LayerError", "Report"}  # given, never taken
 PREPARED = {  # made by `prepare…` and `pack_…`, which are in the table
-    "PackedConvWeight", "PackedWeight", "Plan", "Prepared", "StaticAdd", "StaticAverage",
-    "StaticConcat", "Conv2d", "Linear", "StaticTable", "DynamicLinear", "WeightOnlyLinear",
+    "PackedConvWeight", "PackedWeight", "Plan", "Prepared", "Add", "Average",
+    "Concat", "Conv2d", "Linear", "Table", "DynamicLinear", "WeightOnlyLinear",
     "PreparedConv", "PreparedProduct",
 }  # fmt: skip
 FROM_INSIDE = {  # for operators and layers of one's own, documented as unchecked or as a base

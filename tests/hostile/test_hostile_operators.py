@@ -23,9 +23,9 @@ WEIGHT = nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(0))(X)
 CONV_WEIGHT = nq.QTensor(KERNEL, nq.QParams([0.25], [0], nq.INT8, nq.PerChannel(0)))
 LINEAR = ops.prepare_linear(P, WEIGHT, FLOAT_BIAS, OUT)
 CONV = ops.prepare_conv2d(P, CONV_WEIGHT, FLOAT_BIAS[:1], OUT)
-ADD = ops.prepare_static_add(P, OUT, P)
-AVERAGE = ops.prepare_static_average(P, OUT)
-CONCAT = ops.prepare_static_concat([P, OUT], P)
+ADD = ops.prepare_add(P, OUT, P)
+AVERAGE = ops.prepare_average(P, OUT)
+CONCAT = ops.prepare_concat([P, OUT], P)
 TABLE = ops.prepare_table(np.tanh, P, OUT)
 
 
@@ -135,17 +135,17 @@ OPERATORS = [
     case(ops.prepare_conv2d, x=P, w=CONV_WEIGHT, bias=FLOAT_BIAS[:1], out=OUT,
          settings={"finite": ("bias",), "ranked": ("bias",), "sized": ("bias",)}),
     case(CONV.__call__, "integer.Conv2d()", codes=PICTURE, settings=ranked("codes")),
-    case(ops.prepare_static_add, a=P, b=OUT, out=P), case(ops.add_static, a=A, b=A, layer=ADD),
-    case(ops.prepare_static_average, x=P, out=OUT),
-    case(ops.avg_pool2d_static, codes=PICTURE, layer=AVERAGE, size=(2, 2), stride=(1, 1),
+    case(ops.prepare_add, a=P, b=OUT, out=P), case(ADD.__call__, "integer.Add()", a=A, b=A),
+    case(ops.prepare_average, x=P, out=OUT), case(ops.Window, size=(2, 2), stride=(1, 1)),
+    case(ops.avg_pool2d, codes=PICTURE, layer=AVERAGE, size=(2, 2), stride=(1, 1),
          settings=ranked("codes")),
-    case(ops.global_avg_pool2d_static, codes=PICTURE, layer=AVERAGE, settings=ranked("codes")),
-    case(ops.max_pool2d_static, codes=PICTURE, size=(2, 2), stride=(1, 1),
+    case(ops.global_avg_pool2d, codes=PICTURE, layer=AVERAGE, settings=ranked("codes")),
+    case(ops.max_pool2d, codes=PICTURE, size=(2, 2), stride=(1, 1),
          settings=ranked("codes")),
-    case(ops.prepare_static_concat, inputs=[P, OUT], out=P),
-    case(ops.concat_static, arrays=[A, A], layer=CONCAT, axis=1),
+    case(ops.prepare_concat, inputs=[P, OUT], out=P),
+    case(CONCAT.__call__, "integer.Concat()", arrays=[A, A], axis=1),
     case(ops.prepare_table, function=lambda v: v, x=P, out=OUT),
-    case(ops.apply_table, codes=A, table=TABLE),
+    case(TABLE.__call__, "integer.Table()", codes=A),
     case(ops.sigmoid_qparams, fmt=nq.UINT8), case(ops.tanh_qparams, fmt=nq.UINT8),
     case(ops.softmax_qparams, "softmax_qparams", fmt=nq.UINT8),
 ]  # fmt: skip

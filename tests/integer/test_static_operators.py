@@ -69,7 +69,7 @@ def test_max_pool_is_that_of_the_numbers(size):
     rng = np.random.default_rng(1)
     codes = rng.integers(-128, 128, (2, 3, 5, 6)).astype(np.int8)
     padding = ((1, 0), (0, 0))
-    y = ops.max_pool2d_static(codes, size, (2, 1), padding)
+    y = ops.max_pool2d(codes, size, (2, 1), padding)
     z = nq.autograd.max_pool2d(codes.astype(np.float32), size, stride=(2, 1), padding=padding)
     assert (y == z.data).all()
     assert y.dtype == np.int8
@@ -81,8 +81,8 @@ def test_average_pool_rounds_the_exact_mean(how, include):
     rng = np.random.default_rng(2)
     x, out = params(0.02, 7, nq.UINT8), params(0.017, 3, nq.UINT8)
     codes = rng.integers(0, 256, (2, 2, 5, 5)).astype(np.uint8)
-    layer, padding = ops.prepare_static_average(x, out, how), ((1, 1), (0, 1))
-    y = ops.avg_pool2d_static(
+    layer, padding = ops.prepare_average(x, out, how), ((1, 1), (0, 1))
+    y = ops.avg_pool2d(
         codes, layer, (3, 2), stride=(2, 2), padding=padding, count_include_pad=include
     )
     values = (codes.astype(np.float64) - 7) * float(x.scale)
@@ -91,7 +91,7 @@ def test_average_pool_rounds_the_exact_mean(how, include):
     )
     slack = 0.5 + 1e-6 + (0.25 if how is FIXED[0] else 0)
     assert (np.abs(y - np.clip(mean.data / float(out.scale) + 3, 0, 255)) <= slack).all()
-    y = ops.global_avg_pool2d_static(codes, layer)
+    y = ops.global_avg_pool2d(codes, layer)
     exact = values.mean(axis=(2, 3), keepdims=True) / float(out.scale) + 3
     assert (np.abs(y - exact) <= slack).all()
 
@@ -100,10 +100,10 @@ def test_average_pool_rounds_the_exact_mean(how, include):
 def test_tables_hold_every_answer(s_x, z_x, s_y, z_y):
     x, out = params(s_x, z_x), params(s_y, z_y)
     codes = np.arange(-128, 128).astype(np.int8)
-    y = ops.apply_table(codes, ops.prepare_table(np.tanh, x, out))
+    y = ops.prepare_table(np.tanh, x, out)(codes)
     values = np.tanh(nq.QTensor(codes, x).dequantize(np.float64))
     assert (y == nq.quantize(values, out).codes).all()
-    assert (ops.apply_table(codes[::-1].reshape(2, 128).T, ops.prepare_table(np.tanh, x, out))
+    assert (ops.prepare_table(np.tanh, x, out)(codes[::-1].reshape(2, 128).T)
             == y[::-1].reshape(2, 128).T).all()  # fmt: skip
 
 
@@ -154,7 +154,7 @@ def test_max_pooling_is_onnxruntimes():
     rng = np.random.default_rng(4)
     codes = rng.integers(0, 256, (2, 3, 4, 6)).astype(np.uint8)
     theirs = run_node("MaxPool", [None], codes, kernel_shape=[2, 2], strides=[2, 1])
-    assert (ops.max_pool2d_static(codes, (2, 2), (2, 1)) == theirs).all()
+    assert (ops.max_pool2d(codes, (2, 2), (2, 1)) == theirs).all()
 
 
 W = nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(0))(np.ones((2, 3, 2, 2)))
@@ -171,12 +171,12 @@ P, C = params(1.0), np.zeros((1, 3, 4, 4), np.int8)
          ValueError, "x has scales"),
         (lambda: ops.prepare_conv2d(P, W, None, P)(C.astype(np.uint8)),
          TypeError, "codes has dtype uint8"),
-        (lambda: ops.prepare_static_add(P, P, params(1e-12)), ValueError, "too small"),
-        (lambda: ops.add_static(C, C[:, :2], ops.prepare_static_add(P, P, P)), ValueError, "broad"),
-        (lambda: ops.apply_table(np.int8([9]), ops.prepare_table(np.tanh, params(1.0, 0, nq.INT4), P
-                                                                 )), ValueError, "from 9 to 9"),
-        (lambda: ops.max_pool2d_static(C, (5, 5), (1, 1)), ValueError, "does not fit"),
-        (lambda: ops.concat_static([C], ops.prepare_static_concat([P] * 2, P), 0), ValueError, "1"),
+        (lambda: ops.prepare_add(P, P, params(1e-12)), ValueError, "too small"),
+        (lambda: ops.prepare_add(P, P, P)(C, C[:, :2]), ValueError, "broad"),
+        (lambda: ops.prepare_table(np.tanh, params(1.0, 0, nq.INT4), P)(np.int8([9])), ValueError,
+         "from 9 to 9"),
+        (lambda: ops.max_pool2d(C, (5, 5), (1, 1)), ValueError, "does not fit"),
+        (lambda: ops.prepare_concat([P] * 2, P)([C], 0), ValueError, "1"),
     ],
 )  # fmt: skip
 def test_errors(action, error, message):

@@ -112,7 +112,7 @@ def requantized(
         how: which multiplier, and how it rounds; one of `COMPILED`.
         multiplier: one number or (channels,) of them: float32 or float64 above 0, or int32 from 0
             on, which stands for ``multiplier * 2**(shift - 31)``.
-        shift: int32 from -31 to 30, one or (channels,), beside an int32 multiplier.
+        shift: int32 from -31 to 30, one or (channels,), beside an int32 multiplier, else 0.
         channels: how many there are.
         zero_point: of the output.
         qmin: lowest code; ``zero_point`` makes it a ReLU.
@@ -129,6 +129,8 @@ def requantized(
         raise ValueError(f"how is {shown(how)}; allowed are those compiled: {allowed}")
     codes = checked_codes(limits_of(dtype, CODE_LIMITS), zero_point, qmin, qmax)
     scale: NDArray[Any]
+    if not how.fixed:
+        integers_of("shift", shift, channels, (0, 0))
     shifts = NO_SHIFTS
     match how.multiplier:
         case Multiplier.FLOAT32:
