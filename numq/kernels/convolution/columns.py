@@ -66,7 +66,8 @@ def columns_layout(shape: Shape, tile: Tile) -> tuple[Plan, Sections]:
     step = shape.stride_h if shape.kernel_h == 1 else 1
     rows = (shape.out_h - 1) * shape.stride_h // step
     rows += (shape.kernel_h - 1) * shape.dilation_h + 1
-    rows = 0 if shape.pointwise else rows  # nothing to stage
+    unit = (shape.kernel_h, shape.kernel_w, shape.stride_h, shape.stride_w) == (1, 1, 1, 1)
+    rows = 0 if unit and not shape.bordered else rows  # a plain product has nothing to stage
     staged = words * rows * phases * columns * tile.group
     spare = 4 * tile.columns * tile.group  # what the copies of vectors overshoot
     stride_spare = 2 * spare + columns * shape.stride_w * tile.group

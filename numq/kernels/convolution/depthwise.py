@@ -56,32 +56,35 @@ class DepthwiseSections(NamedTuple):
     size: int
 
 
-def planes_layout(shape: Shape, tile: Tile) -> tuple[Plan, DepthwiseSections]:
+def planes_layout(shape: Shape, _: Tile) -> tuple[Plan, DepthwiseSections]:
     """NCHW: a job is an output channel of an image."""
-    _ = tile
-    tasks = max(1, tasks_for(DEPTHWISE_COST * shape.macs))
-    jobs = shape.batch * shape.groups * shape.outputs
-    return Plan(min(tasks, jobs), jobs, 1, 1, 0), _sections_of(shape, 1)
+    return _layout(shape, 1, shape.batch * shape.groups * shape.outputs, 1)
 
 
-def channels_layout(shape: Shape, tile: Tile) -> tuple[Plan, DepthwiseSections]:
+def channels_layout(shape: Shape, _: Tile) -> tuple[Plan, DepthwiseSections]:
     """NHWC: a job is a part of the rows of an image."""
-    _ = tile
-    tasks = max(1, tasks_for(DEPTHWISE_COST * shape.macs))
+    tasks = _tasks(shape)
     parts = tasks if shape.batch % tasks else 1
-    jobs = shape.batch * parts
-    return Plan(min(tasks, jobs), jobs, 1, parts, 0), _sections_of(shape, shape.groups)
+    return _layout(shape, shape.groups, shape.batch * parts, parts)
 
 
-def _sections_of(shape: Shape, side_by_side: int) -> DepthwiseSections:
+def _tasks(shape: Shape) -> int:
+    return max(1, tasks_for(DEPTHWISE_COST * shape.macs))
+
+
+def _layout(
+    shape: Shape, side_by_side: int, jobs: int, across: int
+) -> tuple[Plan, DepthwiseSections]:
     """Lay out the room of a task; ``side_by_side`` channels are staged at a time."""
+    plan = Plan(min(_tasks(shape), jobs), jobs, 1, across, 0)
     wide = (shape.left + shape.width + shape.right) * side_by_side
     staged = (shape.top + shape.height + shape.bottom) * wide
     sums = -(-(staged + SPARE_SUMS * shape.stride_w) // 64) * 64
-    across = shape.out_w * side_by_side
-    rows = max(1, min(shape.out_h, MOST_SUMS // across))
-    taps = sums + -(-4 * (rows * across + SPARE_SUMS) // 64) * 64
-    return DepthwiseSections(sums, taps, rows, taps + 8 * shape.kernel_h * shape.kernel_w)
+    row = shape.out_w * side_by_side
+    rows = max(1, min(shape.out_h, MOST_SUMS // row))
+    taps = sums + -(-4 * (rows * row + SPARE_SUMS) // 64) * 64
+    size = taps + 8 * shape.kernel_h * shape.kernel_w
+    return plan, DepthwiseSections(sums, taps, rows, size)
 
 
 def _pixels(b: Builder, tile: Tile, place: Value, stride: int | Value) -> Value:

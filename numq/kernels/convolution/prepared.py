@@ -57,6 +57,7 @@ from numq.kernels.operands import (
     integers_of,
     limits_of,
 )
+from numq.kernels.product.entries import ROOM, WORDS, row
 from numq.kernels.product.rules import Mode
 from numq.kernels.product.ways import WayOut
 from numq.kernels.product.zeros import NO_INTS, folded, stored_as_a, stored_as_b
@@ -218,6 +219,7 @@ def prepare_conv2d(
     no_zero = type(w_zero_point) is int and not w_zero_point
     zeros = NO_INTS if no_zero else integers_of("w_zero_point", w_zero_point, weight.outputs)
     added = NO_INTS if bias is None else integers_of("bias", bias, weight.outputs)
+    zeros, added = zeros.copy(), added.copy()
     if way.mode is not Mode.INTEGERS and way.channels != weight.outputs:
         raise ValueError(f"way has {way.channels} channels; allowed are {weight.outputs}")
     form, item = Form.of(weight, layout), way.dtype.itemsize
@@ -238,15 +240,15 @@ def _operands(
     if weight.isa is Isa.NUMPY:
         return ()
     packed: NDArray[Any]
-    shift, border = TILES[weight.isa].shift, x_zero
+    shift, border, w_sign = TILES[weight.isa].shift, x_zero, SIGNS[weight.values.dtype]
     match form:
         case Form.COLUMNS:
             packed = weight.rows
-            x_stored, w_stored = stored_as_b(sign), stored_as_a(weight.sign, shift)
+            x_stored, w_stored = stored_as_b(sign), stored_as_a(w_sign, shift)
             border = x_zero + x_stored
         case Form.ROWS:
             packed = weight.panels
-            x_stored, w_stored = stored_as_a(sign, shift), stored_as_b(weight.sign)
+            x_stored, w_stored = stored_as_a(sign, shift), stored_as_b(w_sign)
         case _:
             packed = weight.taps_less(w_zero)
             x_stored, w_stored = sign, 0
@@ -283,15 +285,11 @@ def _found(
     return Found(shape, result, task_of(form, isa), plan.tasks, at[-1], numbers)
 
 
-def _numbers(lane: Any, axes: int = 1, readonly: bool = True) -> Any:
-    return types.Array(lane, axes, "C", readonly=readonly)
-
-
 #: x, weight, terms, factors, numbers, sizes, the way out's record, out, room, task
 SIGNATURE = (
-    _numbers(types.int8, 4), _numbers(types.int8), _numbers(types.int32), _numbers(types.int32),
-    _numbers(types.int64), _numbers(types.int64), _numbers(types.int8),
-    _numbers(types.int8, 4, readonly=False), _numbers(types.int8, 2, readonly=False), types.int64,
+    types.Array(types.int8, 4, "C", readonly=True), row(types.int8), WORDS, WORDS,
+    row(types.int64), row(types.int64), row(types.int8), types.Array(types.int8, 4, "C"), ROOM,
+    types.int64,
 )  # fmt: skip
 
 
@@ -302,26 +300,13 @@ def task_of(form: Form, isa: KernelPath) -> Task:
 
 
 def conv2d_numpy(
-    x: NDArray[Any],
-    w: NDArray[Any],
-    shape: Shape,
-    x_zero: int,
-    w_zero: NDArray[np.int32],
+    x: NDArray[Any], w: NDArray[Any], shape: Shape, x_zero: int, w_zero: NDArray[np.int32]
 ) -> NDArray[np.int32]:
     """``sum over (c, i, j) of (x[c, i, j] - x_zero) * (w[o, c, i, j] - w_zero[o])``.
 
-    One product for each position of the kernel: a strided view of the image times one (O, C)
-    slice of the weight. Without its zero point the border is 0.
-
-    Args:
-        x: (N, C, H, W) int8 or uint8.
-        w: (O, C / groups, kh, kw) int8 or uint8.
-        shape: stride, border, dilation, groups.
-        x_zero: zero point of ``x``.
-        w_zero: (O,) zero points of ``w``; empty for zeros.
-
-    Returns:
-        (N, O, out_h, out_w) int32, modulo 2**32.
+    One product for each position of the kernel: a strided view of the (N, C, H, W) image times one
+    (O, C) slice of the weight. Without its zero point the border is 0. ``w_zero`` is (O,), or empty
+    for zeros; the sums are (N, O, out_h, out_w), modulo 2**32.
     """
     border = ((0, 0), (0, 0), (shape.top, shape.bottom), (shape.left, shape.right))
     image = np.pad(x.astype(np.int32) - np.int32(x_zero), border)

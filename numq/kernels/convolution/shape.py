@@ -81,12 +81,6 @@ class Shape(NamedTuple):
         return (self.top, self.left, self.bottom, self.right) != (0, 0, 0, 0)
 
     @property
-    def pointwise(self) -> bool:
-        """A plain matrix product: 1 x 1, stride 1, no border."""
-        steps = (self.kernel_h, self.kernel_w, self.stride_h, self.stride_w)
-        return steps == (1, 1, 1, 1) and not self.bordered
-
-    @property
     def macs(self) -> int:
         """Multiplications in all."""
         return self.batch * self.groups * self.outputs * self.pixels * self.depth

@@ -12,7 +12,7 @@ from numq.kernels.convolution.shape import MOST
 from numq.kernels.machine.cpu import KernelPath, choose
 from numq.kernels.machine.jit import made_once
 from numq.kernels.machine.tile import BLOCK_K, TILES
-from numq.kernels.operands import checked_integer, checked_sign
+from numq.kernels.operands import SIGNS, checked_integer, checked_sign
 from numq.kernels.product.loops import SPARE
 from numq.kernels.product.weights import pack_weight
 from numq.kernels.product.zeros import SPARE_TERMS
@@ -63,7 +63,7 @@ class PackedConvWeight:
         flat = np.zeros((outputs, kh, kw, full), stored)
         flat[..., :channels] = self.values.transpose(0, 2, 3, 1).astype(stored)
         if tile.item == 1:
-            flat[..., :channels] ^= self.sign
+            flat[..., :channels] ^= SIGNS[self.values.dtype]
         matrices = flat.reshape(self.groups, each, kh * kw * full).view(np.int8)
         size, block = matrices.shape[-1], BLOCK_K * tile.item
         packed = np.zeros((self.groups, -(-size // block), each + SPARE, tile.row_bytes), np.int8)
@@ -95,11 +95,6 @@ class PackedConvWeight:
     def depth(self) -> int:
         """Products in one sum."""
         return int(np.prod(self.values.shape[1:]))
-
-    @made_once
-    def sign(self) -> int:
-        """0x80 for int8, 0 for uint8."""
-        return checked_sign("w", self.values)
 
 
 def pack_conv_weight(
