@@ -171,9 +171,9 @@ def reals_of(name: str, value: Any, count: int, reals: Reals) -> NDArray[np.floa
             raise ValueError(f"{place} is {across[wrong]}; allowed are numbers {reals.words}")
         return across
     if not is_number(value):
-        raise TypeError(f"{name} is {shown(value)}; allowed: a number or an array of float32")
+        raise TypeError(f"{name} is {shown(value)}; allowed are a number and an array of float32")
     if isinstance(value, np.generic) and value.dtype != FLOAT32:
-        raise TypeError(f"{name} has dtype {value.dtype}; allowed: a Python number or float32")
+        raise TypeError(f"{name} has dtype {value.dtype}; allowed are Python numbers and float32")
     single = _single(value)
     if not reals.holds(single):
         raise ValueError(f"{name} is {shown(value)}; allowed are numbers {reals.words}")

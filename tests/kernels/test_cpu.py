@@ -99,7 +99,7 @@ def test_a_processor_without_avx512_runs_its_path_emulated() -> None:
         narrow = {}  # not an x86 processor: it has no AVX-512 anyway
     offered, refusal = run(EMULATE, **narrow).splitlines()
     assert "avx512_vnni" not in offered
-    assert refusal.startswith("isa is Isa.AVX512_VNNI; allowed in this process: Isa.")
+    assert refusal.startswith("isa is Isa.AVX512_VNNI; allowed in this process are Isa.")
 
 
 def test_without_jit() -> None:
@@ -118,7 +118,7 @@ try: choose()
 except ValueError as error: print(error)
 """
     said = run(code, NUMQ_ISA="mmx")
-    assert "NUMQ_ISA is 'mmx'; allowed in this process: " in said
+    assert "NUMQ_ISA is 'mmx'; allowed in this process are " in said
 
 
 def test_a_cache_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_available_is_best_first_and_ends_with_numpy() -> None:
 
 
 def test_forcing_what_is_not_there_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"isa is 'mmx'; allowed: .*Isa.NUMPY"):
+    with pytest.raises(TypeError, match=r"isa is 'mmx'; allowed are .*Isa.NUMPY"):
         choose("mmx")  # type: ignore[arg-type]
 
 

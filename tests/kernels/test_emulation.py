@@ -142,7 +142,7 @@ def test_an_emulated_path_has_code_of_its_own() -> None:
 
 @pytest.mark.parametrize("isa", [Isa.GENERIC, Isa.NUMPY, "avx2", None])
 def test_what_has_no_instruction_cannot_be_emulated(isa: Any) -> None:
-    with pytest.raises(ValueError, match=r"isa is .*; allowed: Isa.AVX512_VNNI, Isa.AVX_VNNI"):
+    with pytest.raises(ValueError, match=r"isa is .*; allowed are Isa.AVX512_VNNI, Isa.AVX_VNNI"):
         Emulated(isa)
 
 

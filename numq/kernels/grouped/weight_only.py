@@ -155,7 +155,7 @@ class _Run:
 
 def _checked_weight(weight: Any) -> PackedGroupedWeight:
     if not isinstance(weight, PackedGroupedWeight):
-        raise TypeError(f"weight is {shown(weight)}; allowed: what pack_grouped_weight makes")
+        raise TypeError(f"weight is {shown(weight)}; allowed is what pack_grouped_weight makes")
     return weight
 
 

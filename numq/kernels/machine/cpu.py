@@ -40,7 +40,7 @@ class Emulated:
     def __post_init__(self) -> None:
         if self.isa not in EMULATED:
             allowed = ", ".join(map(str, EMULATED))
-            raise ValueError(f"isa is {self.isa!r}; allowed: {allowed}")
+            raise ValueError(f"isa is {self.isa!r}; allowed are {allowed}")
 
 
 EMULATED = (Isa.AVX512_VNNI, Isa.AVX_VNNI, Isa.AVX2)  #: the paths with an instruction to emulate
@@ -83,11 +83,11 @@ def choose(forced: KernelPath | None = None) -> KernelPath:
     if forced is None:
         return _preferred()
     if not isinstance(forced, Isa | Emulated):
-        raise TypeError(f"isa is {forced!r}; allowed: {', '.join(map(str, available()))}")
+        raise TypeError(f"isa is {forced!r}; allowed are {', '.join(map(str, available()))}")
     if forced in available() or (isinstance(forced, Emulated) and jit_enabled()):
         return forced
     raise ValueError(
-        f"isa is {forced!s}; allowed in this process: {', '.join(map(str, available()))}"
+        f"isa is {forced!s}; allowed in this process are {', '.join(map(str, available()))}"
     )
 
 
@@ -103,7 +103,7 @@ def _preferred() -> Isa:
         if named in ("", isa.value):
             return isa
     allowed = ", ".join(isa.value for isa in available())
-    raise ValueError(f"{SWITCH} is {named!r}; allowed in this process: {allowed}")
+    raise ValueError(f"{SWITCH} is {named!r}; allowed in this process are {allowed}")
 
 
 def compiled_features() -> set[str]:
