@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numq.kernels.machine.cpu import Isa, KernelPath, choose
-from numq.kernels.machine.jit import F, njit
+from numq.kernels.machine.jit import F, address, njit
 from numq.kernels.machine.tile import (
     BLOCK_K,
     ISAS,
@@ -41,7 +41,6 @@ from numq.kernels.machine.tile import (
     shift_of,
 )
 from numq.kernels.operands import INT8, checked_array
-from numq.kernels.product.loops import address
 from numq.kernels.product.matmul import matmul
 from numq.kernels.product.microkernel import multiply_tile
 from numq.kernels.product.pack_a import pack_a_rows

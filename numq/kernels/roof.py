@@ -31,11 +31,10 @@ from numq.kernels.machine.ir import (
     vector,
     zeros,
 )
-from numq.kernels.machine.jit import get_threads, njit
+from numq.kernels.machine.jit import address, get_threads, njit
 from numq.kernels.machine.parallel import Task
 from numq.kernels.machine.tile import ISAS, TILES, Tile, emitted
 from numq.kernels.operands import checked_array, checked_integer
-from numq.kernels.product.loops import address
 from numq.kernels.product.microkernel import dot
 
 LINE_BYTES = 512  #: read in one turn: eight of the widest vectors

@@ -18,8 +18,8 @@ from numq.kernels.grouped.weights import pack_grouped_weight
 from numq.kernels.machine.cpu import EMULATED, Emulated, KernelPath, choose
 from numq.kernels.machine.instructions import vpdpbusd, vpmaddubsw, vpmaddwd
 from numq.kernels.machine.ir import I8, I16, I32, load, store, vector
+from numq.kernels.machine.jit import address
 from numq.kernels.machine.tile import ISAS, TILES, emitted
-from numq.kernels.product.loops import address
 from numq.kernels.reference import requantize_numpy
 
 needs_jit = pytest.mark.skipif(not jit_enabled(), reason="there is no code to compare")

@@ -28,10 +28,10 @@ from numq.kernels.convolution.shape import (
     sizes_in,
 )
 from numq.kernels.convolution.stage import copy_pieces, fill_bytes, split_phases, stage_rows
-from numq.kernels.machine.jit import inlined
+from numq.kernels.machine.jit import address, inlined
 from numq.kernels.machine.tile import Tile, columns_of, group_of, lanes_of, row_bytes_of
 from numq.kernels.product.epilogue import add_outer, leave_rows
-from numq.kernels.product.loops import PANEL_PAD, SPARE, address
+from numq.kernels.product.loops import PANEL_PAD, SPARE
 from numq.kernels.product.pack_b import pack_b_rows, sum_columns
 from numq.kernels.product.walk import multiply_deep
 

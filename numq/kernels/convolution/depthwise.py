@@ -33,12 +33,11 @@ from numq.kernels.machine.ir import (
     vector,
     zeros,
 )
-from numq.kernels.machine.jit import inlined
+from numq.kernels.machine.jit import address, inlined
 from numq.kernels.machine.parallel import tasks_for
 from numq.kernels.machine.shuffles import blocks_in, for_each
 from numq.kernels.machine.tile import Tile, emitted
 from numq.kernels.product.epilogue import leave_columns, leave_rows
-from numq.kernels.product.loops import address
 
 SECTIONS = 4
 SPARE_SUMS = 256  #: a sum and a load may overshoot by a few vectors

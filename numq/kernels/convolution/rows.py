@@ -26,9 +26,8 @@ from numq.kernels.convolution.shape import (
     sizes_in,
 )
 from numq.kernels.convolution.stage import add_border, fill_bytes
-from numq.kernels.machine.jit import inlined
+from numq.kernels.machine.jit import address, inlined
 from numq.kernels.machine.tile import BLOCK_K, ROW_PAD, Tile, columns_of, row_bytes_of
-from numq.kernels.product.loops import address
 from numq.kernels.product.pack_a import pack_a_rows
 from numq.kernels.product.walk import rows_of_block, walk_of, walk_room
 

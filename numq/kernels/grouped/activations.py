@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from numq.arguments import flag
 from numq.kernels.grouped.weights import padded
 from numq.kernels.machine.cpu import Isa, KernelPath, choose
-from numq.kernels.machine.jit import njit
+from numq.kernels.machine.jit import address, njit
 from numq.kernels.machine.parallel import Task, given_array, made_array
 from numq.kernels.operands import checked_floats, checked_integer
 from numq.kernels.passes.elementwise import Floats, quantize_numpy
@@ -29,7 +29,6 @@ from numq.kernels.passes.extremes import min_max_run, sum_run
 from numq.kernels.passes.rows import grid_numpy, kept_finite, rounded_scale
 from numq.kernels.passes.runs import LANES, QUANTIZE, SHARED, elementwise_run
 from numq.kernels.passes.sharing import ANY, TASK_SIZE, tasks_of
-from numq.kernels.product.loops import address
 
 QMAX = 127
 QUAD = 4  #: k's that lie together

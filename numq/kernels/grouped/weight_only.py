@@ -37,12 +37,11 @@ from numq.kernels.grouped.activations import QMAX, GroupedActivation, quantized_
 from numq.kernels.grouped.panel import FLOAT_HEIGHTS, INTEGER_HEIGHTS, floating, integer
 from numq.kernels.grouped.weights import PANEL, STEP, PackedGroupedWeight
 from numq.kernels.machine.cpu import Isa, KernelPath, choose
-from numq.kernels.machine.jit import inlined, njit
+from numq.kernels.machine.jit import address, inlined, njit
 from numq.kernels.machine.parallel import TASK_MACS, Task, given_array, made_array, tasks_for
 from numq.kernels.machine.tile import ISAS, TILES
 from numq.kernels.operands import INT32_ENDS, checked_floats
 from numq.kernels.passes.elementwise import Floats
-from numq.kernels.product.loops import address
 
 ACTIVATION_BYTES = 1 << 18  #: of activations at most between two walks through the weight
 

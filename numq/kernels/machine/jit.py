@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast
 
 import numba
+import numpy as np
 
 from numq.arguments import integer
 from numq.kernels.machine.cache import correct_cache
@@ -48,6 +49,12 @@ def inlined(function: F) -> F:
     keeps the first call short.
     """
     return cast(F, numba.njit(inline="always")(function))
+
+
+@inlined
+def address(array: Any) -> Any:
+    """Where an array starts, as a signed integer (unsigned + signed would make a float)."""
+    return np.intp(array.ctypes.data)
 
 
 def compiled(function: Any, *arguments: Any) -> Any:

@@ -27,7 +27,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from numq.kernels.machine.cpu import Isa, KernelPath, choose
-from numq.kernels.machine.jit import inlined, njit
+from numq.kernels.machine.jit import address, inlined, njit
 from numq.kernels.machine.parallel import Task, given_array, made_array
 from numq.kernels.operands import (
     CODE_LIMITS,
@@ -52,7 +52,6 @@ from numq.kernels.passes.runs import (
     elementwise_run,
 )
 from numq.kernels.passes.sharing import ANY, all_finite, gather_flaws, no_flaws, signed, tasks_of
-from numq.kernels.product.loops import address
 
 Floats = NDArray[np.float32]
 Words = NDArray[np.int32]

@@ -10,13 +10,12 @@ import numpy as np
 from numba import types
 
 from numq.kernels.machine.cpu import Isa, KernelPath, choose
-from numq.kernels.machine.jit import njit
+from numq.kernels.machine.jit import address, njit
 from numq.kernels.machine.parallel import Task, given_array, made_array
 from numq.kernels.operands import checked_floats
 from numq.kernels.passes.elementwise import Floats
 from numq.kernels.passes.extremes import min_max_run
 from numq.kernels.passes.sharing import ANY, all_finite, no_flaws, tasks_of
-from numq.kernels.product.loops import address
 
 
 def min_max(x: Floats, *, isa: KernelPath | None = None) -> tuple[np.float32, np.float32, bool]:

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from numq.arguments import shown
 from numq.kernels.machine.cpu import Isa, KernelPath, choose
-from numq.kernels.machine.jit import njit
+from numq.kernels.machine.jit import address, njit
 from numq.kernels.machine.parallel import Task
 from numq.kernels.machine.tile import ISAS
 from numq.kernels.operands import INT32, checked_array
 from numq.kernels.product.epilogue import leave_columns, leave_rows
-from numq.kernels.product.loops import address
 from numq.kernels.product.ways import WayOut
 
 

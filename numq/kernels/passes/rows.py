@@ -25,7 +25,7 @@ from numba import types
 
 from numq.arguments import flag
 from numq.kernels.machine.cpu import Isa, KernelPath, choose
-from numq.kernels.machine.jit import inlined, njit
+from numq.kernels.machine.jit import address, inlined, njit
 from numq.kernels.machine.parallel import Task, given_array, made_array
 from numq.kernels.operands import (
     EIGHT_BIT_LIMITS,
@@ -46,7 +46,6 @@ from numq.kernels.passes.sharing import (
     signed,
     tasks_of,
 )
-from numq.kernels.product.loops import address
 
 TINY, LIMIT = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 

@@ -16,10 +16,10 @@ from typing import Any
 from numba import types
 
 from numq.kernels.machine.cpu import Isa, KernelPath, choose
-from numq.kernels.machine.jit import inlined, made_once, njit
+from numq.kernels.machine.jit import address, inlined, made_once, njit
 from numq.kernels.machine.parallel import Task
 from numq.kernels.machine.tile import ISAS, TILES, columns_of, group_of
-from numq.kernels.product.loops import address, direct, pack_b, product, product_room
+from numq.kernels.product.loops import direct, pack_b, product, product_room
 from numq.kernels.product.pack_b import sum_columns
 from numq.kernels.product.walk import walk_matrix
 from numq.kernels.product.zeros import SPARE_TERMS

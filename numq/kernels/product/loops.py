@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from numq.kernels.machine.jit import inlined
+from numq.kernels.machine.jit import address, inlined
 from numq.kernels.machine.tile import (
     BLOCK_K,
     ROW_PAD,
@@ -54,12 +54,6 @@ def product_room(tile: Tile) -> int:
 def direct_room(tile: Tile, k: int, n: int) -> int:
     """Bytes that `direct` works in: its sums, and A packed."""
     return 4 * (tile.direct + 1) * (n + SPARE) + (tile.direct + SPARE) * (2 * k + ROW_PAD)
-
-
-@inlined
-def address(array):
-    """Where an array starts, as a signed integer (unsigned + signed would make a float)."""
-    return np.intp(array.ctypes.data)
 
 
 @inlined

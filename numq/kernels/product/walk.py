@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from numq.kernels.machine.jit import inlined
+from numq.kernels.machine.jit import address, inlined
 from numq.kernels.machine.tile import BLOCK_K, Tile, columns_of, group_of, row_bytes_of
 from numq.kernels.product.epilogue import add_outer, leave_columns
-from numq.kernels.product.loops import SPARE, address, multiply_block, pack_a, words
+from numq.kernels.product.loops import SPARE, multiply_block, pack_a, words
 from numq.kernels.product.pack_a import sum_rows
 from numq.kernels.product.rules import RECORD_HEAD, Field, Mode
 
