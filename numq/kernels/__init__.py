@@ -1,24 +1,19 @@
 """Fast kernels: arrays in, arrays out, compiled by Numba for the processor at hand.
 
-The room knows nothing of scales as a concept or of tensors; it multiplies 8-bit matrices exactly
-and takes the int32 sums back to codes or to float32. At the door stand `ladder` (from three nested
-loops to the speed of the hardware in six functions), `reference` (what every kernel computes, in
-NumPy), `operands` (every check there is) and `roof` (what the machine could do at most). Inside:
+They know nothing of scales as a concept or of tensors: 8-bit matrices are multiplied exactly, and
+the int32 sums are taken back to codes or to float32. The rooms, each with a reading order at its
+own door (`help(numq.kernels.product)`):
 
-machine      what code is written for. `cpu` (which instruction set), `tile` (its register tile),
-             `instructions` (what one processor has and another emulates), `ir` and `shuffles`
-             (vector code), `jit`, `cache` and `numba_private` (Numba), `parallel` and `workspace`.
-product      the exact product. `microkernel` (the loop that everything else serves), `pack_a` and
-             `pack_b` (the order in which it reads), `loops` (what is in which cache), `direct`
-             (too few rows to pack B for), `walk` (past a packed B), `zeros` (zero points and bias,
-             folded), `rules`, `epilogue` and `ways` (out of int32), `entries` (what is compiled),
-             `prepared` (checked once, then only run), and to call: `matmul`, `fused`, `weights`.
-convolution  the product with another way of packing: `columns` (NCHW), `rows` (NHWC), `depthwise`;
-             `prepared`, and to call: `conv`, `weights`.
-grouped      weight-only products: 4- and 8-bit weights with a scale per group, dequantized on the
-             way (`weight_only`).
-passes       over memory, at its speed: quantize and dequantize (`elementwise`), ranges
-             (`ranges`), `requantize`, and `special` functions.
+    machine      what code is written for: instruction sets, Numba, vector code, threads, memory
+    product      the exact product: register tile, packing, the walk, the ways out of int32
+    convolution  the same product with patches packed in place of rows; depthwise beside it
+    grouped      float32 times weights of 4 or 8 bits that have a scale per group
+    passes       once over memory: quantize and dequantize, ranges, requantize
+
+At the door stand `ladder` (from three nested loops to the speed of the hardware in six functions),
+`reference` (what every kernel computes, in NumPy), `operands` (every check there is) and `roof`
+(what the machine could do at most). What runs often is prepared once: see `product.prepared` and
+`convolution.prepared`.
 """
 
 from numq.kernels.convolution.conv import conv2d_dequantized, conv2d_integers, conv2d_requantized

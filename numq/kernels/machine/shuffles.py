@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from llvmlite import ir
 
@@ -96,6 +96,18 @@ def load_bytes(
         ir.Constant(I1, 0),
     )
     return b.load(buffer, align=1)
+
+
+def load_rows(
+    b: Builder, tile: Tile, count: int, origin: Value, stride: Value, rows: Iterable[int],
+    valid_rows: Count, valid: Count, other: Value,
+) -> Iterator[Value]:  # fmt: skip
+    """``count`` bytes of each of ``rows``, ``stride`` apart; see ``load_bytes`` for the rest."""
+    for row in rows:
+        some = None
+        if valid_rows is not None:
+            some = b.select(b.icmp_signed("<", i64(row), valid_rows), valid, i64(0))
+        yield load_bytes(b, tile, count, b.add(origin, b.mul(stride, i64(row))), some, other)
 
 
 def _clamp(b: Builder, value: Value, high: int) -> Value:

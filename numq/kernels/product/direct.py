@@ -31,6 +31,7 @@ from numq.kernels.machine.shuffles import (
     for_each,
     interleave,
     load_bytes,
+    load_rows,
 )
 from numq.kernels.machine.tile import Tile, emitted
 from numq.kernels.product.microkernel import dot
@@ -69,19 +70,11 @@ def add_products_of_rows(
         first = b.mul(piece, i64(STEPS * group))
         origin = b.add(b.add(source, b.mul(panel, i64(width))), b.mul(stride, first))
 
-        def one(k: int) -> Value:
-            count = (
-                None
-                if valid_k is None
-                else b.select(b.icmp_signed("<", i64(k), valid_k), valid_columns, i64(0))
-            )
-            return b.xor(
-                load_bytes(b, tile, width, b.add(origin, b.mul(stride, i64(k))), count, flips),
-                flips,
-            )
-
-        steps = [interleave(b, [one(s * group + g) for g in range(group)]) for s in range(STEPS)]
-        half = tile.lanes * group
+        steps, half = [], tile.lanes * group
+        for s in range(0, STEPS * group, group):
+            given = (origin, stride, range(s, s + group), valid_k, valid_columns, flips)
+            lines = load_rows(b, tile, width, *given)
+            steps.append(interleave(b, [b.xor(line, flips) for line in lines]))
         for r in range(height):
             target = b.add(b.add(sums, b.mul(sums_row, i64(r))), b.mul(panel, i64(width * 4)))
             left = b.add(b.add(a, b.mul(a_row, i64(r))), b.mul(piece, i64(STEPS * 4)))
@@ -112,19 +105,8 @@ def add_products_of_columns(
 ) -> None:  # fmt: skip
     """``sums += a @ B`` for B of unit row stride: dot products along k.
 
-    Args:
-        b: where the code goes.
-        tile: the instruction.
-        rows: 1 to ``COLUMNS``.
-        depth: see ``add_products_of_rows``, as for all that follow.
-        columns: columns.
-        a: address of packed A.
-        a_row: bytes between its rows.
-        source: address of B.
-        stride: bytes between columns of B.
-        flip: 0x80 for uint8, else 0.
-        sums: address of int32.
-        sums_row: bytes between its rows.
+    Its arguments are those of ``add_products_of_rows``, with ``rows`` up to ``COLUMNS`` and
+    ``stride`` between columns of B.
     """
     width = tile.lanes * tile.group
     flips, words = splat(b, b.trunc(flip, I8), width), vector(I32, tile.lanes)
@@ -162,12 +144,10 @@ def add_products_of_columns(
             with b.if_then(within[c]):
                 store(b, b.add(load(b, I32, place), whole), place)
 
-    _for_height(
-        b,
-        rows,
-        COLUMNS,
-        lambda h: for_each(b, blocks_in(b, columns, COLUMNS), lambda i: columns_block(h, i)),
-    )
+    def all_columns(height: int) -> None:
+        for_each(b, blocks_in(b, columns, COLUMNS), lambda index: columns_block(height, index))
+
+    _for_height(b, rows, COLUMNS, all_columns)
 
 
 def _for_height(b: Builder, rows: Value, most: int, body: Callable[[int], None]) -> None:

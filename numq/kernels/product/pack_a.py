@@ -30,6 +30,7 @@ from numq.kernels.machine.shuffles import (
     for_each,
     interleave,
     load_bytes,
+    load_rows,
     transpose,
 )
 from numq.kernels.machine.tile import Tile, emitted
@@ -105,18 +106,11 @@ def pack_a_columns(
             b.add(source, b.mul(strip, i64(lanes))), b.mul(stride, b.mul(piece, i64(width)))
         )
 
-        def one(k: int) -> Value:
-            count = (
-                None
-                if valid_k is None
-                else b.select(b.icmp_signed("<", i64(k), valid_k), valid_rows, i64(0))
-            )
-            return load_bytes(b, tile, lanes, b.add(origin, b.mul(stride, i64(k))), count, nothing)
-
-        groups = [
-            interleave(b, [one(k) for k in range(k0, k0 + tile.group)])
-            for k0 in range(0, width, tile.group)
-        ]
+        groups = []
+        for k in range(0, width, tile.group):
+            ks = range(k, k + tile.group)
+            lines = load_rows(b, tile, lanes, origin, stride, ks, valid_k, valid_rows, nothing)
+            groups.append(interleave(b, [*lines]))
         words = [b.bitcast(_element(b, tile, group, sign), vector(I32, lanes)) for group in groups]
         target = b.add(packed, b.mul(packed_row, b.mul(strip, i64(lanes))))
         target = b.add(target, b.mul(piece, i64(lanes * 4)))

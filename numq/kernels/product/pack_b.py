@@ -33,7 +33,7 @@ from numq.kernels.machine.shuffles import (
     for_blocks,
     for_each,
     interleave,
-    load_bytes,
+    load_rows,
     transpose,
 )
 from numq.kernels.machine.tile import Tile, emitted
@@ -65,19 +65,8 @@ def pack_b_rows(
         place = b.add(
             b.add(source, b.mul(panel, i64(width))), b.mul(stride, b.mul(step, i64(group)))
         )
-        rows = []
-        for k in range(group):
-            count = (
-                None
-                if valid_k is None
-                else b.select(b.icmp_signed("<", i64(k), valid_k), valid_columns, i64(0))
-            )
-            rows.append(
-                b.xor(
-                    load_bytes(b, tile, width, b.add(place, b.mul(stride, i64(k))), count, flips),
-                    flips,
-                )
-            )
+        given = (place, stride, range(group), valid_k, valid_columns, flips)
+        rows = [b.xor(line, flips) for line in load_rows(b, tile, width, *given)]
         target = b.add(b.add(packed, b.mul(panel, panel_bytes)), b.mul(step, i64(width * group)))
         store(b, interleave(b, rows), target)
 
@@ -95,8 +84,8 @@ def pack_b_columns(
         b: where the code goes.
         tile: the layout.
         source: address of ``(depth, columns)`` bytes, contiguous along k.
-        stride: bytes between columns.
-        depth: see ``pack_b_rows``, as for all that follow.
+        stride: bytes between columns; the others are those of ``pack_b_rows``.
+        depth: k's.
         columns: columns.
         packed: address of the first panel.
         panel_bytes: distance between panels.
@@ -109,12 +98,9 @@ def pack_b_columns(
         place = b.add(
             b.add(source, b.mul(stride, b.mul(strip, i64(lanes)))), b.mul(piece, i64(width))
         )
-        rows = []
-        for lane in range(lanes):
-            exists = None if valid_columns is None else b.icmp_signed("<", i64(lane), valid_columns)
-            count = None if exists is None else b.select(exists, valid_k, i64(0))
-            raw = load_bytes(b, tile, width, b.add(place, b.mul(stride, i64(lane))), count, flips)
-            rows.append(b.bitcast(b.xor(raw, flips), vector(group, lanes)))
+        given = (place, stride, range(lanes), valid_columns, valid_k, flips)
+        lines = load_rows(b, tile, width, *given)
+        rows = [b.bitcast(b.xor(line, flips), vector(group, lanes)) for line in lines]
         half = b.mul(b.and_(strip, i64(1)), i64(width))  # two strips to a panel
         target = b.add(b.add(packed, b.mul(b.ashr(strip, i64(1)), panel_bytes)), half)
         target = b.add(target, b.mul(piece, i64(lanes * 2 * width)))

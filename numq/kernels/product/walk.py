@@ -98,13 +98,13 @@ def walk_of(pack: Any) -> Any:
         Args:
             isa: which tile.
             source: of A, for ``pack``.
-            area: top, bottom, left and right of the block of the result.
+            area: top, bottom, left and right of a block of the result.
             k: depth.
             block: rows of A packed at a time.
-            weight: addresses of the panels, bytes between them, addresses of the terms and of the
-                factors of the row sums (0 for none), one per column.
-            rows: addresses of the row scales, of the zero points of rows and of what these are
-                multiplied by, one per column; 0 for none.
+            weight: address of the panels, bytes between them, addresses of the columns' terms and
+                of their factors of the row sums, 0 for none.
+            rows: addresses of the rows' scales and zero points, 0 for none, and of the columns'
+                factors of those zero points.
             record: that of the way out, an array.
             first: channel of column 0.
             out: address of the result's row 0, column 0.
@@ -117,8 +117,7 @@ def walk_of(pack: Any) -> Any:
         head = record[:RECORD_HEAD].view(np.int64)
         direct, item = head[Field.MODE] == Mode.INTEGERS, head[Field.ITEM]
         numbers, steps = words(room, HEAD), (k + group_of(isa) - 1) // group_of(isa)
-        for q in range(STRIP + SPARE):
-            numbers[q] = 0
+        numbers[: STRIP + SPARE] = 0
         zeros, totals, packed = address(numbers), numbers[STRIP + SPARE :], address(room) + PACKED
         chunk = (block + SPARE) * row_bytes_of(isa)
         for i in range(top, bottom, block):
