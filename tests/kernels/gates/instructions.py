@@ -7,7 +7,9 @@ that is written in IR is compiled for an early processor of each instruction set
 LLVM's passes at level 3, then its code. Counted are the instructions of each innermost loop, from
 its label to the jump back; per product where it multiplies (`vpdpbusd`, `vpmaddwd`, ...), per store
 where it only stores, else per turn. Loops with as many products and stores are held side by side:
-the one with most instructions may have no more of them than before.
+the one with most instructions may have no more of them than before. A loop whose number of
+products or stores is new is no growth as long as there are as many loops, and no more instructions
+in all of them.
 
 Functions are matched by the name of what writes them. Prints what grew and what has no counterpart;
 exits with 1 if anything grew, or if a function of BEFORE is missed that `--renamed` or `--gone`
