@@ -44,6 +44,6 @@ def free(place, text):
     return any(place.startswith(key.split(": ")[0]) and key.endswith(text) for key in FREE)
 
 
-@pytest.mark.parametrize(("place", "text"), texts())
+@pytest.mark.parametrize(("place", "text"), list(texts()))
 def test_the_form(place, text):
     assert FORM.match(text) or free(place, text), text

@@ -48,7 +48,7 @@ def sums(codes, w, bias, groups):
     return made
 
 
-@pytest.mark.parametrize("how", H)
+@pytest.mark.parametrize("how", H.NAMED)
 @pytest.mark.parametrize("groups", [1, 4])
 @pytest.mark.parametrize("relu", [False, True])
 def test_a_convolution_on_ties(how, groups, relu):
