@@ -187,7 +187,7 @@ def rewritten(path, change):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda t, m: m.update(version="2"),
+        lambda t, m: m.update(version="99"),
         lambda t, m: m.update(format="numq state"),
         lambda t, m: t.pop("nodes"),
         lambda t, m: t["nodes"][0].update(inputs=["nowhere"]),

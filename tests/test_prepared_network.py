@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 
 import numpy as np
@@ -10,6 +12,8 @@ from graph_models import Residual, pictures, settled
 
 import numq as nq
 from numq import flows, nn
+from numq.graph import Graph, Node, Program
+from numq.graph.inputs import Input, Numbers
 from numq.graph.run import run
 from numq.kernels.machine.parallel import Task
 
@@ -91,6 +95,33 @@ def test_no_copy_between_two_convolutions(monkeypatch):
     assert len(convs) == 2
     for edge in (convs[0].inputs[0], convs[0].output, convs[1].output):
         assert any(np.shares_memory(edges[edge], array) for array in read), edge
+
+
+def test_codes_that_come_from_outside_are_checked_at_the_border():
+    narrow, out = nq.QParams(1.0, 0, nq.INT4), nq.QParams(1.0, 0, nq.INT8)
+    weight = nq.SymmetricQuantizer()(np.ones((2, 3)))
+    node = Node("QGemm", "n", ("x", "w"), ("y",), {"requantization": nq.Requantization.F32_EVEN})
+    program = Program(
+        Graph(("x",), ("y",), (node,), {"w": weight}, qparams={"x": narrow, "y": out},
+              declared={"x": Input(Numbers.INTEGER)})
+    )  # fmt: skip
+    assert program(np.int8([[1, 2, 3]])).tolist() == [[6, 6]]
+    with pytest.raises(ValueError, match=r"^x .*99"):
+        program(np.int8([[1, 2, 99]]))
+    with pytest.raises(ValueError, match=r"node n \(QGemm\): a has shape \(1, 2\)"):
+        program(np.int8([[1, 2]]))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copied_layer_is_laid_out_anew(copied):
+    params = nq.QParams(1.0, 0, nq.INT8)
+    ones = nq.SymmetricQuantizer()(np.ones((2, 3, 1, 1)))
+    linear = nq.integer.prepare_linear(params, nq.QTensor(ones.codes[..., 0, 0], ones.qparams),
+                                       [1.0, 2.0], params)  # fmt: skip
+    conv = nq.integer.prepare_conv2d(params, ones, None, params)
+    x = np.int8([[1, 2, 3]])
+    assert (copied(linear)(x) == linear(x)).all()
+    assert (copied(conv)(x[..., None, None]) == conv(x[..., None, None])).all()
 
 
 def test_an_error_names_the_node():

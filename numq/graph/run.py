@@ -102,6 +102,8 @@ def run(program: Program, inputs: Sequence[ArrayLike], visit: Visit | None = Non
     values: dict[str, Array] = dict(program.fixed)
     for name, x in zip(graph.inputs, inputs, strict=True):
         values[name] = as_given(name, graph.declared[name], x)
+        if name in graph.qparams:
+            values[name] = graph.qparams[name].format.checked(values[name], name)
         if visit:
             visit(name, values[name])
     sizes = program.sizes([values[name] for name in graph.inputs])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property, reduce
+from functools import cached_property, lru_cache, reduce
 from itertools import product
 
 import numpy as np
@@ -158,7 +158,7 @@ class Average(Frozen):
         return codes.astype(np.int32) - np.int32(self.x.zero_point)
 
 
-@cache
+@lru_cache(maxsize=64)
 def _cut(window: Window, height: int, width: int) -> list[tuple[int, IntArray]]:
     """How many pixels windows hold, and which those are: a mask of the result for each count."""
     ones = np.ones((1, 1, height, width), np.int32)
