@@ -44,6 +44,7 @@ from numq.scales import (
     exact_scale,
     scale_and_zero_point,
     scale_dtype,
+    spread_of,
     zero_points,
 )
 
@@ -281,7 +282,7 @@ def _checked_scale(scale: ArrayLike | Coded, scale_format: FloatFormat, signed: 
             "finite and not negative" if coded else "finite and positive"
         )  # fmt: skip
         bad = given[~good].flat[0] if given.ndim else given
-        raise ValueError(f"scale is {bad} as {scale_format.name}; it must be {allowed}")
+        raise ValueError(f"scale is {bad} as {scale_format.name}; allowed is {allowed}")
     if not coded:
         _check_held(given, stored, scale_format, "scale")
     return frozen(stored)
@@ -294,7 +295,9 @@ def _checked_offset(
     if given.shape != shape and (given.ndim or isinstance(offset, Coded)):
         raise ValueError(f"offset has shape {given.shape}; the scale has {shape}")
     if not np.isfinite(stored).all():
-        raise ValueError(f"offset is {_span(given)} as {scale_format.name}; it must be finite")
+        raise ValueError(
+            f"offset is {_span(given)} as {scale_format.name}; allowed are finite numbers"
+        )
     if not isinstance(offset, Coded):
         _check_held(given, stored, scale_format, "offset")
     return frozen(np.broadcast_to(stored, shape))
@@ -399,9 +402,10 @@ def choose_qparams(
         scale, zero_point = scale_and_zero_point(lo, hi, target)
         effective = scale
     else:
-        scale = _above_zero(exact_scale(lo, hi, target), scales)
+        ends = spread_of(lo, hi, scheme)
+        scale = _above_zero(exact_scale(*ends, target), scales)
         effective = scale.dequantize()
-        zero_point = zero_points(lo, hi, effective, target)
+        zero_point = zero_points(*ends, effective, target)
     offset = _offset(lo, effective, target, offsets) if isinstance(scheme, Offset) else None
     signed = isinstance(scheme, Symmetric) and scheme.range is SymmetricRange.SIGNED_MAX
     return QParams(scale, zero_point, fmt, granularity, scale_format, signed, offset)

@@ -97,9 +97,10 @@ class Quantizer(ABC):
     def __repr__(self) -> str:
         """Format and granularity, then the fields that differ from their defaults."""
         changed = [
-            f"{f.name}={getattr(self, f.name)}"
+            f"{f.name}={value.name if isinstance(value, Format) else value}"
             for f in fields(self)
-            if f.name not in ("format", "granularity") and getattr(self, f.name) != f.default
+            if f.name not in ("format", "granularity")
+            and (value := getattr(self, f.name)) != f.default
         ]
         parts = [self.format.name, repr(self.granularity), *changed]
         return f"{type(self).__name__}({', '.join(parts)})"

@@ -192,25 +192,30 @@ def scale_and_zero_point(rmin: Array, rmax: Array, target: Target) -> tuple[Floa
 
     `choose_qparams` is the validated form of this.
     """
-    exact = _apply_floor(exact_scale(rmin, rmax, target), target.floor)
+    lo, hi = spread_of(rmin, rmax, target.scheme)
+    exact = _apply_floor(exact_scale(lo, hi, target), target.floor)
     scale = store_scale(exact, target.scale_format, target.scale_rounding)
-    zero_point = zero_points(rmin, rmax, scale, target)
+    zero_point = zero_points(lo, hi, scale, target)
     return _keep_finite(scale, zero_point, target), zero_point
 
 
-def exact_scale(rmin: Array, rmax: Array, target: Target) -> FloatArray:
-    """The scale that the scheme asks for, float64, before any floor or rounding."""
-    lo, hi = _ends(rmin, rmax, target.scheme)
+def spread_of(rmin: Array, rmax: Array, scheme: Scheme) -> tuple[FloatArray, FloatArray]:
+    """The range in float64, extended to zero unless an offset moves it."""
+    lo, hi = np.asarray(rmin, np.float64), np.asarray(rmax, np.float64)
+    return (lo, hi) if isinstance(scheme, Offset) else (np.minimum(lo, 0), np.maximum(hi, 0))
+
+
+def exact_scale(lo: FloatArray, hi: FloatArray, target: Target) -> FloatArray:
+    """The scale that the scheme asks for a `spread_of`, float64, before any floor or rounding."""
     if isinstance(target.scheme, Symmetric):
         return _symmetric_scale(lo, hi, target.format, target.scheme.range)
     return _affine_scale(lo, hi, target.format)
 
 
-def zero_points(rmin: Array, rmax: Array, scale: FloatArray, target: Target) -> IntArray:
+def zero_points(lo: FloatArray, hi: FloatArray, scale: FloatArray, target: Target) -> IntArray:
     """The int32 zero points that go with a scale as stored."""
     fmt, scheme = target.format, target.scheme
     if isinstance(scheme, Affine):
-        lo, hi = _ends(rmin, rmax, scheme)
         return _affine_zero_point(lo, hi, scale.astype(np.float64), fmt, scheme.zero_point)
     return np.full(scale.shape, fmt.middle if isinstance(scheme, Symmetric) else 0, np.int32)
 
@@ -218,12 +223,6 @@ def zero_points(rmin: Array, rmax: Array, scale: FloatArray, target: Target) -> 
 def exact_offset(rmin: Array, scale: FloatArray, fmt: Format) -> FloatArray:
     """What makes the lowest code stand for the minimum: `min − s · lowest`, float64."""
     return np.asarray(rmin, np.float64) - scale.astype(np.float64) * fmt.lowest
-
-
-def _ends(rmin: Array, rmax: Array, scheme: Scheme) -> tuple[FloatArray, FloatArray]:
-    """The range in float64, extended to zero unless an offset moves it."""
-    lo, hi = np.asarray(rmin, np.float64), np.asarray(rmax, np.float64)
-    return (lo, hi) if isinstance(scheme, Offset) else (np.minimum(lo, 0), np.maximum(hi, 0))
 
 
 def _affine_scale(lo: FloatArray, hi: FloatArray, fmt: Format) -> FloatArray:
@@ -298,16 +297,24 @@ def _apply_floor(scale: FloatArray, floor: ScaleFloor) -> FloatArray:
     return np.where(size == 0, floor.all_zero, raised)
 
 
+# Formats of NumPy's own, that of a comparison most often asked for first.
+_NATIVE = tuple((fmt, np.dtype(fmt.name)) for fmt in (FLOAT32, FLOAT16, FLOAT64))
+
+
+def _native(scale_format: FloatFormat) -> np.dtype[Any] | None:
+    for fmt, dtype in _NATIVE:
+        if scale_format is fmt or scale_format == fmt:
+            return dtype
+    return None
+
+
 def scale_dtype(scale_format: FloatFormat) -> np.dtype[Any]:
     """The dtype that scales of a format are computed with: its own, else one that holds it."""
-    if scale_format in _NATIVE:
-        return _NATIVE[scale_format]
+    if (dtype := _native(scale_format)) is not None:
+        return dtype
     smallest = scale_format.min_exponent - scale_format.mantissa_bits
     fits = scale_format.mantissa_bits <= 23 and scale_format.max_exponent <= 127
     return np.dtype(np.float32 if fits and smallest >= -149 else np.float64)
-
-
-_NATIVE = {fmt: np.dtype(fmt.name) for fmt in (FLOAT16, FLOAT32, FLOAT64)}
 
 
 def store_scale(
@@ -322,27 +329,30 @@ def store_scale(
         ValueError: a scale too large for the format, e.g. above 65504 for FLOAT16, or a negative
             one for a format without a sign.
     """
-    exact = np.asarray(scale)
-    size = np.abs(exact)
-    if rounding is Rounding.HALF_EVEN and scale_format in _NATIVE:
+    exact, dtype = np.asarray(scale), scale_dtype(scale_format)
+    if rounding is Rounding.HALF_EVEN and _native(scale_format) is not None:
         with np.errstate(over="ignore", under="ignore"):
-            stored = size.astype(scale_dtype(scale_format))
-        over = ~np.isfinite(stored)
+            stored = exact.astype(dtype)
+        held = np.isfinite(stored)
     else:
+        size = np.abs(exact)
         codes = scale_format.to_codes(size, rounding, Overflow.SATURATE)
-        stored = scale_format.to_values(codes).astype(scale_dtype(scale_format))
+        stored = np.copysign(scale_format.to_values(codes), exact).astype(dtype)
         near = rounding if rounding is Rounding.CEIL else Rounding.HALF_EVEN
-        over = (size > 0) & ~scale_format.inside(size, rounding=near)
-    if over.any():
+        signs = scale_format.signed or exact >= 0
+        held = (scale_format.inside(size, rounding=near) | (size == 0)) & signs
+    if not held.all():
+        low = -scale_format.highest if scale_format.signed else 0
         raise ValueError(
-            f"scale is {float(size.max()):g}; allowed for {scale_format.name} is up to "
-            f"{scale_format.highest:g}"
+            f"scale is {float(exact[~held].flat[0]):g}; allowed for {scale_format.name} is "
+            f"{low:g} to {scale_format.highest:g}"
         )
-    if not scale_format.signed and (exact < 0).any():
-        raise ValueError(f"scale is {float(exact.min()):g}; {scale_format.name} has no sign")
-    if rounding is Rounding.HALF_EVEN and scale_format == FLOAT16:
-        short = (stored < np.finfo(np.float16).tiny) & (stored.astype(np.float64) < size)
-        stored = np.where(short, np.nextafter(stored, np.float16(np.inf)), stored)
-    lost = (stored == 0) & (size > 0)
-    stored = np.where(lost, stored.dtype.type(scale_format.smallest), stored)
-    return np.copysign(stored, exact).astype(stored.dtype, copy=False)
+    if rounding is Rounding.HALF_EVEN and dtype == np.float16:
+        short = np.abs(stored) < np.finfo(np.float16).tiny
+        short &= np.abs(stored.astype(np.float64)) < np.abs(exact)
+        upward = np.nextafter(stored, np.copysign(np.inf, exact).astype(np.float16))
+        stored = np.where(short, upward, stored)
+    if not stored.all() and (lost := (stored == 0) & (exact != 0)).any():
+        smallest = np.copysign(dtype.type(scale_format.smallest), exact).astype(dtype)
+        stored = np.where(lost, smallest, stored)
+    return np.asarray(stored)

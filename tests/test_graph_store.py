@@ -329,3 +329,57 @@ def test_attributes_that_a_file_cannot_hold(tmp_path):
         object.__setattr__(graph.nodes[0], "attributes", {"alpha": value})
         with pytest.raises(TypeError, match=r"attribute alpha of node n \(LeakyRelu\) holds a"):
             save_graph(graph, tmp_path / "g.safetensors")
+
+
+def test_a_graph_of_version_1_names_its_scale_formats_otherwise(tmp_path):
+    """Scales were floats in an enum's format, and powers of two were always rounded up."""
+    two = {"scale_format": nq.FLOAT8_E8M0FNU, "scale_rounding": nq.Rounding.CEIL}
+    model = nn.Linear(3, 4, rng=np.random.default_rng(0))
+    x = np.ones((2, 3), np.float32)
+    weights, edges = nq.SymmetricQuantizer(nq.INT8, **two), nq.AffineQuantizer(nq.UINT8, **two)
+    network = flows.dynamic(model, x, weights=weights, activations=edges)
+    path = tmp_path / "net.safetensors"
+    network.save(path)
+    arrays, metadata = load_arrays(path)
+    text = json.loads(metadata["graph"])
+    (name,) = text["quantized"]
+    meaning = text["quantized"][name]
+    q = network.graph.constants[name]
+    old = {"enum": "ScaleFormat", "name": "POWER_OF_TWO"}
+    meaning["params"][2], arrays[f"{name}:scale"] = old, q.scale
+    del meaning["scale"]
+    for node in text["nodes"]:
+        if "quantizer" in node["attributes"]:
+            fields = node["attributes"]["quantizer"]["fields"]
+            fields["scale_format"] = old
+            del fields["scale_rounding"]
+    before = {**metadata, "version": "1", "graph": json.dumps(text)}
+    save_arrays(path, arrays, before)
+    again = flows.Network.load(path)
+    assert again.graph.constants[name] == q
+    assert repr(again) == repr(network)
+    assert again(x).tobytes() == network(x).tobytes()
+    save_arrays(path, arrays, {**before, "version": "3"})
+    with pytest.raises(ValueError, match="version '3'; needed is a numq graph of version 1 or 2"):
+        load_graph(path)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        nq.SymmetricQuantizer(
+            nq.FLOAT4_E2M1, nq.PerGroup(1, 2), scales=nq.SymmetricQuantizer(nq.FLOAT8_E4M3FN)
+        ),
+        nq.OffsetQuantizer(nq.UINT4, nq.PerGroup(1, 2), scale_format=nq.FLOAT16),
+    ],
+)
+def test_weights_with_two_levels_or_offsets_are_a_network_too(tmp_path, networks, weights):
+    model = nn.Sequential(nn.Linear(3, 4, rng=np.random.default_rng(0)), nn.ReLU())
+    network = flows.weight_only(model, networks[1], weights=weights)
+    network.save(tmp_path / "net.safetensors")
+    again = flows.Network.load(tmp_path / "net.safetensors")
+    assert again(networks[1]).tobytes() == network(networks[1]).tobytes()
+    tensors = [{k: c for k, c in net.graph.constants.items() if isinstance(c, nq.QTensor)}
+               for net in (again, network)]  # fmt: skip
+    assert tensors[0] == tensors[1] != {}
+    assert again.nbytes == network.nbytes

@@ -197,6 +197,12 @@ def test_q4_1_is_what_gguf_reads():
     assert q.nbytes == 3 * (2 + 2 + 16)
 
 
+def test_product_and_offset_are_rounded_once():
+    """1 + 2^-24 + 2^-54, which float64 makes the tie 1 + 2^-24; 33025·32513 = 2^30 + 1."""
+    params = nq.QParams(33025 * 2.0**-54, 0, nq.INT16, offset=1.0)
+    assert nq.QTensor(32513, params).dequantize() == 1 + 2.0**-23
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -210,7 +216,7 @@ def test_q4_1_is_what_gguf_reads():
         (lambda: nq.QParams(nq.QTensor(np.uint8(255), nq.QParams(1.0, 0, nq.FLOAT8_E8M0FNU)), 0,
                             nq.INT8), "scale is nan"),
         (lambda: nq.QParams(nq.QTensor(np.int8(-1), nq.QParams(1.0, 0, nq.INT8)), 0, nq.INT8),
-         "must be finite and not negative"),
+         "allowed is finite and not negative"),
         (lambda: nq.QParams(nq.QTensor(np.int8(1), nq.QParams(1.0, 0, nq.INT8)), 0, nq.INT8,
                             scale_format=nq.FLOAT16), "scale_format is float16; allowed for"),
         (lambda: nq.AffineQuantizer(scale_rounding=nq.Rounding.STOCHASTIC), "scale_rounding is ST"),
@@ -219,8 +225,11 @@ def test_q4_1_is_what_gguf_reads():
         (lambda: nq.OffsetQuantizer(scale_format=nq.FLOAT8_E8M0FNU), "scale_format is float8"),
         (lambda: nq.OffsetQuantizer(observer=nq.MSEObserver())([1.0]), "observer is MSEObserver"),
         (lambda: nq.OffsetQuantizer(scale_format=nq.FLOAT16)([1e6]), "offset is .*; allowed"),
-        (lambda: nq.AffineQuantizer(scale_format=nq.FLOAT8_E4M3FN)([1e6]), "scale is .* up to 448"),
-        (lambda: nq.AffineQuantizer(scale_format=nq.FLOAT4_E2M1)([1e6]), "scale is .* up to 6"),
+        (lambda: nq.AffineQuantizer(scale_format=nq.FLOAT8_E4M3FN)([1e6]), "scale is .* to 448"),
+        (lambda: nq.SymmetricQuantizer(
+            range=nq.SymmetricRange.SIGNED_MAX, scale_format=nq.FLOAT8_E8M0FNU)([1.0]),
+         "scale is -0.0078125; allowed for float8_e8m0fnu is 0 to"),
+        (lambda: nq.AffineQuantizer(scale_format=nq.FLOAT4_E2M1)([1e6]), "scale is .* to 6"),
     ],
 )  # fmt: skip
 def test_parameters_that_nothing_stores_are_refused(call, message):
@@ -248,6 +257,15 @@ def test_integer_operators_refuse_an_offset():
     assert np.array_equal(integer.prepare_dequantize(p)(codes), nq.QTensor(codes, p).dequantize())
     y = integer.linear_weight_only(x, w)
     assert np.array_equal(y, x @ w.dequantize().T)
+
+
+def test_an_offset_is_the_minimum_wherever_zero_lies():
+    params = nq.OffsetQuantizer(nq.UINT4).qparams([5.0, 6.5, 12.5])
+    assert (float(params.scale), float(params.offset), int(params.zero_point)) == (0.5, 5.0, 0)
+    signed = nq.OffsetQuantizer(nq.INT4).qparams([-9.0, -1.5])
+    assert (float(signed.scale), float(signed.offset)) == (0.5, -5.0)
+    assert [float(end) for end in signed.range] == [-9.0, -1.5]
+    assert nq.OffsetQuantizer(nq.UINT4)([3.5, 3.5]).dequantize().tolist() == [3.5, 3.5]
 
 
 def test_a_large_tensor_with_an_offset_stays_with_numpy():
@@ -292,7 +310,7 @@ def test_any_entry_of_a_file_replaced_by_any_other_is_refused_or_read(tmp_path, 
     how = {"scales": six, "offsets": nq.SymmetricQuantizer(nq.FLOAT8_E4M3FN)}
     w = nq.OffsetQuantizer(nq.NF4, nq.PerGroup(1, 2), **how)(np.arange(8.0).reshape(2, 4))
     mx = nq.SymmetricQuantizer(nq.FLOAT4_E2M1, scale_format=nq.FLOAT8_E8M0FNU)(np.eye(2))
-    nq.save_tensors(path, {"w": w, "mx": mx})
+    nq.save_tensors(path, {"w": w, "mx": mx, "z": nq.AffineQuantizer(nq.UINT8)([-1.0, 1.0])})
     arrays, metadata = load_arrays(path)
     stored = {}
     monkeypatch.setattr(

@@ -225,17 +225,17 @@ def test_float16_scales():
     assert scale_of(12.7).dtype == np.float16
     assert scale_of(12.7) == np.float16(0.1)
     assert scale_of(1e-12) == np.finfo(np.float16).smallest_subnormal
-    with pytest.raises(ValueError, match=r"scale is 78740\.2; allowed for float16 is up to 65504"):
+    with pytest.raises(ValueError, match=r"scale is 78740\.2; allowed for float16 is -65504 to"):
         scale_of(1e7)
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"scale": 0.0}, ValueError, "scale is 0.0 as float32; it must be finite and positive"),
-        ({"scale": -1.0}, ValueError, "must be finite and positive"),
+        ({"scale": 0.0}, ValueError, "scale is 0.0 as float32; allowed is finite and positive"),
+        ({"scale": -1.0}, ValueError, "allowed is finite and positive"),
         ({"scale": 1e-50}, ValueError, "scale is 1e-50 as float32"),
-        ({"scale": 1e39}, ValueError, "must be finite and positive"),
+        ({"scale": 1e39}, ValueError, "allowed is finite and positive"),
         ({"scale": np.nan}, ValueError, "scale.* NaN or infinite"),
         ({"scale": [1.0, np.inf]}, ValueError, r"scale\[1\] is inf"),
         ({"scale": "a"}, TypeError, "scale has dtype <U1"),
@@ -252,7 +252,7 @@ def test_float16_scales():
             "numbers of float8_e8m0fnu",
         ),
         ({"scale_format": FLOAT16, "scale": 1e6}, ValueError, "as float16"),
-        ({"signed_scale": True, "scale": 0.0}, ValueError, "must be finite and not 0"),
+        ({"signed_scale": True, "scale": 0.0}, ValueError, "allowed is finite and not 0"),
     ],
 )
 def test_bad_parameters_are_named(arguments, error, message):
@@ -290,7 +290,7 @@ def test_bad_ranges_are_named(rmin, rmax, message):
 
 
 def test_a_scale_beyond_float32_is_an_error():
-    with pytest.raises(ValueError, match="allowed for float32 is up to"):
+    with pytest.raises(ValueError, match=r"allowed for float32 is -3\.40282e"):
         choose_qparams(-1e300, 1e300, INT2)
 
 
@@ -318,7 +318,7 @@ def test_a_float16_scale_may_lose_half_a_unit_of_eleven_bits(steps, fits):
 @pytest.mark.parametrize("scale", [0.0, -0.5, [0.5, 0.0], [0.5, -1e-3], 1e-46])
 def test_scales_that_are_not_positive_are_refused(scale):
     granularity = PerChannel(0) if isinstance(scale, list) else PerTensor()
-    with pytest.raises(ValueError, match="as float32; it must be finite and positive"):
+    with pytest.raises(ValueError, match="as float32; allowed is finite and positive"):
         QParams(scale, 0, INT8, granularity)
     if np.all(np.float32(scale) != 0):
         assert (QParams(scale, 0, INT8, granularity, signed_scale=True).scale < 0).any()

@@ -24,7 +24,7 @@ PREPARED = {  # made by `prepare…` and `pack_…`, which are in the table
 }  # fmt: skip
 FROM_INSIDE = {  # for operators and layers of one's own, documented as unchecked or as a base
     "Attribute", "Optimizer", "Schema", "exact_offset", "exact_scale", "record",
-    "scale_and_zero_point", "scale_dtype", "store_scale", "zero_points",
+    "scale_and_zero_point", "scale_dtype", "spread_of", "store_scale", "zero_points",
 }  # fmt: skip
 # Their own tests are beside the table, and in tests/plot/test_sliders.py.
 ELSEWHERE = {"load_digits", "main", "slide"}
