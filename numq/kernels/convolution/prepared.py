@@ -45,6 +45,7 @@ from numq.kernels.convolution.shape import (
 from numq.kernels.convolution.weights import PackedConvWeight, packed_conv_weight
 from numq.kernels.machine.cpu import Isa, KernelPath
 from numq.kernels.machine.jit import get_threads, njit
+from numq.kernels.machine.numba_private import compiler_lock
 from numq.kernels.machine.parallel import Task
 from numq.kernels.machine.tile import ISAS, TILES, Tile
 from numq.kernels.machine.workspace import room
@@ -293,9 +294,14 @@ SIGNATURE = (
 )  # fmt: skip
 
 
-@cache
 def task_of(form: Form, isa: KernelPath) -> Task:
-    """The compiled task of a form for an instruction set, compiled when first asked for."""
+    """The task of a form for an instruction set, compiled once, by whichever thread asks first."""
+    with compiler_lock:
+        return _task(form, isa)
+
+
+@cache
+def _task(form: Form, isa: KernelPath) -> Task:
     return Task(njit(form.kernel(ISAS.index(isa))), SIGNATURE)
 
 
