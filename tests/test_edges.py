@@ -149,7 +149,7 @@ def test_channels_are_the_first_axis_and_shapes_are_whole_numbers():
 
 
 def test_the_first_bad_scale_is_named_and_zero_points_count():
-    with pytest.raises(ValueError, match=r"scale is -1.0 as FLOAT32"):
+    with pytest.raises(ValueError, match=r"scale is -1.0 as float32"):
         QParams([0.5, -1.0, -2.0], 0, INT8, PerChannel(0))
     assert QParams([0.5, 1.0], 0, INT8, PerChannel(0)).nbytes == 8
     assert QParams([0.5, 1.0], [0, 1], INT8, PerChannel(0)).nbytes == 10

@@ -257,3 +257,15 @@ def test_raise_sees_what_rounding_toward_zero_would_hide():
     for value in (65536.0, 1e9, np.inf):
         with pytest.raises(OverflowError, match="1 values lie outside float8_e5m2"):
             FLOAT8_E5M2.encode([value], **raising)
+
+
+def test_tables_of_any_length_are_python_floats():
+    for length, width in ((2, 1), (3, 2), (4, 2), (5, 3), (16, 4), (256, 8)):
+        fmt = TableFormat("squares", tuple(np.float32(v) for v in np.arange(1, length + 1) ** 2))
+        assert fmt.bits == width
+        assert all(type(v) is float for v in fmt.values)
+        assert fmt.encode(np.square(np.arange(1, length + 1))).tolist() == list(range(length))
+    with pytest.raises(ValueError, match="values has 257 entries"):
+        TableFormat("squares", tuple(np.arange(257.0)))
+    smallest = [TableFormat("x", (-1.0, 0.0, 0.25, 3.0)), FLOAT8_E4M3FN, FLOAT8_E8M0FNU, INT8]
+    assert [fmt.smallest for fmt in smallest] == [0.25, 2.0**-9, 2.0**-127, 1]

@@ -23,7 +23,15 @@ EQUALS = Path(__file__).with_name("equals.txt")
 SHORTEST, TIMES = 60, 10  # seconds, and how much longer than the unchanged module
 TESTS = {
     "numq/rules.py": ["test_rules.py", "test_values.py"],
-    "numq/rounding.py": ["test_edges.py", "test_rounding.py", "test_quantize.py"],
+    "numq/rounding.py": [
+        "test_edges.py",
+        "test_rounding.py",
+        "test_quantize.py",
+        "formats/test_codecs.py",
+    ],
+    "numq/formats/integers.py": ["test_edges.py", "test_rounding.py", "formats/test_codecs.py"],
+    "numq/formats/floats.py": ["formats/test_codecs.py", "formats/test_ml_dtypes.py"],
+    "numq/formats/tables.py": ["formats/test_codecs.py"],
     "numq/scales.py": ["test_qparams.py", "test_values.py", "test_golden.py"],
     "numq/qparams.py": ["test_values.py", "test_qparams.py"],
     "numq/observers.py": [
@@ -37,8 +45,8 @@ TESTS = {
     "numq/integer/accumulate.py": ["test_edges.py", "test_accumulate.py"],
     "numq/fixedpoint.py": ["test_requantize.py", "test_golden.py"],
     "numq/packing.py": ["test_packing.py"],
-    "numq/bits.py": ["test_edges.py", "test_bits.py", "test_cli.py"],
-    "numq/metrics.py": ["test_metrics.py"],
+    "numq/bits.py": ["test_edges.py", "test_bits.py", "test_cli.py", "formats/test_ml_dtypes.py"],
+    "numq/metrics.py": ["test_metrics.py", "formats/test_way.py"],
     "numq/granularity.py": ["test_edges.py", "test_granularity.py", "test_values.py"],
     "numq/qtensor.py": ["test_edges.py", "test_values.py", "test_quantize.py"],
     "numq/integer/bias.py": ["integer/test_static_bias.py"],
