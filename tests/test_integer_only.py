@@ -117,14 +117,8 @@ LAYERS = ("numq/integer/", "numq/graph/")
 
 
 def no_floats_in_variables(frame, event, _):
-    """A tracer of the operators: their arrays are integers, line by line.
-
-    What prepares a requantizer from scales at run time, for the windows of a pool that are cut off
-    by the border, is no part of it: no code passes there.
-    """
-    file = frame.f_code.co_filename
-    watched_here = any(p in file for p in LAYERS) and not file.endswith("integer/requantize.py")
-    if "prepare" in frame.f_code.co_name or not watched_here:
+    """A tracer of the operators: their arrays are integers, line by line."""
+    if not any(p in frame.f_code.co_filename for p in LAYERS):
         return None
     for name, value in frame.f_locals.items():
         if isinstance(value, np.ndarray):

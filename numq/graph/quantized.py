@@ -40,8 +40,15 @@ def _relu(node: Node) -> bool:
 
 
 def _activated(node: Node, step: Step) -> Step:
-    """The step, then a fused ReLU."""
-    return (lambda x: np.maximum(step(x), 0)) if _relu(node) else step
+    """The step, whose result is its own, then a fused ReLU."""
+    if not _relu(node):
+        return step
+
+    def rectified(x: Array) -> Array:
+        y = step(x)
+        return np.maximum(y, 0, out=y)
+
+    return rectified
 
 
 def _weight(node: Node, graph: Graph) -> QTensor:
