@@ -27,10 +27,17 @@ _SMALL_FLOATS = tuple(
     for t in (
         np.float16,
         ml_dtypes.bfloat16,
+        ml_dtypes.float8_e3m4,
+        ml_dtypes.float8_e4m3,
+        ml_dtypes.float8_e4m3b11fnuz,
         ml_dtypes.float8_e4m3fn,
-        ml_dtypes.float8_e5m2,
         ml_dtypes.float8_e4m3fnuz,
+        ml_dtypes.float8_e5m2,
         ml_dtypes.float8_e5m2fnuz,
+        ml_dtypes.float8_e8m0fnu,
+        ml_dtypes.float6_e2m3fn,
+        ml_dtypes.float6_e3m2fn,
+        ml_dtypes.float4_e2m1fn,
     )
 )
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -103,7 +110,7 @@ class Frozen:
 def as_float(x: ArrayLike, name: str) -> FloatArray:
     """`x` as float32 or float64, without changing a value.
 
-    float32 and float64 stay; float16, bfloat16 and float8 become float32; integers become float64.
+    float32 and float64 stay; float16 and the floats of ml_dtypes become float32; integers float64.
 
     Raises:
         TypeError: for bool, complex, long double, object, string, date or masked input.
@@ -132,7 +139,7 @@ def as_float(x: ArrayLike, name: str) -> FloatArray:
 def as_data(x: ArrayLike, name: str) -> Array:
     """`x` as float16, float32, float64, integers or bools, without changing a value.
 
-    bfloat16 and float8 become float32. Anything else raises TypeError.
+    The floats of ml_dtypes become float32. Anything else raises TypeError.
     """
     if type(x) is np.ndarray and x.dtype in _DATA:
         return x

@@ -34,7 +34,8 @@ class FloatFormat(Format):
 
     `value = (−1)^sign · 2^(exponent − bias) · (1 + mantissa / 2^mantissa_bits)` for a normal
     number; exponent code 0 is zero and the subnormals, `2^(1 − bias) · mantissa / 2^mantissa_bits`.
-    A code is the unsigned integer of these bits, the sign uppermost.
+    A code is the unsigned integer of these bits, the sign uppermost: what `view(np.uint8)` makes of
+    an array of ml_dtypes.
     Sources: IEEE 754-2019 §3.4; OCP OFP8 1.0 §4.1; OCP MX 1.0 §5.3, §5.4; the types of ml_dtypes.
 
     Attributes:

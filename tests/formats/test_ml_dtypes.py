@@ -116,3 +116,11 @@ def test_gfloat_says_the_same(name):
         x = np.abs(x)
     rounded = [gfloat.round_float(theirs, float(v), sat=True) for v in x]
     assert fmt.decode(fmt.encode(x)).tolist() == rounded
+
+
+@pytest.mark.parametrize("name", [name for name in TYPES if format_named(name).bits <= 16])
+def test_their_arrays_come_in(name):
+    fmt, dtype = format_named(name), TYPES[name]
+    codes = np.arange(2**fmt.bits).astype(word(dtype))
+    codes = codes[np.isfinite(fmt.decode(codes))]
+    assert fmt.encode(codes.view(dtype)).tolist() == codes.tolist()
