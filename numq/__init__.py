@@ -88,6 +88,7 @@ from numq import (
     scales,
 )
 from numq.bits import inspect_code, inspect_float, inspect_int, inspect_table
+from numq.choose import choose_qparams
 from numq.fixedpoint import (
     multiply_by_quantized_multiplier,
     quantize_multiplier,
@@ -160,7 +161,7 @@ from numq.observers import (
     PercentileObserver,
 )
 from numq.packing import PackOrder, pack, unpack
-from numq.qparams import QParams, choose_qparams
+from numq.qparams import QParams
 from numq.qtensor import QTensor, dequantize, fake_quantize, quantize
 from numq.quantizers import AffineQuantizer, OffsetQuantizer, Quantizer, SymmetricQuantizer
 from numq.requantization import Multiplier, Requantization

@@ -10,7 +10,6 @@ levels, a small scale for a few numbers and a larger one for many of those.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -29,24 +28,8 @@ from numq.arrays import (
     frozen,
 )
 from numq.formats import FLOAT16, FLOAT32, FLOAT64, FloatFormat, Format
-from numq.granularity import Granularity, PerTensor, spread_out
-from numq.rounding import Rounding
-from numq.scales import (
-    NUMQ_FLOOR,
-    Affine,
-    Offset,
-    ScaleFloor,
-    Scheme,
-    Symmetric,
-    SymmetricRange,
-    Target,
-    exact_offset,
-    exact_scale,
-    scale_and_zero_point,
-    scale_dtype,
-    spread_of,
-    zero_points,
-)
+from numq.granularity import Granularity, PerTensor
+from numq.scales import scale_dtype
 
 
 class Coded(ABC):
@@ -141,7 +124,7 @@ covers [-1, 6.5])
         offsets = None if offset is None else _checked_offset(offset, scale_format, scales.shape)
         zeros = _checked_zero_point(zero_point, format, scales.shape)
         if offsets is not None and zeros.any():
-            raise ValueError(f"zero_point is {_span(zeros)}; allowed beside an offset is 0")
+            raise ValueError(f"zero_point is {span(zeros)}; allowed beside an offset is 0")
         if granularity.scale_ndim not in (None, scales.ndim):
             raise ValueError(
                 f"scale has shape {scales.shape}; {granularity} has {granularity.scale_ndim}-"
@@ -226,11 +209,11 @@ covers [-1, 6.5])
         covers = f"[{low.min():.6g}, {high.max():.6g}]" if low.size else "nothing"
         name = "per tensor" if isinstance(self.granularity, PerTensor) else repr(self.granularity)
         if self.offset is None:
-            beside = f"zero_point {_span(self.zero_point)}"
+            beside = f"zero_point {span(self.zero_point)}"
         else:
-            beside = f"offset {_span(self.offset)}{self._how(self.stored_offset)}"
+            beside = f"offset {span(self.offset)}{self._how(self.stored_offset)}"
         return (
-            f"QParams({self.format.name}, {name}, scale {_span(self.scale)}"
+            f"QParams({self.format.name}, {name}, scale {span(self.scale)}"
             f"{self._how(self.stored_scale)}, {beside}, covers {covers})"
         )
 
@@ -262,7 +245,7 @@ def _same(a: Kept | None, b: Kept | None) -> bool:
     return type(a) is type(b) and bool(a == b)
 
 
-def _span(values: Array) -> str:
+def span(values: Array) -> str:
     """`0.5` for a scalar, `(64,) in 0.1…0.3` for an array."""
     if not values.size:
         return f"{values.shape}"
@@ -296,7 +279,7 @@ def _checked_offset(
         raise ValueError(f"offset has shape {given.shape}; the scale has {shape}")
     if not np.isfinite(stored).all():
         raise ValueError(
-            f"offset is {_span(given)} as {scale_format.name}; allowed are finite numbers"
+            f"offset is {span(given)} as {scale_format.name}; allowed are finite numbers"
         )
     if not isinstance(offset, Coded):
         _check_held(given, stored, scale_format, "offset")
@@ -324,12 +307,10 @@ def _check_held(given: Array, stored: Array, scale_format: FloatFormat, name: st
     if scale_format == FLOAT16:
         lost = np.abs(stored.astype(np.float64) - given) > 2.0**-11 * np.abs(given)
         if lost.any():
-            raise ValueError(
-                f"{name} is {_span(given)}, which float16 holds only as {_span(stored)}"
-            )
+            raise ValueError(f"{name} is {span(given)}, which float16 holds only as {span(stored)}")
     elif (scale_format.nearest(given.astype(np.float64)) != given).any():
         raise ValueError(
-            f"{name} is {_span(given)}; allowed are the numbers of {scale_format.name} only"
+            f"{name} is {span(given)}; allowed are the numbers of {scale_format.name} only"
         )
 
 
@@ -340,103 +321,5 @@ def _checked_zero_point(zero_point: ArrayLike, fmt: Format, shape: tuple[int, ..
     allowed = fmt.zero_points
     if given.size and (given.min() < allowed.start or given.max() >= allowed.stop):
         which = repr(fmt) if len(allowed) > 1 else f"0 for {fmt.name}, which has no zero point"
-        raise ValueError(f"zero_point is {_span(given)}; allowed is {which}")
+        raise ValueError(f"zero_point is {span(given)}; allowed is {which}")
     return frozen(np.broadcast_to(given, shape).astype(np.int32))
-
-
-def choose_qparams(
-    rmin: ArrayLike,
-    rmax: ArrayLike,
-    fmt: Format,
-    *,
-    scheme: Scheme = Affine(),
-    granularity: Granularity = PerTensor(),
-    scale_format: FloatFormat = FLOAT32,
-    scale_rounding: Rounding = Rounding.HALF_EVEN,
-    floor: ScaleFloor = NUMQ_FLOOR,
-    scales: Callable[[FloatArray], Coded] | None = None,
-    offsets: Callable[[FloatArray], Coded] | None = None,
-) -> QParams:
-    """Scale, and zero point or offset, for real ranges.
-
-    | range | result |
-    |---|---|
-    | contains zero | the scheme's formula |
-    | on one side of zero, or one constant c ≠ 0 | extended to zero first (not by `Offset`) |
-    | only zero | `floor.all_zero` (1.0) |
-    | below the normal float32 numbers | `floor.replacement` (1.18e-38) |
-    | difference overflows float32 | computed in float64, so nothing happens |
-    | NaN, ±inf, rmin > rmax | ValueError |
-
-    Args:
-        rmin: smallest values, of the granularity's scale shape.
-        rmax: largest values, of the same shape.
-        fmt: the codes to spread over the range.
-        scheme: `Affine()`, `Symmetric()` or `Offset()`, with their conventions.
-        granularity: which elements each range belongs to.
-        scale_format: what the scale is rounded to before the zero point or offset is computed
-            from it.
-        scale_rounding: how, by its magnitude: CEIL never makes a range smaller.
-        floor: what tiny and zero scales become; not asked where `scales` is given.
-        scales: makes codes of the exact scales, in place of `scale_format` (a `Quantizer`). A
-            scale whose code would stand for 0 gets that of the smallest number above.
-        offsets: the same of the offsets.
-
-    >>> from numq.formats import UINT8
-    >>> choose_qparams(-1.0, 1.55, UINT8)
-    QParams(uint8, per tensor, scale 0.01, zero_point 100, covers [-1, 1.55])
-    """
-    check_type(fmt, Format, "fmt")
-    check_type(scheme, Affine | Symmetric | Offset, "scheme")
-    check_type(floor, ScaleFloor, "floor")
-    lo, hi = as_float(rmin, "rmin"), as_float(rmax, "rmax")
-    check_finite(lo, "rmin")
-    check_finite(hi, "rmax")
-    if lo.shape != hi.shape:
-        raise ValueError(f"rmin has shape {lo.shape}, rmax {hi.shape}; they must be equal")
-    if (lo > hi).any():
-        raise ValueError(f"rmin is {_span(lo)} and rmax {_span(hi)}; rmin must not exceed rmax")
-    target = Target(fmt, scheme, scale_format, scale_rounding, floor)
-    scale: FloatArray | Coded
-    if scales is None:
-        scale, zero_point = scale_and_zero_point(lo, hi, target)
-        effective = scale
-    else:
-        ends = spread_of(lo, hi, scheme)
-        scale = _above_zero(exact_scale(*ends, target), scales)
-        effective = scale.dequantize()
-        zero_point = zero_points(*ends, effective, target)
-    offset = _offset(lo, effective, target, offsets) if isinstance(scheme, Offset) else None
-    signed = isinstance(scheme, Symmetric) and scheme.range is SymmetricRange.SIGNED_MAX
-    return QParams(scale, zero_point, fmt, granularity, scale_format, signed, offset)
-
-
-def _above_zero(scale: FloatArray, scales: Callable[[FloatArray], Coded]) -> Coded:
-    """Codes of the scales, none of which stands for 0: the block would be lost."""
-    made = scales(scale)
-    params, zero = made.qparams, made.dequantize() == 0
-    if not zero.any():
-        return made
-    shape = made.codes.shape
-    outer, shift = (
-        spread_out(part, params.granularity, shape) for part in (params.scale, params.zero_point)
-    )
-    smallest = params.format.smallest * np.copysign(1.0, scale) * np.copysign(1.0, outer)
-    return made.with_codes(np.where(zero, params.format.encode(smallest, offset=shift), made.codes))
-
-
-def _offset(
-    rmin: FloatArray,
-    scale: FloatArray,
-    target: Target,
-    offsets: Callable[[FloatArray], Coded] | None,
-) -> FloatArray | Coded:
-    """The offsets as they are stored, to nearest."""
-    exact, fmt = exact_offset(rmin, scale, target.format), target.scale_format
-    if offsets is not None:
-        return offsets(exact)
-    if (np.abs(exact) > fmt.highest).any():
-        raise ValueError(
-            f"offset is {_span(exact)}; allowed for {fmt.name} is up to {fmt.highest:g}"
-        )
-    return fmt.nearest(exact)

@@ -22,11 +22,12 @@ from numpy.typing import ArrayLike
 from numq import fast
 from numq.arguments import shown
 from numq.arrays import FloatArray, as_float, check_finite, check_type
+from numq.choose import choose_qparams
 from numq.formats import FLOAT32, INT8, FloatFormat, Format
 from numq.granularity import Granularity, PerTensor, PerToken, param_shape
 from numq.metrics import ErrorReport, error_report
 from numq.observers import MinMaxObserver, Observed, Observer
-from numq.qparams import QParams, choose_qparams
+from numq.qparams import QParams
 from numq.qtensor import QTensor, quantize
 from numq.rounding import Rounding
 from numq.rules import ONNX, NonFinite, QuantizeRule

@@ -5,6 +5,7 @@ import pytest
 from strategies import format_of, golden
 
 from numq import rules
+from numq.choose import choose_qparams
 from numq.fixedpoint import (
     multiply_by_quantized_multiplier,
     quantize_multiplier,
@@ -16,7 +17,7 @@ from numq.granularity import PerBlock, PerChannel, PerGroup, PerTensor
 from numq.integer.accumulate import accumulate, matmul_int8
 from numq.integer.requantize import prepare_requantizer, requantize
 from numq.observers import MinMaxObserver, MovingAverageObserver
-from numq.qparams import QParams, choose_qparams
+from numq.qparams import QParams
 from numq.qtensor import quantize
 from numq.quantizers import AffineQuantizer, SymmetricQuantizer
 from numq.requantization import Requantization

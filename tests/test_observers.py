@@ -11,6 +11,7 @@ from scipy import stats
 from strategies import golden
 
 from numq import samples
+from numq.choose import choose_qparams
 from numq.formats import (
     FLOAT8_E4M3FN,
     FLOAT8_E8M0FNU,
@@ -37,7 +38,7 @@ from numq.observers import (
     MSEObserver,
     PercentileObserver,
 )
-from numq.qparams import QParams, choose_qparams
+from numq.qparams import QParams
 from numq.qtensor import fake_quantize
 from numq.quantizers import AffineQuantizer, SymmetricQuantizer
 from numq.scales import Affine, Symmetric, SymmetricRange, Target

@@ -15,6 +15,7 @@ import numq as nq
 from numq import integer, storage
 from numq.formats import FLOAT_FORMATS, INT_FORMATS
 from numq.granularity import expand
+from numq.integer.doors import prepare_dequantize, prepare_quantize
 from numq.storage import load_arrays
 
 GRANULARITIES = [
@@ -185,16 +186,55 @@ def test_a_scale_of_zero_reads_as_zeros():
     assert nq.quantize(x, floats).dequantize().tolist() == [[0.25, 0.25], [3.0, -4.5]]
 
 
+def half_floats(rng, *shape):
+    """float16 numbers of all sizes, and a zero."""
+    made = rng.normal(0, 1, shape) * np.exp2(rng.integers(-20, 12, shape))
+    made.flat[-1] = 0
+    return made.astype(np.float16)
+
+
+def float16_codes(values):
+    """A QTensor may hold a scale of 0; in GGUF a block of zeros has one."""
+    return nq.QTensor(values.view(np.uint16), nq.QParams(1.0, 0, nq.FLOAT16))
+
+
 def test_q4_1_is_what_gguf_reads():
-    """gguf-py's Q4_1.dequantize_blocks: `(d * qs) + m` in float32, d and m float16 (hand-made)."""
-    d, m = np.float16([0.1, 3.3e-5, 7.0]), np.float16([-0.77, 1.5, -60000.0])
-    codes = np.arange(96, dtype=np.uint8).reshape(3, 32) % 16
-    q = nq.QTensor(codes, nq.QParams(
-        d.reshape(3, 1), 0, nq.UINT4, nq.PerGroup(1, 32), nq.FLOAT16, offset=m.reshape(3, 1)
-    ))  # fmt: skip
-    wide = d.astype(np.float32)[:, None] * codes.astype(np.float32) + m.astype(np.float32)[:, None]
-    assert q.dequantize().tobytes() == wide.tobytes()
-    assert q.nbytes == 3 * (2 + 2 + 16)
+    gguf = pytest.importorskip("gguf", reason="gguf is the peer")
+    rng = np.random.default_rng(0)
+    d, m = np.abs(half_floats(rng, 50, 1)), half_floats(rng, 50, 1)
+    codes = rng.integers(0, 16, (50, 32)).astype(np.uint8)
+    packed = nq.pack(codes, nq.UINT4, nq.PackOrder.GGUF)
+    raw = np.hstack([d.view(np.uint8), m.view(np.uint8), packed])
+    theirs = gguf.quants.dequantize(raw, gguf.GGMLQuantizationType.Q4_1)
+    group = nq.PerGroup(1, 32)
+    q = nq.QTensor(codes, nq.QParams(float16_codes(d), 0, nq.UINT4, group, offset=m))
+    assert q.dequantize().tobytes() == theirs.tobytes()
+    kept = nq.QTensor(codes[:-1], nq.QParams(d[:-1], 0, nq.UINT4, group, nq.FLOAT16, offset=m[:-1]))
+    assert kept.dequantize().tobytes() == theirs[:-1].tobytes()
+    assert kept.nbytes == raw[:-1].nbytes
+
+
+def test_q4_k_is_what_gguf_reads():
+    """Six bits for the scale and the minimum of 32 numbers, a float16 for eight of either."""
+    gguf = pytest.importorskip("gguf", reason="gguf is the peer")
+    rng = np.random.default_rng(0)
+    d, least = np.abs(half_floats(rng, 20, 1)), np.abs(half_floats(rng, 20, 1))
+    d[-1], least[-1] = 1, 2
+    small, packed = (
+        rng.integers(0, 256, (20, 12), np.uint8),
+        rng.integers(0, 256, (20, 128), np.uint8),
+    )
+    raw = np.hstack([d.view(np.uint8), least.view(np.uint8), small, packed])
+    theirs = gguf.quants.dequantize(raw, gguf.GGMLQuantizationType.Q4_K)
+    scales, minima = gguf.quants.Q4_K.get_scale_min(small)
+    codes = np.stack([packed & 15, packed >> 4]).reshape(2, 20, 4, 32).transpose(1, 2, 0, 3)
+    eight = nq.PerGroup(1, 8)
+    scale = nq.QTensor(scales, nq.QParams(d, 0, nq.UINT6, eight, nq.FLOAT16))
+    offset = nq.QTensor(minima, nq.QParams(-least, 0, nq.UINT6, eight, nq.FLOAT16, True))
+    params = nq.QParams(scale, 0, nq.UINT4, nq.PerGroup(1, 32), offset=offset)
+    q = nq.QTensor(codes.reshape(20, 256), params)
+    assert np.array_equal(q.dequantize(), theirs)
+    assert q.nbytes == raw.nbytes
 
 
 def test_product_and_offset_are_rounded_once():
@@ -252,9 +292,9 @@ def test_integer_operators_refuse_an_offset():
     for name, call in calls:
         with pytest.raises(ValueError, match=f"^{name} .*offset"):
             call()
-    codes = integer.prepare_quantize(p, nq.rules.ONNX)(x)
+    codes = prepare_quantize(p, nq.rules.ONNX)(x)
     assert np.array_equal(codes, nq.quantize(x, p).codes)
-    assert np.array_equal(integer.prepare_dequantize(p)(codes), nq.QTensor(codes, p).dequantize())
+    assert np.array_equal(prepare_dequantize(p)(codes), nq.QTensor(codes, p).dequantize())
     y = integer.linear_weight_only(x, w)
     assert np.array_equal(y, x @ w.dequantize().T)
 

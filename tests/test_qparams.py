@@ -9,10 +9,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import FLOAT32_MAX, TINY, finite32, formats
 
+from numq.choose import choose_qparams
 from numq.formats import FLOAT8_E8M0FNU, FLOAT16, FLOAT64, INT2, INT4, INT8, UINT8
 from numq.granularity import PerChannel, PerTensor
 from numq.integer.requantize import prepare_requantizer
-from numq.qparams import QParams, choose_qparams
+from numq.qparams import QParams
 from numq.qtensor import fake_quantize, quantize
 from numq.quantizers import AffineQuantizer, SymmetricQuantizer
 from numq.rounding import Rounding

@@ -32,8 +32,10 @@ TESTS = {
     "numq/formats/integers.py": ["test_edges.py", "test_rounding.py", "formats/test_codecs.py"],
     "numq/formats/floats.py": ["formats/test_codecs.py", "formats/test_ml_dtypes.py"],
     "numq/formats/tables.py": ["formats/test_codecs.py"],
-    "numq/scales.py": ["test_qparams.py", "test_values.py", "test_golden.py"],
-    "numq/qparams.py": ["test_values.py", "test_qparams.py"],
+    "numq/scales.py": ["test_qparams.py", "test_parameters.py", "test_values.py", "test_golden.py"],
+    "numq/qparams.py": ["test_values.py", "test_qparams.py", "test_parameters.py"],
+    "numq/choose.py": ["test_qparams.py", "test_parameters.py", "test_golden.py"],
+    "numq/tensorfile.py": ["test_parameters.py", "test_graph_store.py"],
     "numq/observers.py": [
         "test_edges.py",
         "test_values.py",
