@@ -269,3 +269,22 @@ def test_tables_of_any_length_are_python_floats():
         TableFormat("squares", tuple(np.arange(257.0)))
     smallest = [TableFormat("x", (-1.0, 0.0, 0.25, 3.0)), FLOAT8_E4M3FN, FLOAT8_E8M0FNU, INT8]
     assert [fmt.smallest for fmt in smallest] == [0.25, 2.0**-9, 2.0**-127, 1]
+
+
+@pytest.mark.parametrize("fmt", WIDE, **NAMES)
+def test_up_and_down_enclose_a_value_between_neighbours(fmt):
+    rng = np.random.default_rng(2)
+    codes = np.concatenate([np.arange(200), rng.integers(0, fmt.top - 1, 2000)])
+    low = fmt.decode(codes.astype(fmt.dtype))
+    high = fmt.decode((codes + 1).astype(fmt.dtype))
+    between = [low, low + (high - low) / 4, low + (high - low) / 2]  # subnormals, normals, ties
+    ways = {"rounding": Rounding.FLOOR}, {"rounding": Rounding.CEIL}
+    for x in between:
+        down, up = (fmt.decode(fmt.encode(x, **way)) for way in ways)
+        exact = x == low
+        above = np.where(exact, low, high)
+        inner = (x != high) & (x >= low)  # float64 itself has nothing between its neighbours
+        assert down[inner].tolist() == low[inner].tolist()
+        assert up[inner].tolist() == above[inner].tolist()
+        mirrored = fmt.decode(fmt.encode(-x, **ways[0]))
+        assert mirrored.tolist() == (-up).tolist()
