@@ -116,31 +116,31 @@ def _difference(value: float, source: Real, remark: str = "") -> str:
     return f"  (error {_short(error, '{:+.1e}', '{:+.1e}')}{remark})" if error else "  (exact)"
 
 
-def inspect_float(value: Real | int | str, fmt: FloatFormat) -> FloatBits:
-    """Round `value` to `fmt` (half to even) and take the code apart.
+def inspect_float(value: Real | int | str, format: FloatFormat) -> FloatBits:
+    """Round `value` to `format` (half to even) and take the code apart.
 
     What is too large becomes infinity or NaN, or saturates where the format has neither.
 
     Args:
         value: a number; text such as "0.1" or "1e-400" is taken as the exact decimal it is.
-        fmt: the format.
+        format: the format.
 
     Raises:
         TypeError: `value` is not a number.
         ValueError: text that is no number, or an exponent of more than four digits; NaN in a
             format without NaN.
     """
-    check_type(fmt, FloatFormat, "fmt")
+    check_type(format, FloatFormat, "format")
     source = _parse(value) if isinstance(value, str) else _exact(value)
-    return FloatBits(fmt, encode_float(source, fmt), source)
+    return FloatBits(format, encode_float(source, format), source)
 
 
-def inspect_code(code: int, fmt: Format) -> FloatBits | IntBits | TableBits:
+def inspect_code(code: int, format: Format) -> FloatBits | IntBits | TableBits:
     """A stored code taken apart: what number do these bits mean?
 
     Args:
         code: the bits as an unsigned integer.
-        fmt: the format.
+        format: the format.
 
     Raises:
         TypeError: `code` is not an integer.
@@ -150,35 +150,35 @@ def inspect_code(code: int, fmt: Format) -> FloatBits | IntBits | TableBits:
     >>> inspect_code(0x3F, FLOAT8_E4M3FN).value, inspect_code(0xFF, INT8).value
     (1.875, -1)
     """
-    check_type(fmt, Format, "fmt")
-    code = integer(code, "code", 0, 2**fmt.bits - 1)
-    match fmt:
+    check_type(format, Format, "format")
+    code = integer(code, "code", 0, 2**format.bits - 1)
+    match format:
         case FloatFormat():
-            return FloatBits(fmt, code, _exact(decode_float(code, fmt)))
+            return FloatBits(format, code, _exact(decode_float(code, format)))
         case TableFormat():
-            return TableBits(fmt, code, Fraction(fmt.decode([code])[0]))
+            return TableBits(format, code, Fraction(format.decode([code])[0]))
         case IntFormat():
-            negative = fmt.signed and code >> (fmt.bits - 1)
-            return IntBits(fmt, code - 2**fmt.bits if negative else code)
-    raise TypeError(f"fmt is {fmt!r}; allowed are integers, floats and tables")
+            negative = format.signed and code >> (format.bits - 1)
+            return IntBits(format, code - 2**format.bits if negative else code)
+    raise TypeError(f"format is {format!r}; allowed are integers, floats and tables")
 
 
-def inspect(value: Real | int | str, fmt: Format) -> FloatBits | IntBits | TableBits:
+def inspect(value: Real | int | str, format: Format) -> FloatBits | IntBits | TableBits:
     """What `value` looks like in a format of any kind, and what is lost.
 
     Raises:
         TypeError: `value` is not a number, or not an integer where the format is one.
         ValueError: text that is no number; NaN in a format without NaN, infinity in a table.
     """
-    check_type(fmt, Format, "fmt")
-    match fmt:
+    check_type(format, Format, "format")
+    match format:
         case FloatFormat():
-            return inspect_float(value, fmt)
+            return inspect_float(value, format)
         case TableFormat():
-            return inspect_table(value, fmt)
+            return inspect_table(value, format)
         case IntFormat():
-            return inspect_int(integer(value, "value"), fmt)
-    raise TypeError(f"fmt is {fmt!r}; allowed are integers, floats and tables")
+            return inspect_int(integer(value, "value"), format)
+    raise TypeError(f"format is {format!r}; allowed are integers, floats and tables")
 
 
 def _exact(value: Real | int) -> Real:
@@ -236,8 +236,10 @@ def _short(v: Fraction, as_float: str, as_decimal: str) -> str:
     return as_decimal.format(Decimal(v.numerator) / Decimal(v.denominator))
 
 
-def encode_float(value: Real | int, fmt: FloatFormat, overflow: Overflow = Overflow.NATIVE) -> int:
-    """The code of the nearest number of `fmt`, ties to the even significand.
+def encode_float(
+    value: Real | int, format: FloatFormat, overflow: Overflow = Overflow.NATIVE
+) -> int:
+    """The code of the nearest number of `format`, ties to the even significand.
 
     Under NATIVE, too large a value becomes infinity, or NaN where the format has no infinity, or
     the largest number where it has neither; what lies below the numbers of an unsigned format
@@ -246,40 +248,42 @@ def encode_float(value: Real | int, fmt: FloatFormat, overflow: Overflow = Overf
     Raises:
         ValueError: NaN in a format without NaN, another overflow rule.
     """
-    check_type(fmt, FloatFormat, "fmt")
+    check_type(format, FloatFormat, "format")
     check_type(overflow, Overflow, "overflow")
     if overflow not in (Overflow.NATIVE, Overflow.SATURATE):
         raise ValueError(f"overflow is {overflow}; allowed are NATIVE and SATURATE")
     real = _exact(value)
     negative = math.copysign(1, real) < 0 if isinstance(real, float) else real < 0
     if isinstance(real, float) and math.isnan(real):
-        return _signed(fmt.nan, fmt, negative)
-    code = fmt.top + 1 if isinstance(real, float) and math.isinf(real) else _size_code(real, fmt)
-    if code > fmt.top:
-        code = fmt.top if overflow is Overflow.SATURATE else fmt.beyond
-    bare = fmt.specials is Specials.EXPONENT_ONLY
-    if not fmt.signed and ((negative and code) or (bare and (negative or not real))):
-        return fmt.nan if overflow is Overflow.NATIVE and fmt.has_nan else 0
-    return _signed(code, fmt, negative)
+        return _signed(format.nan, format, negative)
+    code = (
+        format.top + 1 if isinstance(real, float) and math.isinf(real) else _size_code(real, format)
+    )
+    if code > format.top:
+        code = format.top if overflow is Overflow.SATURATE else format.beyond
+    bare = format.specials is Specials.EXPONENT_ONLY
+    if not format.signed and ((negative and code) or (bare and (negative or not real))):
+        return format.nan if overflow is Overflow.NATIVE and format.has_nan else 0
+    return _signed(code, format, negative)
 
 
-def _size_code(real: Real, fmt: FloatFormat) -> int:
+def _size_code(real: Real, format: FloatFormat) -> int:
     """The code of |value| without its sign; beyond the largest number, anything above its code."""
     size = abs(Fraction(real))
-    lowest = fmt.min_exponent
+    lowest = format.min_exponent
     exponent = max(_floor_log2(size), lowest) if size else lowest
     # Counting steps from zero makes a carry of the mantissa run into the exponent by itself.
-    steps = round(size / Fraction(2) ** (exponent - fmt.mantissa_bits))
-    if fmt.specials is Specials.EXPONENT_ONLY:  # the first step is code 0
+    steps = round(size / Fraction(2) ** (exponent - format.mantissa_bits))
+    if format.specials is Specials.EXPONENT_ONLY:  # the first step is code 0
         return max(steps - 1 + exponent - lowest, 0)
-    return steps + ((exponent - lowest) << fmt.mantissa_bits)
+    return steps + ((exponent - lowest) << format.mantissa_bits)
 
 
-def _signed(code: int, fmt: FloatFormat, negative: bool) -> int:
+def _signed(code: int, format: FloatFormat, negative: bool) -> int:
     """With the sign bit, if there is one; the code of a negative zero may mean something else."""
-    if not fmt.signed or not negative or (fmt.specials is Specials.FNUZ and code == 0):
+    if not format.signed or not negative or (format.specials is Specials.FNUZ and code == 0):
         return code
-    return code | 1 << (fmt.bits - 1)
+    return code | 1 << (format.bits - 1)
 
 
 def _floor_log2(v: Fraction) -> int:
@@ -287,23 +291,23 @@ def _floor_log2(v: Fraction) -> int:
     return guess if Fraction(2) ** guess <= v else guess - 1
 
 
-def decode_float(code: int, fmt: FloatFormat) -> float:
-    """The number that `code` means in `fmt`, exactly; ValueError for a code of more bits."""
-    check_type(fmt, FloatFormat, "fmt")
-    if not 0 <= integer(code, "code") < 2**fmt.bits:
-        raise ValueError(f"code is {code}; {fmt.name} has codes 0 to {2**fmt.bits - 1}")
-    exponent = (code >> fmt.mantissa_bits) & (2**fmt.exponent_bits - 1)
-    mantissa = code & (2**fmt.mantissa_bits - 1)
-    negative = fmt.signed and bool(code >> (fmt.bits - 1))
-    size = code - (int(negative) << (fmt.bits - 1))
+def decode_float(code: int, format: FloatFormat) -> float:
+    """The number that `code` means in `format`, exactly; ValueError for a code of more bits."""
+    check_type(format, FloatFormat, "format")
+    if not 0 <= integer(code, "code") < 2**format.bits:
+        raise ValueError(f"code is {code}; {format.name} has codes 0 to {2**format.bits - 1}")
+    exponent = (code >> format.mantissa_bits) & (2**format.exponent_bits - 1)
+    mantissa = code & (2**format.mantissa_bits - 1)
+    negative = format.signed and bool(code >> (format.bits - 1))
+    size = code - (int(negative) << (format.bits - 1))
     sign = -1.0 if negative else 1.0
-    if size > fmt.top or (fmt.specials is Specials.FNUZ and code == fmt.nan):
-        special = math.inf if fmt.has_infinity and size == fmt.top + 1 else math.nan
+    if size > format.top or (format.specials is Specials.FNUZ and code == format.nan):
+        special = math.inf if format.has_infinity and size == format.top + 1 else math.nan
         return math.copysign(special, sign)
-    if fmt.specials is Specials.EXPONENT_ONLY:
-        return math.ldexp(1, exponent - fmt.bias)
-    hidden = 2**fmt.mantissa_bits if exponent else 0
-    power = max(exponent, 1) - fmt.bias - fmt.mantissa_bits
+    if format.specials is Specials.EXPONENT_ONLY:
+        return math.ldexp(1, exponent - format.bias)
+    hidden = 2**format.mantissa_bits if exponent else 0
+    power = max(exponent, 1) - format.bias - format.mantissa_bits
     return sign * math.ldexp(hidden + mantissa, power)
 
 
@@ -363,14 +367,14 @@ class IntBits:
         return f"needs {self.bits_needed} bits"
 
 
-def inspect_int(value: int, fmt: IntFormat) -> IntBits:
-    """The two's complement of `value` in `fmt`, and what is lost if it does not fit.
+def inspect_int(value: int, format: IntFormat) -> IntBits:
+    """The two's complement of `value` in `format`, and what is lost if it does not fit.
 
     Raises:
         TypeError: `value` is not an integer.
     """
-    check_type(fmt, IntFormat, "fmt")
-    return IntBits(fmt, integer(value, "value"))
+    check_type(format, IntFormat, "format")
+    return IntBits(format, integer(value, "value"))
 
 
 @dataclass(frozen=True, repr=False)
@@ -407,7 +411,7 @@ class TableBits:
         )
 
 
-def inspect_table(value: Real | int | str, fmt: TableFormat) -> TableBits:
+def inspect_table(value: Real | int | str, format: TableFormat) -> TableBits:
     """The code of the nearest value of a table, ties to the even code; exact.
 
     Raises:
@@ -420,11 +424,11 @@ def inspect_table(value: Real | int | str, fmt: TableFormat) -> TableBits:
       1011
       code 11 of 0 to 15; code 10 is 0.24611230194568634, code 12 is 0.44070982933044434
     """
-    check_type(fmt, TableFormat, "fmt")
+    check_type(format, TableFormat, "format")
     source = _parse(value) if isinstance(value, str) else _exact(value)
     if isinstance(source, float) and not math.isfinite(source):
-        raise ValueError(f"value is {source}; allowed for {fmt.name} are finite numbers")
+        raise ValueError(f"value is {source}; allowed for {format.name} are finite numbers")
     real = Fraction(source)
-    distances = [abs(Fraction(v) - real) for v in fmt.values]
+    distances = [abs(Fraction(v) - real) for v in format.values]
     nearest = [code for code, d in enumerate(distances) if d == min(distances)]
-    return TableBits(fmt, min(nearest, key=lambda code: code % 2), source)
+    return TableBits(format, min(nearest, key=lambda code: code % 2), source)

@@ -32,7 +32,7 @@ from numq.scales import (
 def choose_qparams(
     rmin: ArrayLike,
     rmax: ArrayLike,
-    fmt: Format,
+    format: Format,
     *,
     scheme: Scheme = Affine(),
     granularity: Granularity = PerTensor(),
@@ -56,7 +56,7 @@ def choose_qparams(
     Args:
         rmin: smallest values, of the granularity's scale shape.
         rmax: largest values, of the same shape.
-        fmt: the codes to spread over the range.
+        format: the codes to spread over the range.
         scheme: `Affine()`, `Symmetric()` or `Offset()`, with their conventions.
         granularity: which elements each range belongs to.
         scale_format: what the scale is rounded to before the zero point or offset is computed
@@ -71,7 +71,7 @@ def choose_qparams(
     >>> choose_qparams(-1.0, 1.55, UINT8)
     QParams(uint8, per tensor, scale 0.01, zero_point 100, covers [-1, 1.55])
     """
-    check_type(fmt, Format, "fmt")
+    check_type(format, Format, "format")
     check_type(scheme, Affine | Symmetric | Offset, "scheme")
     check_type(floor, ScaleFloor, "floor")
     lo, hi = as_float(rmin, "rmin"), as_float(rmax, "rmax")
@@ -81,7 +81,7 @@ def choose_qparams(
         raise ValueError(f"rmin has shape {lo.shape}, rmax {hi.shape}; they must be equal")
     if (lo > hi).any():
         raise ValueError(f"rmin is {span(lo)} and rmax {span(hi)}; rmin must not exceed rmax")
-    target = Target(fmt, scheme, scale_format, scale_rounding, floor)
+    target = Target(format, scheme, scale_format, scale_rounding, floor)
     scale: FloatArray | Coded
     if scales is None:
         scale, zero_point = scale_and_zero_point(lo, hi, target)
@@ -93,7 +93,7 @@ def choose_qparams(
         zero_point = zero_points(*ends, effective, target)
     offset = _offset(lo, effective, target, offsets) if isinstance(scheme, Offset) else None
     signed = isinstance(scheme, Symmetric) and scheme.range is SymmetricRange.SIGNED_MAX
-    return QParams(scale, zero_point, fmt, granularity, scale_format, signed, offset)
+    return QParams(scale, zero_point, format, granularity, scale_format, signed, offset)
 
 
 def _above_zero(scale: FloatArray, scales: Callable[[FloatArray], Coded]) -> Coded:
@@ -117,11 +117,11 @@ def _offset(
     offsets: Callable[[FloatArray], Coded] | None,
 ) -> FloatArray | Coded:
     """The offsets as they are stored, to nearest."""
-    exact, fmt = exact_offset(rmin, scale, target.format), target.scale_format
+    exact, format = exact_offset(rmin, scale, target.format), target.scale_format
     if offsets is not None:
         return offsets(exact)
-    if (np.abs(exact) > fmt.highest).any():
+    if (np.abs(exact) > format.highest).any():
         raise ValueError(
-            f"offset is {span(exact)}; allowed for {fmt.name} is up to {fmt.highest:g}"
+            f"offset is {span(exact)}; allowed for {format.name} is up to {format.highest:g}"
         )
-    return fmt.nearest(exact)
+    return format.nearest(exact)

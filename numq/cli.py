@@ -117,16 +117,16 @@ def _names() -> list[str]:
 
 def _inspect(arguments: argparse.Namespace) -> None:
     try:
-        fmt = format_named(arguments.format)
+        format = format_named(arguments.format)
     except ValueError:
         allowed = ", ".join(_names())
         raise ValueError(f"--format is {shown(arguments.format)}; allowed are {allowed}") from None
     if arguments.code:
-        print(inspect_code(_integer(arguments.value, "a code"), fmt))
-    elif isinstance(fmt, IntFormat):
-        print(inspect(_integer(arguments.value), fmt))
+        print(inspect_code(_integer(arguments.value, "a code"), format))
+    elif isinstance(format, IntFormat):
+        print(inspect(_integer(arguments.value), format))
     else:
-        print(inspect(arguments.value.strip(), fmt))
+        print(inspect(arguments.value.strip(), format))
 
 
 def _integer(text: str, what: str = "an integer format") -> int:

@@ -58,21 +58,27 @@ def view_of(granularity: Granularity, shape: Shape) -> View | None:
     return None
 
 
-def worthwhile(x: Array, granularity: Granularity, fmt: Format, scale: Array) -> View | None:
+def worthwhile(x: Array, granularity: Granularity, format: Format, scale: Array) -> View | None:
     """The view in which a kernel takes `x`; None where NumPy has to."""
     if x.size < LARGE or type(x) is not np.ndarray or not uses_kernels():
         return None
-    narrow = isinstance(fmt, IntFormat) and fmt.bits <= 16 and scale.dtype != np.float64
+    narrow = isinstance(format, IntFormat) and format.bits <= 16 and scale.dtype != np.float64
     return view_of(granularity, x.shape) if narrow else None
 
 
 def quantize(
-    x: FloatArray, view: View, scale: Array, zero_point: Array, fmt: Format
+    x: FloatArray, view: View, scale: Array, zero_point: Array, format: Format
 ) -> tuple[Array, bool]:
     """Codes in the shape of `x`, and whether all of `x` is finite."""
     s, z = _parameters(scale, zero_point)
     codes, finite = elementwise.quantize(
-        x.reshape(view.shape), s, z, qmin=fmt.qmin, qmax=fmt.qmax, dtype=fmt.dtype, axis=view.axis
+        x.reshape(view.shape),
+        s,
+        z,
+        qmin=format.qmin,
+        qmax=format.qmax,
+        dtype=format.dtype,
+        axis=view.axis,
     )
     return codes.reshape(x.shape), finite
 
@@ -86,26 +92,30 @@ def dequantize(codes: Array, view: View, scale: Array, zero_point: Array) -> Flo
 
 
 def fake_quantize(
-    x: FloatArray, view: View, scale: Array, zero_point: Array, fmt: Format
+    x: FloatArray, view: View, scale: Array, zero_point: Array, format: Format
 ) -> tuple[FloatArray, bool]:
     """float32 in the shape of `x`, and whether all of `x` is finite."""
     s, z = _parameters(scale, zero_point)
     back, finite = elementwise.fake_quantize(
-        x.reshape(view.shape), s, z, qmin=fmt.qmin, qmax=fmt.qmax, axis=view.axis
+        x.reshape(view.shape), s, z, qmin=format.qmin, qmax=format.qmax, axis=view.axis
     )
     return back.reshape(x.shape), finite
 
 
-def rows_quantizer(fmt: Format, *, symmetric: bool) -> Callable[[FloatArray], Rows | None] | None:
+def rows_quantizer(
+    format: Format, *, symmetric: bool
+) -> Callable[[FloatArray], Rows | None] | None:
     """A function of float32 matrices that quantizes each row by its own minimum and maximum.
 
     It gives codes, scales and zero points, or None where NumPy has to: values that are not finite,
     or so large that the grid would leave float32. No function for other than small integers.
     """
-    if not small_integers(fmt):
+    if not small_integers(format):
         return None
-    most = float(np.finfo(np.float32).max) / fmt.levels
-    return partial(_quantize_rows, symmetric, int(fmt.qmin), int(fmt.qmax), fmt.dtype, most)
+    most = float(np.finfo(np.float32).max) / format.levels
+    return partial(
+        _quantize_rows, symmetric, int(format.qmin), int(format.qmax), format.dtype, most
+    )
 
 
 def _quantize_rows(

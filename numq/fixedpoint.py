@@ -115,7 +115,7 @@ def multiply_by_quantized_multiplier(
     x: ArrayLike,
     multiplier: ArrayLike,
     shift: ArrayLike,
-    how: Requantization = Requantization.GEMMLOWP_DOUBLE,
+    requantization: Requantization = Requantization.GEMMLOWP_DOUBLE,
 ) -> IntArray:
     """`round(x · multiplier · 2^(shift − 31))` in integers.
 
@@ -123,36 +123,43 @@ def multiply_by_quantized_multiplier(
         x: int32 values.
         multiplier: int32, not negative, from `quantize_multiplier`.
         shift: −31 to 30; positive shifts left.
-        how: how often and in which direction it rounds, with a Q31 multiplier.
+        requantization: how often and in which direction it rounds, with a Q31 multiplier.
 
     Raises:
-        ValueError: a negative multiplier, a shift out of its range, `how` with a float multiplier.
+        ValueError: a negative multiplier, a shift out of its range, a rule with a
+            float multiplier.
         OverflowError: an intermediate or the result leaves int32 (undefined in C).
     """
-    check_type(how, Requantization, "how")
-    if not how.fixed:
-        raise ValueError(f"how is {how.name}; allowed are those with a Q31 multiplier")
+    check_type(requantization, Requantization, "requantization")
+    if not requantization.fixed:
+        raise ValueError(
+            f"requantization is {requantization.name}; allowed are those with a Q31 multiplier"
+        )
     value, m, s = as_int32(x, "x"), as_int32(multiplier, "multiplier"), as_int32(shift, "shift")
     _check_shapes(x=value, multiplier=m, shift=s)
     if m.size and m.min() < 0:
         raise ValueError(f"multiplier is {m.min()}; allowed are integers from 0 on")
     if s.size and (s.min() < -31 or s.max() > 30):
         raise ValueError(f"shift reaches from {s.min()} to {s.max()}; allowed is -31 to 30")
-    if how.twice:
+    if requantization.twice:
         _fits(value << np.maximum(s, 0), "x · 2^shift")
-    return _fits(scaled(value, m, s, how), "the result").astype(np.int32)
+    return _fits(scaled(value, m, s, requantization), "the result").astype(np.int32)
 
 
-def scaled(x: IntArray, multiplier: IntArray, shift: IntArray, how: Requantization) -> IntArray:
+def scaled(
+    x: IntArray, multiplier: IntArray, shift: IntArray, requantization: Requantization
+) -> IntArray:
     """The same of int64 that have been checked, as int64.
 
-    What a left shift would push out of int32 is held at its ends where `how` rounds twice.
+    What a left shift would push out of int32 is held at its ends where the rule rounds twice.
     """
     left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
-    if how.high is None:
-        return shifted(x * multiplier, 31 - shift, how.rounding)
+    if requantization.high is None:
+        return shifted(x * multiplier, 31 - shift, requantization.rounding)
     held = np.clip(x, INT32_MIN >> left, INT32_MAX >> left) << left
-    return shifted(shifted(held * multiplier, 31, how.high), right, how.rounding)
+    return shifted(
+        shifted(held * multiplier, 31, requantization.high), right, requantization.rounding
+    )
 
 
 def as_int32(x: ArrayLike, name: str) -> IntArray:

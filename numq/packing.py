@@ -39,13 +39,13 @@ _WORDS = (PackOrder.GPTQ, PackOrder.AWQ)
 
 
 def pack(
-    codes: ArrayLike, fmt: Format, order: PackOrder = PackOrder.LOW_FIRST
+    codes: ArrayLike, format: Format, order: PackOrder = PackOrder.LOW_FIRST
 ) -> NDArray[np.unsignedinteger[Any]]:
     """Pack integer codes along the last axis.
 
     Args:
-        codes: (..., n) codes of `fmt`; signed ones are packed as two's complement.
-        fmt: width and signedness of a code.
+        codes: (..., n) codes of `format`; signed ones are packed as two's complement.
+        format: width and signedness of a code.
         order: where each element goes. ONNX packs the flattened tensor: `ravel()` first.
 
     Returns:
@@ -54,20 +54,22 @@ def pack(
 
     Raises:
         TypeError: `codes` is not an integer array.
-        ValueError: a code outside `fmt`, a 0-d array, or a width that `order` does not define.
+        ValueError: a code outside `format`, a 0-d array, or a width that `order` does not define.
 
     >>> from numq.formats import UINT4
     >>> [hex(b) for b in pack([1, 2, 3], UINT4)]
     ['0x21', '0x3']
     """
-    _check_order(fmt, order)
-    codes = fmt.checked(codes, "codes")
+    _check_order(format, order)
+    codes = format.checked(codes, "codes")
     if codes.ndim == 0:
         raise ValueError("codes is 0-dimensional; allowed is at least one axis to pack along")
-    narrow = codes.astype(np.uint8 if fmt.bits <= 8 else np.uint16)  # two's complement
+    narrow = codes.astype(np.uint8 if format.bits <= 8 else np.uint16)  # two's complement
     arranged = _arrange(_pad(narrow, _RUN[order]), order)
-    bits = ((arranged[..., None] >> np.arange(fmt.bits, dtype=narrow.dtype)) & 1).astype(np.uint8)
-    stream = bits.reshape(*codes.shape[:-1], arranged.shape[-1] * fmt.bits)
+    bits = ((arranged[..., None] >> np.arange(format.bits, dtype=narrow.dtype)) & 1).astype(
+        np.uint8
+    )
+    stream = bits.reshape(*codes.shape[:-1], arranged.shape[-1] * format.bits)
     packed = np.packbits(stream, axis=-1, bitorder="little")
     if order not in _WORDS:
         return packed
@@ -76,30 +78,32 @@ def pack(
 
 def unpack(
     packed: NDArray[np.unsignedinteger[Any]],
-    fmt: Format,
+    format: Format,
     count: int,
     order: PackOrder = PackOrder.LOW_FIRST,
 ) -> IntArray:
-    """The first `count` codes of each packed run, (..., count) of `fmt.dtype`: undoes `pack`.
+    """The first `count` codes of each packed run, (..., count) of `format.dtype`: undoes `pack`.
 
     Raises:
         TypeError: `packed` has not the dtype of `order` (uint8, or uint32 for GPTQ and AWQ).
         ValueError: fewer than `count` codes are there, a code that a narrow range or a table
             leaves out, or a format that `order` does not define.
     """
-    _check_order(fmt, order)
+    _check_order(format, order)
     packed, count = _check_packed(packed, order), integer(count, "count")
     stream = np.ascontiguousarray(packed).view(np.uint8) if order in _WORDS else packed
     bits = np.unpackbits(stream, axis=-1, bitorder="little")
-    whole = bits.shape[-1] // (fmt.bits * _RUN[order]) * _RUN[order]
+    whole = bits.shape[-1] // (format.bits * _RUN[order]) * _RUN[order]
     if not 0 <= count <= whole:
-        raise ValueError(f"count is {count}; packed holds {whole} codes of {fmt.bits} bits")
-    codes = bits[..., : whole * fmt.bits].reshape(*packed.shape[:-1], whole, fmt.bits)
-    values = (codes.astype(np.int32) << np.arange(fmt.bits, dtype=np.int32)).sum(-1, dtype=np.int32)
+        raise ValueError(f"count is {count}; packed holds {whole} codes of {format.bits} bits")
+    codes = bits[..., : whole * format.bits].reshape(*packed.shape[:-1], whole, format.bits)
+    values = (codes.astype(np.int32) << np.arange(format.bits, dtype=np.int32)).sum(
+        -1, dtype=np.int32
+    )
     values = _restore(values, order)[..., :count]
-    if fmt.dtype.kind == "i":  # the top bit weighs −2^(bits−1)
-        values = values - ((values >> (fmt.bits - 1)) << fmt.bits)
-    return fmt.checked(values, "packed codes").astype(fmt.dtype)
+    if format.dtype.kind == "i":  # the top bit weighs −2^(bits−1)
+        values = values - ((values >> (format.bits - 1)) << format.bits)
+    return format.checked(values, "packed codes").astype(format.dtype)
 
 
 def _arrange(codes: IntArray, order: PackOrder) -> IntArray:
@@ -130,15 +134,17 @@ def _pad(x: NDArray[Any], multiple: int) -> NDArray[Any]:
     return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)]) if missing else x
 
 
-def _check_order(fmt: Format, order: PackOrder) -> None:
-    check_type(fmt, Format, "fmt")
+def _check_order(format: Format, order: PackOrder) -> None:
+    check_type(format, Format, "format")
     check_type(order, PackOrder, "order")
-    if fmt.dtype.kind == "i" and order is not PackOrder.LOW_FIRST:
-        offset = 2 ** (fmt.bits - 1)
-        raise ValueError(f"fmt is {fmt!r}; {order.name} stores unsigned codes: add {offset} first")
-    if fmt.bits not in _WIDTHS[order]:
+    if format.dtype.kind == "i" and order is not PackOrder.LOW_FIRST:
+        offset = 2 ** (format.bits - 1)
+        raise ValueError(
+            f"format is {format!r}; {order.name} stores unsigned codes: add {offset} first"
+        )
+    if format.bits not in _WIDTHS[order]:
         allowed = ", ".join(map(str, _WIDTHS[order]))
-        raise ValueError(f"fmt has {fmt.bits} bits; {order.name} packs {allowed}")
+        raise ValueError(f"format has {format.bits} bits; {order.name} packs {allowed}")
 
 
 def _check_packed(packed: NDArray[Any], order: PackOrder) -> NDArray[Any]:

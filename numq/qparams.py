@@ -314,12 +314,14 @@ def _check_held(given: Array, stored: Array, scale_format: FloatFormat, name: st
         )
 
 
-def _checked_zero_point(zero_point: ArrayLike, fmt: Format, shape: tuple[int, ...]) -> Array:
+def _checked_zero_point(zero_point: ArrayLike, format: Format, shape: tuple[int, ...]) -> Array:
     given = as_int(zero_point, "zero_point")
     if given.shape not in ((), shape):
         raise ValueError(f"zero_point has shape {given.shape}; the scale has {shape}")
-    allowed = fmt.zero_points
+    allowed = format.zero_points
     if given.size and (given.min() < allowed.start or given.max() >= allowed.stop):
-        which = repr(fmt) if len(allowed) > 1 else f"0 for {fmt.name}, which has no zero point"
+        which = (
+            repr(format) if len(allowed) > 1 else f"0 for {format.name}, which has no zero point"
+        )
         raise ValueError(f"zero_point is {span(given)}; allowed is {which}")
     return frozen(np.broadcast_to(given, shape).astype(np.int32))

@@ -60,10 +60,10 @@ class QTensor(Coded):
     def __post_init__(self) -> None:
         """Check codes against the parameters, then freeze a copy."""
         check_type(self.qparams, QParams, "qparams")
-        fmt = self.qparams.format
-        codes = fmt.checked(self.codes, "codes")
+        format = self.qparams.format
+        codes = format.checked(self.codes, "codes")
         check_params(self.qparams.scale, self.qparams.granularity, codes.shape, "codes")
-        frozen = np.array(codes, dtype=fmt.dtype)
+        frozen = np.array(codes, dtype=format.dtype)
         frozen.setflags(write=False)
         object.__setattr__(self, "codes", frozen)
 
@@ -283,21 +283,23 @@ def _reciprocal(scale: FloatArray) -> FloatArray:
     return reciprocal
 
 
-def _check_nan(x: FloatArray, fmt: Format) -> None:
-    if not fmt.has_nan and np.isnan(x).any():
-        raise ValueError(f"x holds NaN, which has no code in {fmt.name}; allowed is another rule")
+def _check_nan(x: FloatArray, format: Format) -> None:
+    if not format.has_nan and np.isnan(x).any():
+        raise ValueError(
+            f"x holds NaN, which has no code in {format.name}; allowed is another rule"
+        )
 
 
-def _nan_code(rule: QuantizeRule, fmt: Format, zero_point: Array) -> Array:
+def _nan_code(rule: QuantizeRule, format: Format, zero_point: Array) -> Array:
     """The code that the rule gives NaN: of an end of the grid, of zero, or the one next to 0."""
     if rule.non_finite is NonFinite.NAN_TO_CODE_ZERO:
-        return np.array(min(max(0, fmt.codes.start), fmt.codes.stop - 1))
+        return np.array(min(max(0, format.codes.start), format.codes.stop - 1))
     stands_for: dict[NonFinite, ArrayLike] = {
-        NonFinite.NAN_TO_QMIN: fmt.lowest,
-        NonFinite.NAN_TO_QMAX: fmt.highest,
+        NonFinite.NAN_TO_QMIN: format.lowest,
+        NonFinite.NAN_TO_QMAX: format.highest,
         NonFinite.NAN_TO_ZERO_POINT: zero_point,
     }
-    return fmt.encode(stands_for[rule.non_finite])
+    return format.encode(stands_for[rule.non_finite])
 
 
 def dequantize(q: QTensor, dtype: DTypeLike = np.float32) -> FloatArray:

@@ -214,30 +214,30 @@ def exact_scale(lo: FloatArray, hi: FloatArray, target: Target) -> FloatArray:
 
 def zero_points(lo: FloatArray, hi: FloatArray, scale: FloatArray, target: Target) -> IntArray:
     """The int32 zero points that go with a scale as stored."""
-    fmt, scheme = target.format, target.scheme
+    format, scheme = target.format, target.scheme
     if isinstance(scheme, Affine):
-        return _affine_zero_point(lo, hi, scale.astype(np.float64), fmt, scheme.zero_point)
-    return np.full(scale.shape, fmt.middle if isinstance(scheme, Symmetric) else 0, np.int32)
+        return _affine_zero_point(lo, hi, scale.astype(np.float64), format, scheme.zero_point)
+    return np.full(scale.shape, format.middle if isinstance(scheme, Symmetric) else 0, np.int32)
 
 
-def exact_offset(rmin: Array, scale: FloatArray, fmt: Format) -> FloatArray:
+def exact_offset(rmin: Array, scale: FloatArray, format: Format) -> FloatArray:
     """What makes the lowest code stand for the minimum: `min − s · lowest`, float64."""
-    return np.asarray(rmin, np.float64) - scale.astype(np.float64) * fmt.lowest
+    return np.asarray(rmin, np.float64) - scale.astype(np.float64) * format.lowest
 
 
-def _affine_scale(lo: FloatArray, hi: FloatArray, fmt: Format) -> FloatArray:
+def _affine_scale(lo: FloatArray, hi: FloatArray, format: Format) -> FloatArray:
     """(max − min) / (qmax − qmin); halves are subtracted, as float64 ranges may overflow too."""
-    return (hi / 2 - lo / 2) / ((fmt.highest - fmt.lowest) / 2)
+    return (hi / 2 - lo / 2) / ((format.highest - format.lowest) / 2)
 
 
 def _symmetric_scale(
-    lo: FloatArray, hi: FloatArray, fmt: Format, convention: SymmetricRange
+    lo: FloatArray, hi: FloatArray, format: Format, convention: SymmetricRange
 ) -> FloatArray:
-    below = fmt.middle - fmt.lowest  # 128 for int8
-    above = fmt.highest - fmt.middle  # 127
+    below = format.middle - format.lowest  # 128 for int8
+    above = format.highest - format.middle  # 127
     if below <= 0 and convention is not SymmetricRange.RESTRICTED:
         raise ValueError(
-            f"range is {convention.name}; allowed for {fmt.name}, which has nothing below zero, is "
+            f"range is {convention.name}; allowed for {format.name}, with nothing below zero, is "
             "RESTRICTED"
         )
     amax = np.maximum(-lo, hi)
@@ -255,19 +255,19 @@ def _symmetric_scale(
 
 
 def _affine_zero_point(
-    lo: FloatArray, hi: FloatArray, scale: FloatArray, fmt: Format, rule: ZeroPointRule
+    lo: FloatArray, hi: FloatArray, scale: FloatArray, format: Format, rule: ZeroPointRule
 ) -> IntArray:
     zero_point: FloatArray
     if rule is ZeroPointRule.FROM_MIN:
-        zero_point = fmt.lowest - np.rint(lo / scale)
+        zero_point = format.lowest - np.rint(lo / scale)
     else:
-        error_min = abs(fmt.lowest) + np.abs(lo / scale)
-        error_max = abs(fmt.highest) + np.abs(hi / scale)
-        from_min, from_max = fmt.lowest - lo / scale, fmt.highest - hi / scale
+        error_min = abs(format.lowest) + np.abs(lo / scale)
+        error_max = abs(format.highest) + np.abs(hi / scale)
+        from_min, from_max = format.lowest - lo / scale, format.highest - hi / scale
         nearest = np.where(error_min < error_max, from_min, from_max)
         nearest = np.where((lo == 0) & (hi == 0), 0, nearest)  # TFLite's own case
         zero_point = round_values(nearest, Rounding.HALF_AWAY)
-    return np.clip(zero_point, fmt.lowest, fmt.highest).astype(np.int32)
+    return np.clip(zero_point, format.lowest, format.highest).astype(np.int32)
 
 
 def _keep_finite(scale: FloatArray, zero_point: IntArray, target: Target) -> FloatArray:
@@ -276,8 +276,8 @@ def _keep_finite(scale: FloatArray, zero_point: IntArray, target: Target) -> Flo
     It happens where the data itself reaches the end of float32 and rounding the zero point moved
     the grid outward. Halving keeps a power of two one.
     """
-    fmt, z = target.format, zero_point.astype(np.float64)
-    steps = np.maximum(fmt.highest - z, z - fmt.lowest)
+    format, z = target.format, zero_point.astype(np.float64)
+    steps = np.maximum(format.highest - z, z - format.lowest)
     limit = float(np.finfo(np.float32).max)
     if (
         scale.dtype == np.float64
@@ -298,12 +298,12 @@ def _apply_floor(scale: FloatArray, floor: ScaleFloor) -> FloatArray:
 
 
 # Formats of NumPy's own, that of a comparison most often asked for first.
-_NATIVE = tuple((fmt, np.dtype(fmt.name)) for fmt in (FLOAT32, FLOAT16, FLOAT64))
+_NATIVE = tuple((format, np.dtype(format.name)) for format in (FLOAT32, FLOAT16, FLOAT64))
 
 
 def _native(scale_format: FloatFormat) -> np.dtype[Any] | None:
-    for fmt, dtype in _NATIVE:
-        if scale_format is fmt or scale_format == fmt:
+    for format, dtype in _NATIVE:
+        if scale_format is format or scale_format == format:
             return dtype
     return None
 

@@ -147,7 +147,7 @@ def put_params(key: str, params: QParams, arrays: dict[str, Array]) -> dict[str,
 def take_params(key: str, text: Any, arrays: Mapping[str, Array]) -> QParams:
     """The way back."""
     check_type(text, dict, f"what {key} means")
-    fmt, kind, scale_format, signed = (
+    format, kind, scale_format, signed = (
         decoded(v, MEANINGS) for v in listed(text["params"], "params")
     )
     check_type(scale_format, FloatFormat, "scale_format")
@@ -158,8 +158,8 @@ def take_params(key: str, text: Any, arrays: Mapping[str, Array]) -> QParams:
     zero_point: Array = np.zeros(scale.shape, np.int32)
     zeros = f"{key}:zero_point"
     if "zero_point" in text or zeros in arrays:  # graphs of version 1 do not say it
-        zero_point = _unpacked(arrays[zeros], fmt, scale.shape, zeros).astype(np.int32)
-    return QParams(scale, zero_point, fmt, kind, scale_format, signed, offset)
+        zero_point = _unpacked(arrays[zeros], format, scale.shape, zeros).astype(np.int32)
+    return QParams(scale, zero_point, format, kind, scale_format, signed, offset)
 
 
 def _put(key: str, q: QTensor, arrays: dict[str, Array]) -> dict[str, Any]:
@@ -174,27 +174,29 @@ def _take(key: str, text: Any, arrays: Mapping[str, Array]) -> QTensor:
 
 
 def _put_kept(
-    key: str, part: str, kept: Kept, fmt: FloatFormat, arrays: dict[str, Array]
+    key: str, part: str, kept: Kept, format: FloatFormat, arrays: dict[str, Array]
 ) -> dict[str, Any]:
     """Codes as a tensor of their own, NumPy's floats as they are, others packed with a shape."""
     if isinstance(kept, QTensor):
         return {part: _put(key, kept, arrays)}
     assert isinstance(kept, np.ndarray)
-    if fmt in _PLAIN:
+    if format in _PLAIN:
         arrays[key] = kept
         return {part: True}
-    arrays[key] = _packed(fmt.to_codes(kept, Rounding.HALF_EVEN, Overflow.SATURATE), fmt)
+    arrays[key] = _packed(format.to_codes(kept, Rounding.HALF_EVEN, Overflow.SATURATE), format)
     return {part: list(kept.shape)}
 
 
 def _take_kept(
-    key: str, how: Any, fmt: FloatFormat, arrays: Mapping[str, Array]
+    key: str, requantization: Any, format: FloatFormat, arrays: Mapping[str, Array]
 ) -> Array | QTensor:
-    if isinstance(how, dict):
-        return _take(key, how, arrays)
-    if how is None or how is True:
+    if isinstance(requantization, dict):
+        return _take(key, requantization, arrays)
+    if requantization is None or requantization is True:
         return arrays[key]
-    return fmt.decode(_unpacked(arrays[key], fmt, lengths(how, f"shape of {key}"), key))
+    return format.decode(
+        _unpacked(arrays[key], format, lengths(requantization, f"shape of {key}"), key)
+    )
 
 
 def _key(name: str) -> str:
@@ -211,24 +213,24 @@ def _is_taken(key: str) -> bool:
     return key.startswith("edge:") or key.endswith(_BESIDE)
 
 
-def _packed(codes: IntArray, fmt: Format) -> Array:
+def _packed(codes: IntArray, format: Format) -> Array:
     """Codes as bytes without gaps; those of 32 and 64 bits as they are."""
-    _check_width(fmt)
-    wide = fmt.bits > 16
-    return codes.astype(fmt.dtype).ravel() if wide else pack(codes.ravel(), fmt)
+    _check_width(format)
+    wide = format.bits > 16
+    return codes.astype(format.dtype).ravel() if wide else pack(codes.ravel(), format)
 
 
-def _unpacked(stored: Array, fmt: Any, shape: Shape, name: str) -> IntArray:
+def _unpacked(stored: Array, format: Any, shape: Shape, name: str) -> IntArray:
     """The way back; the bytes are counted before anything is made of them."""
-    check_type(fmt, Format, "format")
-    _check_width(fmt)
+    check_type(format, Format, "format")
+    _check_width(format)
     count = math.prod(shape)
-    if min(shape, default=0) < 0 or fmt.packed_nbytes(count) != stored.nbytes:
+    if min(shape, default=0) < 0 or format.packed_nbytes(count) != stored.nbytes:
         raise ValueError(f"{name} has shape {shape}, but {stored.nbytes} bytes")
-    flat = stored.view(fmt.dtype) if fmt.bits > 16 else unpack(stored, fmt, count)
+    flat = stored.view(format.dtype) if format.bits > 16 else unpack(stored, format, count)
     return flat.reshape(shape)
 
 
-def _check_width(fmt: Format) -> None:
-    if fmt.bits > 16 and fmt.bits not in (32, 64):
-        raise TypeError(f"format has {fmt.bits} bits; a file holds up to 16, 32 and 64")
+def _check_width(format: Format) -> None:
+    if format.bits > 16 and format.bits not in (32, 64):
+        raise TypeError(f"format has {format.bits} bits; a file holds up to 16, 32 and 64")

@@ -52,13 +52,15 @@ def torch_saturates(engine):
 
 
 def _saturates(what, answer, ways):
-    how = followed(f"{what}, sums of uint8 × int8", answer, ways)
+    requantization = followed(f"{what}, sums of uint8 × int8", answer, ways)
     if "qnnpack" not in what:
-        assert known() in (how, None), f"{what} adds {how}; processor: {sorted(features())}"
-    return how == SATURATING
+        assert known() in (requantization, None), (
+            f"{what} adds {requantization}; processor: {sorted(features())}"
+        )
+    return requantization == SATURATING
 
 
-def torch_linear(x, z_x, w, s_w, s_y, z_y, engine):
+def torch_linear(x, x_zero_point, w, s_w, s_y, z_y, engine):
     """torch.ops.quantized.linear on codes; (N, K) uint8, (O, K) int8, the scale of x is 1."""
     torch = pytest.importorskip("torch")
     make = torch._make_per_tensor_quantized_tensor
@@ -69,7 +71,7 @@ def torch_linear(x, z_x, w, s_w, s_y, z_y, engine):
             warnings.simplefilter("ignore")  # torch deprecates its quantized dtypes
             weight = make(torch.from_numpy(np.ascontiguousarray(w)), float(s_w), 0)
             packed = torch.ops.quantized.linear_prepack(weight, None)
-            codes = make(torch.from_numpy(x), 1.0, z_x)
+            codes = make(torch.from_numpy(x), 1.0, x_zero_point)
             return torch.ops.quantized.linear(codes, packed, s_y, z_y).int_repr().numpy()
     finally:
         torch.backends.quantized.engine = before

@@ -62,6 +62,6 @@ def golden(name):
 def format_of(meta):
     """The format with the bounds that a golden record names."""
     bits = (meta["qmax"] - meta["qmin"] + 1).bit_length() - 1
-    fmt = IntFormat(bits, signed=meta["qmin"] < 0)
-    assert (fmt.qmin, fmt.qmax) == (meta["qmin"], meta["qmax"])
-    return fmt
+    format = IntFormat(bits, signed=meta["qmin"] < 0)
+    assert (format.qmin, format.qmax) == (meta["qmin"], meta["qmax"])
+    return format

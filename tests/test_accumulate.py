@@ -59,15 +59,15 @@ def test_every_form_equals_the_oracle(case):
 def test_naive_and_folded_zero_points_agree_with_the_oracle(case, data):
     x, w = case
     of_x, of_w = (st.integers(int(np.iinfo(a.dtype).min), int(np.iinfo(a.dtype).max)) for a in case)
-    z_x = data.draw(of_x | st.lists(of_x, min_size=len(x), max_size=len(x)).map(as_int32))
+    x_zero_point = data.draw(of_x | st.lists(of_x, min_size=len(x), max_size=len(x)).map(as_int32))
     columns = w.shape[1]
-    z_w = data.draw(of_w | st.lists(
+    w_zero_point = data.draw(of_w | st.lists(
         of_w, min_size=columns, max_size=columns).map(as_int32))  # fmt: skip
-    left = x.astype(object) - np.reshape(z_x, (-1, 1))
-    right = w.astype(object) - np.reshape(z_w, (1, -1))
+    left = x.astype(object) - np.reshape(x_zero_point, (-1, 1))
+    right = w.astype(object) - np.reshape(w_zero_point, (1, -1))
     exact = expected(left, right)
-    np.testing.assert_array_equal(accumulate_naive(x, z_x, w, z_w), exact)
-    np.testing.assert_array_equal(accumulate(x, z_x, w, z_w), exact)
+    np.testing.assert_array_equal(accumulate_naive(x, x_zero_point, w, w_zero_point), exact)
+    np.testing.assert_array_equal(accumulate(x, x_zero_point, w, w_zero_point), exact)
 
 
 def as_int32(values):
@@ -149,23 +149,29 @@ def test_a_packed_weight_stands_for_its_matrix():
         w = rng.integers(info.min, info.max + 1, (40, 33)).astype(dtype)
         packed = pack_weight(w)
         np.testing.assert_array_equal(matmul_int8(x, packed), matmul_int8(x, w))
-        z_x = np.arange(5)
-        np.testing.assert_array_equal(accumulate(x, z_x, packed, 3), accumulate(x, z_x, w, 3))
+        x_zero_point = np.arange(5)
+        np.testing.assert_array_equal(
+            accumulate(x, x_zero_point, packed, 3), accumulate(x, x_zero_point, w, 3)
+        )
     with pytest.raises(ValueError, match="K must agree"):
         matmul_int8(x[:, 1:], packed)
 
 
 def test_bad_zero_points_are_named():
-    with pytest.raises(ValueError, match=r"z_x has shape \(3,\); allowed are \(\) and \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"x_zero_point has shape \(3,\); allowed are \(\) and \(2,\)"
+    ):
         accumulate(A, [1, 2, 3], A.T, 0)
     for bad in (128, -129, 65536):
-        with pytest.raises(ValueError, match=f"z_w is {bad}.* int8 codes are -128 to 127"):
+        with pytest.raises(ValueError, match=f"w_zero_point is {bad}.* int8 codes are -128 to 127"):
             accumulate(A, 0, A.T, bad)
-        with pytest.raises(ValueError, match=f"z_x is .* reaching from 0 to .*{bad}|from {bad} to"):
+        with pytest.raises(
+            ValueError, match=f"x_zero_point is .* reaching from 0 to .*{bad}|from {bad} to"
+        ):
             accumulate(A, [0, bad], A.T, 0)
-    with pytest.raises(ValueError, match=r"z_x is 300.* uint8 codes are 0 to 255"):
+    with pytest.raises(ValueError, match=r"x_zero_point is 300.* uint8 codes are 0 to 255"):
         accumulate(A.view(np.uint8), 300, A.T, 0)
-    with pytest.raises(TypeError, match="z_x has dtype float64"):
+    with pytest.raises(TypeError, match="x_zero_point has dtype float64"):
         accumulate(A, 0.5, A.T, 0)
 
 

@@ -47,14 +47,14 @@ TABLE = (
     (FLOAT6_E2M3, ml_dtypes.float6_e2m3fn, gf.format_info_ocp_e2m3, 7.5, "normal"),
     (FLOAT4_E2M1, ml_dtypes.float4_e2m1fn, gf.format_info_ocp_e2m1, 6.0, "normal"),
 )
-DTYPES = {fmt: dtype for fmt, dtype, *_ in TABLE}
-GFLOAT = {fmt: info for fmt, _, info, *_ in TABLE}
-LARGEST = {fmt: end for fmt, _, _, *end in TABLE}
-every_format = pytest.mark.parametrize("fmt", DTYPES, ids=lambda f: f.name)
+DTYPES = {format: dtype for format, dtype, *_ in TABLE}
+GFLOAT = {format: info for format, _, info, *_ in TABLE}
+LARGEST = {format: end for format, _, _, *end in TABLE}
+every_format = pytest.mark.parametrize("format", DTYPES, ids=lambda f: f.name)
 
 
-def word(fmt: FloatFormat) -> np.dtype:
-    return np.dtype(np.uint16 if fmt.bits == 16 else np.uint8)
+def word(format: FloatFormat) -> np.dtype:
+    return np.dtype(np.uint16 if format.bits == 16 else np.uint8)
 
 
 def same(a: float, b: float) -> bool:
@@ -64,108 +64,112 @@ def same(a: float, b: float) -> bool:
     )
 
 
-def decoded(fmt: FloatFormat) -> np.ndarray:
+def decoded(format: FloatFormat) -> np.ndarray:
     """What the library reads in every code."""
     with np.errstate(invalid="ignore"):  # widening a signalling NaN
-        return np.arange(2**fmt.bits).astype(word(fmt)).view(DTYPES[fmt]).astype(np.float64)
+        return (
+            np.arange(2**format.bits).astype(word(format)).view(DTYPES[format]).astype(np.float64)
+        )
 
 
-def numbers(fmt: FloatFormat) -> list[float]:
+def numbers(format: FloatFormat) -> list[float]:
     """Zero and all positive finite numbers, ascending: index and code are one."""
-    values = decoded(fmt)[: 2 ** (fmt.bits - 1)]
+    values = decoded(format)[: 2 ** (format.bits - 1)]
     return values[np.isfinite(values)].tolist()
 
 
 @every_format
-def test_decodes_every_code(fmt):
-    for code, expected in enumerate(decoded(fmt).tolist()):
-        ours = decode_float(code, fmt)
+def test_decodes_every_code(format):
+    for code, expected in enumerate(decoded(format).tolist()):
+        ours = decode_float(code, format)
         assert same(ours, expected), (code, ours, expected)
-        assert same(ours, gfloat_decode(GFLOAT[fmt], code).fval), (code, ours)
+        assert same(ours, gfloat_decode(GFLOAT[format], code).fval), (code, ours)
 
 
 @every_format
-def test_encoding_inverts_decoding(fmt):
-    for code in range(2**fmt.bits):
-        value = decode_float(code, fmt)
+def test_encoding_inverts_decoding(format):
+    for code in range(2**format.bits):
+        value = decode_float(code, format)
         if not math.isnan(value):
-            assert encode_float(value, fmt) == code  # -0.0 and both infinities among them
+            assert encode_float(value, format) == code  # -0.0 and both infinities among them
 
 
 @every_format
-def test_rounds_to_the_nearest_and_ties_to_even(fmt):
+def test_rounds_to_the_nearest_and_ties_to_even(format):
     # Built from the neighbours, not from a cast: ml_dtypes goes to bfloat16 by way of float32 and
     # so rounds twice. The midpoint of two neighbours is exact in float64.
-    finite = numbers(fmt)
-    sign = 2 ** (fmt.bits - 1)
+    finite = numbers(format)
+    sign = 2 ** (format.bits - 1)
     for code, (low, high) in enumerate(pairwise(finite)):
         middle = (low + high) / 2
         even = code + code % 2
-        assert encode_float(middle, fmt) == even, (low, high)
-        assert encode_float(math.nextafter(middle, -math.inf), fmt) == code, (low, high)
-        assert encode_float(math.nextafter(middle, math.inf), fmt) == code + 1, (low, high)
-        assert encode_float(-middle, fmt) == sign + even, (low, high)
-        if fmt.bits < 16:
-            assert encode_float(math.nextafter(-middle, -math.inf), fmt) == sign + code + 1
-            assert encode_float(math.nextafter(-middle, math.inf), fmt) == sign + code
+        assert encode_float(middle, format) == even, (low, high)
+        assert encode_float(math.nextafter(middle, -math.inf), format) == code, (low, high)
+        assert encode_float(math.nextafter(middle, math.inf), format) == code + 1, (low, high)
+        assert encode_float(-middle, format) == sign + even, (low, high)
+        if format.bits < 16:
+            assert encode_float(math.nextafter(-middle, -math.inf), format) == sign + code + 1
+            assert encode_float(math.nextafter(-middle, math.inf), format) == sign + code
 
 
 @every_format
-def test_midpoints_agree_with_the_libraries(fmt):
-    finite = numbers(fmt)
+def test_midpoints_agree_with_the_libraries(format):
+    finite = numbers(format)
     middles = [(a + b) / 2 for a, b in pairwise(finite)]
     middles += [-m for m in middles]
-    theirs = np.array(middles).astype(DTYPES[fmt]).view(word(fmt)).tolist()
-    assert [encode_float(m, fmt) for m in middles] == theirs
-    for middle in middles[:: 1 if fmt.bits < 16 else 97]:
+    theirs = np.array(middles).astype(DTYPES[format]).view(word(format)).tolist()
+    assert [encode_float(m, format) for m in middles] == theirs
+    for middle in middles[:: 1 if format.bits < 16 else 97]:
         for x in (middle, math.nextafter(middle, math.inf), math.nextafter(middle, -math.inf)):
-            rounded = gfloat_round(GFLOAT[fmt], x, RoundMode.TiesToEven, sat=True)
-            assert same(decode_float(encode_float(x, fmt), fmt), rounded), x
+            rounded = gfloat_round(GFLOAT[format], x, RoundMode.TiesToEven, sat=True)
+            assert same(decode_float(encode_float(x, format), format), rounded), x
 
 
 @every_format
-def test_overflow_threshold(fmt):
-    finite = numbers(fmt)
-    largest, beyond = LARGEST[fmt]
+def test_overflow_threshold(format):
+    finite = numbers(format)
+    largest, beyond = LARGEST[format]
     assert finite[-1] == largest
-    assert math.floor(math.log2(largest)) == fmt.max_exponent
+    assert math.floor(math.log2(largest)) == format.max_exponent
     tie = largest + (finite[-1] - finite[-2]) / 2
-    top = encode_float(largest, fmt)
+    top = encode_float(largest, format)
     # IEEE formats end at an odd code, so that the tie overflows; 448 of E4M3FN is even and stays.
     after_tie = {"inf": top + 1, "nan": top, "normal": top}[beyond]
     after = top if beyond == "normal" else top + 1
-    sign = 2 ** (fmt.bits - 1)
+    sign = 2 ** (format.bits - 1)
     wanted = {math.nextafter(tie, 0): top, tie: after_tie, math.nextafter(tie, math.inf): after}
     for x, code in wanted.items():
-        assert (encode_float(x, fmt), encode_float(-x, fmt)) == (code, sign + code)
+        assert (encode_float(x, format), encode_float(-x, format)) == (code, sign + code)
     for x in (1.7e308, math.inf):
-        assert inspect_float(x, fmt).kind == beyond
+        assert inspect_float(x, format).kind == beyond
         with np.errstate(over="ignore"):
-            theirs = np.array([x, -x]).astype(DTYPES[fmt]).view(word(fmt)).tolist()
-        assert [encode_float(x, fmt), encode_float(-x, fmt)] == theirs == [after, sign + after]
+            theirs = np.array([x, -x]).astype(DTYPES[format]).view(word(format)).tolist()
+        assert (
+            [encode_float(x, format), encode_float(-x, format)] == theirs == [after, sign + after]
+        )
 
 
 @every_format
-def test_nan(fmt):
-    if fmt in (FLOAT6_E3M2, FLOAT6_E2M3, FLOAT4_E2M1):
-        with pytest.raises(ValueError, match=f"NaN, which {fmt.name} cannot hold"):
-            encode_float(math.nan, fmt)
+def test_nan(format):
+    if format in (FLOAT6_E3M2, FLOAT6_E2M3, FLOAT4_E2M1):
+        with pytest.raises(ValueError, match=f"NaN, which {format.name} cannot hold"):
+            encode_float(math.nan, format)
         return
     for x in (math.nan, math.copysign(math.nan, -1)):
-        code = encode_float(x, fmt)
-        assert code == int(np.array(x).astype(DTYPES[fmt]).view(word(fmt)))
-        assert inspect_float(x, fmt).kind == "nan"
-        assert repr(inspect_float(x, fmt)).endswith("nan")
+        code = encode_float(x, format)
+        assert code == int(np.array(x).astype(DTYPES[format]).view(word(format)))
+        assert inspect_float(x, format).kind == "nan"
+        assert repr(inspect_float(x, format)).endswith("nan")
 
 
-@pytest.mark.parametrize(("fmt", "letters"), [(FLOAT32, "fI"), (FLOAT64, "dQ")])
+@pytest.mark.parametrize(("format", "letters"), [(FLOAT32, "fI"), (FLOAT64, "dQ")])
 @given(data=st.data())
-def test_wide_formats_decode_as_struct_does(fmt, letters, data):
-    code = data.draw(st.integers(0, 2**fmt.bits - 1))
+def test_wide_formats_decode_as_struct_does(format, letters, data):
+    code = data.draw(st.integers(0, 2**format.bits - 1))
     (expected,) = struct.unpack(f"<{letters[0]}", struct.pack(f"<{letters[1]}", code))
-    assert same(decode_float(code, fmt), expected)
+    assert same(decode_float(code, format), expected)
     if not math.isnan(expected):
-        assert encode_float(expected, fmt) == code
+        assert encode_float(expected, format) == code
 
 
 @given(st.floats(allow_nan=False))
@@ -188,14 +192,14 @@ def test_float32_and_float64_encode_as_struct_does(value):
 
 
 @every_format
-def test_the_fields_are_the_value(fmt):
-    for code in range(0, 2**fmt.bits, 1 if fmt.bits < 16 else 251):
-        bits = inspect_float(decode_float(code, fmt), fmt)
+def test_the_fields_are_the_value(format):
+    for code in range(0, 2**format.bits, 1 if format.bits < 16 else 251):
+        bits = inspect_float(decode_float(code, format), format)
         if bits.kind in ("inf", "nan"):
             continue
         hidden = int(bits.kind == "normal")
-        significand = hidden + Fraction(bits.mantissa, 2**fmt.mantissa_bits)
-        power = Fraction(2) ** (max(bits.exponent, 1) - fmt.bias)
+        significand = hidden + Fraction(bits.mantissa, 2**format.mantissa_bits)
+        power = Fraction(2) ** (max(bits.exponent, 1) - format.bias)
         assert (-1) ** bits.sign * power * significand == Fraction(bits.value)
         assert bits.kind == ("zero" if bits.value == 0 else "normal" if hidden else "subnormal")
 
@@ -224,7 +228,7 @@ INFINITE = "float16  -inf -> -inf\n  1 11111 0000000000\n  sign 1 (-)  inf"
 
 
 @pytest.mark.parametrize(
-    ("value", "fmt", "text"),
+    ("value", "format", "text"),
     [
         (math.e, FLOAT16, E_HALF),
         (math.e, FLOAT32, E_SINGLE),
@@ -233,12 +237,12 @@ INFINITE = "float16  -inf -> -inf\n  1 11111 0000000000\n  sign 1 (-)  inf"
         (-math.inf, FLOAT16, INFINITE),
     ],
 )
-def test_float_text(value, fmt, text):
-    assert repr(inspect_float(value, fmt)) == text
+def test_float_text(value, format, text):
+    assert repr(inspect_float(value, format)) == text
 
 
 @pytest.mark.parametrize(
-    ("value", "fmt", "text"),
+    ("value", "format", "text"),
     [
         (1024, INT16, "int16  1024 fits [-32768, 32767]\n  00000100 00000000"),
         (
@@ -274,20 +278,20 @@ def test_float_text(value, fmt, text):
         ),
     ],
 )
-def test_int_text(value, fmt, text):
-    assert repr(inspect_int(value, fmt)) == text
+def test_int_text(value, format, text):
+    assert repr(inspect_int(value, format)) == text
 
 
-@pytest.mark.parametrize("fmt", [INT4, UINT4, INT8, INT8.narrow(), UINT8], ids=lambda f: f.name)
-def test_int_bits(fmt):
+@pytest.mark.parametrize("format", [INT4, UINT4, INT8, INT8.narrow(), UINT8], ids=lambda f: f.name)
+def test_int_bits(format):
     for value in range(-600, 601):
-        bits = inspect_int(value, fmt)
-        assert bits.fits == (fmt.qmin <= value <= fmt.qmax)
-        assert bits.code == value & (2**fmt.bits - 1)
-        assert (bits.value - value) % 2**fmt.bits == 0
-        wide = IntFormat(fmt.bits, fmt.signed)
+        bits = inspect_int(value, format)
+        assert bits.fits == (format.qmin <= value <= format.qmax)
+        assert bits.code == value & (2**format.bits - 1)
+        assert (bits.value - value) % 2**format.bits == 0
+        wide = IntFormat(format.bits, format.signed)
         assert wide.qmin <= bits.value <= wide.qmax
-        signed = fmt.signed or value < 0
+        signed = format.signed or value < 0
         low = (lambda n: -(2 ** (n - 1))) if signed else (lambda n: 0)
         high = (lambda n: 2 ** (n - 1) - 1) if signed else (lambda n: 2**n - 1)
         assert bits.bits_needed == next(n for n in range(1, 32) if low(n) <= value <= high(n))

@@ -25,7 +25,7 @@ from numq.nn import Linear, ReLU, Sequential
 
 
 @pytest.mark.parametrize(
-    ("value", "fmt", "head", "bits"),
+    ("value", "format", "head", "bits"),
     [
         ("2.718281828459045", "float16", "-> 2.71875  (error +4.7e-04)", "0 10000 0101110000"),
         ("-1", "float8_e4m3fn", "-1.0 -> -1.0  (exact)", "1 0111 000"),
@@ -40,18 +40,18 @@ from numq.nn import Linear, ReLU, Sequential
         ("510", "uint8", "510 does not fit [0, 255]: it needs 9 bits", "11111110"),
     ],
 )
-def test_inspect(capsys, value, fmt, head, bits):
-    code = cli.main(["inspect", value, "--format", fmt])
+def test_inspect(capsys, value, format, head, bits):
+    code = cli.main(["inspect", value, "--format", format])
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert (code, err) == (0, "")
-    assert lines[0].startswith(f"{fmt}  ")
+    assert lines[0].startswith(f"{format}  ")
     assert head in lines[0]
     assert lines[1] == f"  {bits}"
 
 
 @pytest.mark.parametrize(
-    ("value", "fmt", "head", "bits"),
+    ("value", "format", "head", "bits"),
     [
         ("0x3f", "e4m3", "float8_e4m3fn  1.875 -> 1.875  (exact)", "0 0111 111"),
         ("0xBF", "FP8_E4M3", "float8_e4m3fn  -1.875", "1 0111 111"),
@@ -66,8 +66,8 @@ def test_inspect(capsys, value, fmt, head, bits):
         ("0xfff", "int12", "int12  -1 fits", "1111 11111111"),
     ],
 )
-def test_inspect_a_code(capsys, value, fmt, head, bits):
-    assert cli.main(["inspect", value, "--format", fmt, "--code"]) == 0
+def test_inspect_a_code(capsys, value, format, head, bits):
+    assert cli.main(["inspect", value, "--format", format, "--code"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(head)
     assert lines[1] == f"  {bits}"
@@ -78,24 +78,24 @@ def test_inspect_reads_hexadecimal_floats(capsys):
     assert capsys.readouterr().out.startswith("float16  -12.0 -> -12.0  (exact)")
 
 
-@pytest.mark.parametrize("fmt", [f.name for f in (*FLOAT_FORMATS, *INT_FORMATS)])
-def test_every_format_can_be_named(capsys, fmt):
-    assert cli.main(["inspect", "1", "--format", fmt]) == 0
-    assert capsys.readouterr().out.startswith(f"{fmt}  1")
+@pytest.mark.parametrize("format", [f.name for f in (*FLOAT_FORMATS, *INT_FORMATS)])
+def test_every_format_can_be_named(capsys, format):
+    assert cli.main(["inspect", "1", "--format", format]) == 0
+    assert capsys.readouterr().out.startswith(f"{format}  1")
     assert cli.main(["inspect", "0.1"]) == 0
     assert capsys.readouterr().out.startswith("float32  0.1 -> 0.10000000149011612")
 
 
 @pytest.mark.parametrize(
-    ("value", "fmt", "head"),
+    ("value", "format", "head"),
     [
         ("-inf", "float32", "float32  -inf -> -inf"),
         ("-1e5", "float32", "float32  -100000.0 -> "),
         ("-0x3f", "int8", "int8  -63 fits"),
     ],
 )
-def test_negative_numbers_are_not_taken_for_options(capsys, value, fmt, head):
-    assert cli.main(["inspect", value, "--format", fmt]) == 0
+def test_negative_numbers_are_not_taken_for_options(capsys, value, format, head):
+    assert cli.main(["inspect", value, "--format", format]) == 0
     assert capsys.readouterr().out.startswith(head)
 
 

@@ -9,11 +9,11 @@ X = np.random.default_rng(0).integers(-128, 128, (2, 4, 7, 6)).astype(np.int8)
 W = np.random.default_rng(1).integers(-128, 128, (6, 4, 3, 2)).astype(np.int8)
 
 
-def by_hand(x, w, z_x, z_w, stride, padding, dilation, groups):
+def by_hand(x, w, x_zero_point, w_zero_point, stride, padding, dilation, groups):
     """Every product written out, in int64."""
     (top, bottom), (left, right) = padding
-    real = np.pad(x.astype(np.int64) - z_x, ((0, 0), (0, 0), (top, bottom), (left, right)))
-    steps = w.astype(np.int64) - np.reshape(z_w, (-1, 1, 1, 1))
+    real = np.pad(x.astype(np.int64) - x_zero_point, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    steps = w.astype(np.int64) - np.reshape(w_zero_point, (-1, 1, 1, 1))
     n, _, h, width = real.shape
     o, c, kh, kw = steps.shape
     out_h = (h - dilation[0] * (kh - 1) - 1) // stride[0] + 1
@@ -43,14 +43,18 @@ def by_hand(x, w, z_x, z_w, stride, padding, dilation, groups):
         ((1, 2), ((1, 1), (1, 0)), (2, 1), 2),
     ],
 )
-@pytest.mark.parametrize(("z_x", "z_w"), [(0, 0), (-128, 5), (127, np.arange(-3, 3))])
-def test_every_product_is_counted_once(layout, stride, padding, dilation, groups, z_x, z_w):
+@pytest.mark.parametrize(
+    ("x_zero_point", "w_zero_point"), [(0, 0), (-128, 5), (127, np.arange(-3, 3))]
+)
+def test_every_product_is_counted_once(
+    layout, stride, padding, dilation, groups, x_zero_point, w_zero_point
+):
     w = W[:, : 4 // groups]
-    expected = by_hand(X, w, z_x, z_w, stride, padding, dilation, groups)
+    expected = by_hand(X, w, x_zero_point, w_zero_point, stride, padding, dilation, groups)
     steps = {"stride": stride, "padding": padding, "dilation": dilation}
-    zeros = {"x_zero_point": z_x, "w_zero_point": z_w}
+    zeros = {"x_zero_point": x_zero_point, "w_zero_point": w_zero_point}
     image = X if layout is nq.Layout.NCHW else X.transpose(0, 2, 3, 1)
-    zeros["x_zero_point"] = np.array(z_x)  # an array of one integer is one too
+    zeros["x_zero_point"] = np.array(x_zero_point)  # an array of one integer is one too
     for weight, extra in ((w, {"groups": groups}), (nq.pack_conv_weight(w, groups=groups), {})):
         y = nq.conv2d_int8(image, weight, layout=layout, **steps, **zeros, **extra)
         assert y.dtype == np.int32

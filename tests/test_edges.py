@@ -30,10 +30,12 @@ def test_zero_points_are_codes():
         for z in ends:
             assert accumulate(x, z, w, 0).tolist() == [[1 - z]]
         for z in (ends[0] - 1, ends[1] + 1):
-            with pytest.raises(ValueError, match=rf"z_x is {z}, .* allowed for {x.dtype} codes"):
+            with pytest.raises(
+                ValueError, match=rf"x_zero_point is {z}, .* allowed for {x.dtype} codes"
+            ):
                 accumulate(x, z, w, 0)
     for z in (-129, 128):
-        with pytest.raises(ValueError, match=rf"z_w is {z}, .* allowed for int8 codes"):
+        with pytest.raises(ValueError, match=rf"w_zero_point is {z}, .* allowed for int8 codes"):
             accumulate(w, 0, w, z)
 
 
@@ -126,11 +128,11 @@ def test_large_data_is_checked_as_small_is():
 
 
 def test_codes_of_more_bits_are_refused():
-    for fmt, code in ((INT8, 256), (UINT8, 256), (nq.FLOAT16, 2**16)):
-        assert nq.inspect_code(code - 1, fmt).code == code - 1
+    for format, code in ((INT8, 256), (UINT8, 256), (nq.FLOAT16, 2**16)):
+        assert nq.inspect_code(code - 1, format).code == code - 1
         for bad in (code, -1):
             with pytest.raises(ValueError, match=f"code is {bad}; allowed are integers from 0"):
-                nq.inspect_code(bad, fmt)
+                nq.inspect_code(bad, format)
 
 
 def test_numbers_at_the_end_of_float64_are_shown():

@@ -42,14 +42,14 @@ def assert_same_bits(a, b):
     assert a.tobytes() == b.tobytes()
 
 
-@pytest.mark.parametrize("fmt", [INT8, UINT8, INT4, INT8.narrow(), INT16, UINT16])
+@pytest.mark.parametrize("format", [INT8, UINT8, INT4, INT8.narrow(), INT16, UINT16])
 @pytest.mark.parametrize(
     "granularity", [PerTensor(), PerChannel(0), PerChannel(1), PerChannel(-1), PerToken(),
                     PerGroup(2, 32), PerGroup(-1, 8), PerGroup(2, 36), PerGroup(1, 8)],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", [AffineQuantizer, SymmetricQuantizer])
-def test_kernels_give_the_bits_of_numpy(fmt, granularity, kind, by_numpy):
-    x, quantizer = on_ties(), kind(fmt, granularity)
+def test_kernels_give_the_bits_of_numpy(format, granularity, kind, by_numpy):
+    x, quantizer = on_ties(), kind(format, granularity)
     qparams = quantizer.qparams(np.clip(x, -100, 100))
     q, plain = quantizer(x, qparams), by_numpy(quantizer, x, qparams)
     assert q == plain
@@ -73,14 +73,14 @@ def test_any_layout(layout, by_numpy):
 
 
 @pytest.mark.parametrize("kind", [AffineQuantizer, SymmetricQuantizer])
-@pytest.mark.parametrize("fmt", [INT8, UINT8, INT4, INT8.narrow()])
+@pytest.mark.parametrize("format", [INT8, UINT8, INT4, INT8.narrow()])
 @pytest.mark.parametrize("factor", [1.0, 1e-42, 1e36])
-def test_rows_by_their_own_range(kind, fmt, factor, by_numpy):
+def test_rows_by_their_own_range(kind, format, factor, by_numpy):
     rng = np.random.default_rng(1)
     x = (rng.normal(size=(40, 64)) * factor).astype(np.float32)
     x[1], x[2], x[3] = 0, np.abs(x[2]), factor
-    quantizer = kind(fmt, PerToken())
-    rows = fast.rows_quantizer(fmt, symmetric=kind is SymmetricQuantizer)
+    quantizer = kind(format, PerToken())
+    rows = fast.rows_quantizer(format, symmetric=kind is SymmetricQuantizer)
     taken = rows is not None and rows(x) is not None
     assert taken == uses_kernels()
     assert quantizer(x) == by_numpy(quantizer, x)

@@ -210,8 +210,8 @@ CALLS = {
     "others: a lopsided clip": (
         lambda: static(others=nq.SymmetricQuantizer(clip=(-1.0, 3.0))), ValueError,
         r"^the clip of others is \(-1\.0, 3\.0\); allowed is \(-hi, hi\), as symmetric codes"),
-    "how: text": (lambda: static(how="F32_EVEN"), TypeError, "^how is 'F32_EVEN'; allowed is"),
-    "how: None": (lambda: static(how=None), TypeError, "^how is None; allowed"),
+    "rule: text": (lambda: static(requantization="F32_EVEN"), TypeError, "^requantization is 'F32"),
+    "rule: None": (lambda: static(requantization=None), TypeError, "^requantization is N"),
     "overrides: a list": (lambda: static(overrides=[STAY]), TypeError, "^overrides is a list"),
     "overrides: one": (lambda: static(overrides=STAY), TypeError, "^overrides is a Override"),
     "overrides: a dict": (lambda: static(overrides={"0": A}), TypeError, "^overrides is a dict"),
@@ -227,7 +227,7 @@ CALLS = {
                                  "is True; allowed are weights"),
     "Override: a node": (lambda: Override(node=GRAPH.nodes[0], weights=W), TypeError, "^node is "),
     "Override: weights": (lambda: Override(node="0", weights=8), TypeError, "^weights is 8"),
-    "Override: how": (lambda: Override(node="0", how=1), TypeError, "^how is 1"),
+    "Override: rule": (lambda: Override(node="0", requantization=1), TypeError, "^requ.* is 1"),
     "Override: stay": (lambda: Override(node="0", stay_float=1), TypeError, "^stay_float is 1"),
     "weight_only: a choice it lacks": (
         lambda: flows.weight_only(M, overrides=(Override(node="0", activations=A),)), ValueError,

@@ -116,14 +116,14 @@ def test_rows_are_independent_per_token_and_only_there():
 
 @pytest.mark.parametrize("relu", [False, True])
 @three_weights
-@pytest.mark.parametrize("how", Requantization.NAMED)
-def test_static_layer_is_the_exact_computation(how, weights, relu):
+@pytest.mark.parametrize("requantization", Requantization.NAMED)
+def test_static_layer_is_the_exact_computation(requantization, weights, relu):
     rng = np.random.default_rng(6)
     layer = linear(rng, 12, 9)
     x, out = nq.QParams(0.03, 11, nq.UINT8), nq.QParams(0.017, -20, nq.INT8)
     w, codes = weights(layer.weight.data), rng.integers(0, 256, (50, 12)).astype(np.uint8)
     ours, plain = (
-        prepare_linear(x, w, layer.bias.data, out, how, relu=fused)(codes)
+        prepare_linear(x, w, layer.bias.data, out, requantization, relu=fused)(codes)
         for fused in (relu, False)
     )
     assert (plain < -20).any()
@@ -135,8 +135,8 @@ def test_static_layer_is_the_exact_computation(how, weights, relu):
     # float64's, or Q31's. Where the high product is rounded too, its half step is halved by
     # every further shift, and there is at least one: the multiplier is below ½.
     relative = {"F32": Fraction(31, 10) * U, "F64": Fraction(1, 2**50)}
-    bound = Fraction(1, 2) + abs(steps) * relative.get(how.name[:3], Fraction(1, 2**31))
-    if "_DOUBLE" in how.name:
+    bound = Fraction(1, 2) + abs(steps) * relative.get(requantization.name[:3], Fraction(1, 2**31))
+    if "_DOUBLE" in requantization.name:
         assert np.all(unit / exact(out.scale) < 0.5)
         bound = bound + Fraction(1, 4)
     low = -20 if relu else -128

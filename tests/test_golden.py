@@ -70,23 +70,27 @@ def observed(meta, data):
     """The quantizer that stands for a torch.ao observer, calibrated on the three batches."""
     observer = MovingAverageObserver(meta["averaging"]) if meta["averaging"] else MinMaxObserver()
     granularity = PerTensor() if meta["axis"] is None else PerChannel(meta["axis"])
-    fmt = format_of(meta)
+    format = format_of(meta)
     if meta["symmetric"]:
         quantizer = SymmetricQuantizer(
-            fmt, granularity, observer=observer, range=SymmetricRange.HALF_SPAN, floor=TORCH_FLOOR
+            format,
+            granularity,
+            observer=observer,
+            range=SymmetricRange.HALF_SPAN,
+            floor=TORCH_FLOOR,
         )
     else:
-        quantizer = AffineQuantizer(fmt, granularity, observer=observer, floor=TORCH_FLOOR)
+        quantizer = AffineQuantizer(format, granularity, observer=observer, floor=TORCH_FLOOR)
     return quantizer.calibrate([data["x0"], data["x1"], data["x2"]])
 
 
 def chosen(meta, data):
     """torchao.choose_qparams_affine."""
-    granularity, fmt = PerBlock(tuple(meta["block"])), format_of(meta)
+    granularity, format = PerBlock(tuple(meta["block"])), format_of(meta)
     if meta["mapping"] == "ASYMMETRIC":
-        return AffineQuantizer(fmt, granularity, floor=TORCH_FLOOR).qparams(data["x"])
+        return AffineQuantizer(format, granularity, floor=TORCH_FLOOR).qparams(data["x"])
     convention = TORCHAO_RANGES[meta["mapping"]]
-    quantizer = SymmetricQuantizer(fmt, granularity, range=convention, floor=TORCH_FLOOR)
+    quantizer = SymmetricQuantizer(format, granularity, range=convention, floor=TORCH_FLOOR)
     return quantizer.qparams(data["x"])
 
 
@@ -148,14 +152,14 @@ def test_quantize_multiplier(meta, data):
 
 @pytest.mark.parametrize(("meta", "data"), records("fixedpoint", "choose_qparams_tflite"))
 def test_tflite_qparams_to_the_bit(meta, data):
-    fmt = INT8 if meta["signed"] else UINT8
+    format = INT8 if meta["signed"] else UINT8
     for rmin, rmax, scale, zero_point in zip(
         *(data[k] for k in ("min", "max", "scale", "zp")), strict=True
     ):
         qparams = choose_qparams(
             rmin,
             rmax,
-            fmt,
+            format,
             scheme=Affine(ZeroPointRule.NEAREST_END),
             scale_format=FLOAT64,
         )
@@ -173,8 +177,8 @@ def test_litert_fully_connected_reference(meta, data):
     acc = accumulate(data["x"], data["zx"], data["w"].T, 0) + data["bias"]
     out = QParams(data["sy"], data["zy"], INT8)
     scale = data["sw"][0] if data["sw"].size == 1 else data["sw"]
-    how = Requantization.F64_AWAY
-    y = requantize(acc, prepare_requantizer(data["sx"], scale, out, how))
+    requantization = Requantization.F64_AWAY
+    y = requantize(acc, prepare_requantizer(data["sx"], scale, out, requantization))
     np.testing.assert_array_equal(y, data["y"])
 
 
@@ -184,8 +188,8 @@ def test_torch_quantized_linear(meta, data):
     bias = np.rint(data["bias_f32"] / (data["sx"].astype(np.float64) * data["sw"]))
     acc = accumulate(data["x"], data["zx"], data["w"].T, 0) + bias.astype(np.int32)
     out = QParams(data["sy"], data["zy"], UINT8)
-    how = Requantization.F32_EVEN
-    y = requantize(acc, prepare_requantizer(data["sx"], data["sw"], out, how))
+    requantization = Requantization.F32_EVEN
+    y = requantize(acc, prepare_requantizer(data["sx"], data["sw"], out, requantization))
     difference = np.abs(y.astype(int) - data["y"])
     # The int32 bias is off by at most half a step of the accumulator, of which an output step
     # holds 1/multiplier: that share of the outputs may land on the other side of a tie.

@@ -193,9 +193,11 @@ def rewritten(path, change):
         lambda t, m: t["nodes"][0].update(inputs=["nowhere"]),
         lambda t, m: t["quantized"]["stem.weight"].update(shape=[8, 1, 3, 10**9]),
         lambda t, m: t["quantized"]["stem.weight"].update(shape=[-1, 8]),
-        lambda t, m: t["nodes"][1]["attributes"].update(how={"class": "Popen", "fields": {}}),
         lambda t, m: t["nodes"][1]["attributes"].update(
-            how={"enum": "Requantization", "name": "x"}
+            requantization={"class": "Popen", "fields": {}}
+        ),
+        lambda t, m: t["nodes"][1]["attributes"].update(
+            requantization={"enum": "Requantization", "name": "x"}
         ),
         lambda t, m: t.update(edges={"nowhere": {"params": []}}),
     ],

@@ -291,7 +291,7 @@ RUN = {
     "a zero point that is no code": (
         lambda: ran(constants(node("MatMulInteger", tuple("xwz")), w=np.ones((3, 2), np.int8),
                               z=np.array(300)), ONES.astype(np.uint8)),
-        r"n \(MatMulInteger\): z_x is 300, .* uint8 codes are 0 to 255",
+        r"n \(MatMulInteger\): x_zero_point is 300, .* uint8 codes are 0 to 255",
     ),
     "a zero point of a filter that is no code": (
         lambda: ran(constants(node("ConvInteger", tuple("xwzv")), w=np.ones((1, 1, 1, 1), np.int8),

@@ -61,7 +61,7 @@ FLOWS = {
     "static": lambda m, x: flows.static(m, [x]).graph,
     "static of 5 bits": lambda m, x: flows.static(
         m, [x], others=nq.AffineQuantizer(nq.IntFormat(5, signed=False)),
-        how=Requantization.RUY_DOUBLE_UP,
+        requantization=Requantization.RUY_DOUBLE_UP,
     ).graph,
 }  # fmt: skip
 

@@ -26,7 +26,7 @@ NAMES = [
 
 @st.composite
 def qtensors(draw):
-    fmt = draw(st.sampled_from([*INT_FORMATS, nq.INT8.narrow(), nq.INT4.narrow()]))
+    format = draw(st.sampled_from([*INT_FORMATS, nq.INT8.narrow(), nq.INT4.narrow()]))
     granularity, shape, scales = draw(
         st.sampled_from(
             [
@@ -39,17 +39,17 @@ def qtensors(draw):
             ]
         )
     )
-    code = st.integers(fmt.qmin, fmt.qmax)
+    code = st.integers(format.qmin, format.qmax)
     count, blocks = int(np.prod(shape)), int(np.prod(scales))
     codes = draw(st.lists(code, min_size=count, max_size=count))
-    zeros = draw(st.lists(code | st.just(max(0, fmt.qmin)), min_size=blocks, max_size=blocks))
+    zeros = draw(st.lists(code | st.just(max(0, format.qmin)), min_size=blocks, max_size=blocks))
     exponents = draw(st.lists(st.integers(-100, 100), min_size=blocks, max_size=blocks))
     params = nq.QParams(
         np.reshape(np.exp2(np.array(exponents, np.float32)), scales),
-        np.reshape(np.array(zeros, np.int32), scales), fmt, granularity,
+        np.reshape(np.array(zeros, np.int32), scales), format, granularity,
         draw(st.sampled_from([nq.FLOAT32, nq.FLOAT8_E8M0FNU])),
     )  # fmt: skip
-    return nq.QTensor(np.reshape(np.array(codes, fmt.dtype), shape), params)
+    return nq.QTensor(np.reshape(np.array(codes, format.dtype), shape), params)
 
 
 plain = st.sampled_from(

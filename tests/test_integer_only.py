@@ -179,13 +179,13 @@ INTEGER_OPERATORS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("how", [h for h in nq.Requantization.NAMED if h.fixed])
+@pytest.mark.parametrize("requantization", [h for h in nq.Requantization.NAMED if h.fixed])
 @pytest.mark.parametrize(
     "weights", [flows.Recipe().weights, nq.AffineQuantizer(nq.UINT8)], ids=repr
 )
-def test_every_operator_is_integers_only(monkeypatch, name, how, weights):
+def test_every_operator_is_integers_only(monkeypatch, name, requantization, weights):
     net, x = NETWORKS[name]
-    network = flows.static(net, [x], weights=weights, how=how)
+    network = flows.static(net, [x], weights=weights, requantization=requantization)
     assert network.islands == []
     operators = {node.op for node in network.graph}
     assert operators == INTEGER_OPERATORS[name] | {"QuantizeLinear", "DequantizeLinear"}
@@ -198,9 +198,9 @@ def test_every_operator_is_integers_only(monkeypatch, name, how, weights):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("how", FLOATING)
-def test_the_rules_that_compute_in_float_are_seen_to(monkeypatch, name, how):
+@pytest.mark.parametrize("requantization", FLOATING)
+def test_the_rules_that_compute_in_float_are_seen_to(monkeypatch, name, requantization):
     net, x = NETWORKS[name]
-    network = flows.static(net, [x], how=how)
+    network = flows.static(net, [x], requantization=requantization)
     with pytest.raises(AssertionError, match="a float"):
         run_on_integers(monkeypatch, network, x)

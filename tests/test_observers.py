@@ -157,20 +157,20 @@ def test_percentile_of_many_values_is_right_to_a_bin():
 # The least mean squared error.
 
 
-def brute_force(x, fmt, scheme):
+def brute_force(x, format, scheme):
     """The best SQNR over a dense grid of clips, in dB."""
     lo, hi = min(x.min(), 0), max(x.max(), 0)
     down = 2.0 ** (-np.arange(0, 240) / 32)
     both = [(f, f) for f in down]
     if isinstance(scheme, Affine) and lo < 0:
-        best = max(both, key=lambda f: _sqnr(x, lo * f[0], hi * f[1], fmt, scheme))
+        best = max(both, key=lambda f: _sqnr(x, lo * f[0], hi * f[1], format, scheme))
         around = 2.0 ** (np.arange(-16, 17) / 32)
         both = [(min(best[0] * a, 1), min(best[1] * b, 1)) for a in around for b in around]
-    return max(_sqnr(x, lo * a, hi * b, fmt, scheme) for a, b in both)
+    return max(_sqnr(x, lo * a, hi * b, format, scheme) for a, b in both)
 
 
-def _sqnr(x, lo, hi, fmt, scheme):
-    return sqnr_db(x, fake_quantize(x, choose_qparams(lo, hi, fmt, scheme=scheme)))
+def _sqnr(x, lo, hi, format, scheme):
+    return sqnr_db(x, fake_quantize(x, choose_qparams(lo, hi, format, scheme=scheme)))
 
 
 def five_distributions():
@@ -189,14 +189,14 @@ def five_distributions():
 @pytest.mark.parametrize("name", five_distributions())
 @pytest.mark.parametrize("scheme", [Affine(), Symmetric(), Symmetric(SymmetricRange.FULL)])
 def test_mse_is_within_a_tenth_of_a_db_of_brute_force(name, scheme):
-    x, fmt = five_distributions()[name]
+    x, format = five_distributions()[name]
     x = x.astype(np.float32)
     observer = MSEObserver()
-    low, high = observer.range(observer.observe(x, PerTensor()), Target(fmt, scheme))
-    reached = _sqnr(x, float(low), float(high), fmt, scheme)
-    assert reached >= brute_force(x, fmt, scheme) - 0.1
+    low, high = observer.range(observer.observe(x, PerTensor()), Target(format, scheme))
+    reached = _sqnr(x, float(low), float(high), format, scheme)
+    assert reached >= brute_force(x, format, scheme) - 0.1
     if name != "gauss-8":  # at 4 bits not clipping costs decibels
-        assert reached > _sqnr(x, float(x.min()), float(x.max()), fmt, scheme) + 1
+        assert reached > _sqnr(x, float(x.min()), float(x.max()), format, scheme) + 1
 
 
 # Step of the optimal uniform quantizer of 2^bits levels: Max (1960) for N(0, 1), recomputed for
@@ -274,14 +274,14 @@ def test_mse_beats_torchs_histogram_observer():
         if "HistogramObserver" not in meta.get("oracle", "") or meta["symmetric"]:
             continue
         x = np.concatenate([data[k].ravel() for k in ("x0", "x1", "x2")])
-        fmt = IntFormat(7 if meta["reduce_range"] else 8)
-        theirs = fake_quantize(x, choose_from(data, fmt))
-        ours = AffineQuantizer(fmt, observer=MSEObserver()).fake_quantize(x)
+        format = IntFormat(7 if meta["reduce_range"] else 8)
+        theirs = fake_quantize(x, choose_from(data, format))
+        ours = AffineQuantizer(format, observer=MSEObserver()).fake_quantize(x)
         assert sqnr_db(x, ours) >= sqnr_db(x, theirs) - 0.01
 
 
-def choose_from(data, fmt):
-    return QParams(data["scale"].reshape(()), data["zp"].reshape(()), fmt)
+def choose_from(data, format):
+    return QParams(data["scale"].reshape(()), data["zp"].reshape(()), format)
 
 
 # What is refused.

@@ -49,12 +49,12 @@ def by_hand(codes, bits, order):
     return [(whole >> i) % 2**unit for i in range(0, len(codes) * bits, unit)]
 
 
-def random_codes(fmt, *shape, seed=0):
-    return np.random.default_rng(seed).integers(fmt.qmin, fmt.qmax, shape, endpoint=True)
+def random_codes(format, *shape, seed=0):
+    return np.random.default_rng(seed).integers(format.qmin, format.qmax, shape, endpoint=True)
 
 
 @pytest.mark.parametrize(
-    ("order", "fmt", "codes", "expected"),
+    ("order", "format", "codes", "expected"),
     [
         (LOW_FIRST, UINT2, [0, 1, 2, 3, 1], "e401"),
         (LOW_FIRST, INT2, [-2, -1, 0, 1], "4e"),
@@ -84,24 +84,24 @@ def random_codes(fmt, *shape, seed=0):
         (GGUF, UINT4, [1, 2, *[0] * 14, 3, 4, *[0] * 14, 5], "3142" + "00" * 14 + "05" + "00" * 15),
     ],
 )
-def test_literals(order, fmt, codes, expected):
-    packed = pack(codes, fmt, order)
+def test_literals(order, format, codes, expected):
+    packed = pack(codes, format, order)
     if order in WORDS:
         assert packed.dtype == np.uint32
         assert packed.tolist() == expected
     else:
         assert packed.dtype == np.uint8
         assert packed.tobytes().hex() == expected
-    assert unpack(packed, fmt, len(codes), order).tolist() == codes
+    assert unpack(packed, format, len(codes), order).tolist() == codes
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 31, 32, 33, 65])
 @pytest.mark.parametrize(("order", "bits"), PAIRS)
 def test_equals_the_definition_in_integers(order, bits, count):
     for signed in signs(order):
-        fmt = IntFormat(bits, signed)
-        codes = random_codes(fmt, 3, count, seed=count)
-        packed = pack(codes, fmt, order)
+        format = IntFormat(bits, signed)
+        codes = random_codes(format, 3, count, seed=count)
+        packed = pack(codes, format, order)
         assert packed.tolist() == [by_hand(row, bits, order) for row in codes.tolist()]
 
 
@@ -146,9 +146,9 @@ ONNX_TYPES = [n for n in ("INT4", "UINT4", "INT2", "UINT2") if hasattr(onnx.Tens
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 33])
 @pytest.mark.parametrize("name", ONNX_TYPES)
 def test_low_first_is_onnx(name, count):
-    fmt = IntFormat(int(name[-1]), signed=name.startswith("I"))
-    codes = random_codes(fmt, count, seed=count)
-    ours = pack(codes, fmt).tobytes()
+    format = IntFormat(int(name[-1]), signed=name.startswith("I"))
+    codes = random_codes(format, count, seed=count)
+    ours = pack(codes, format).tobytes()
     data_type = getattr(onnx.TensorProto, name)
     small = codes.astype(getattr(ml_dtypes, name.lower()))
     assert numpy_helper.from_array(small).raw_data == ours
@@ -156,7 +156,7 @@ def test_low_first_is_onnx(name, count):
     assert bytes(unraw.int32_data) == ours
     raw = helper.make_tensor("codes", data_type, [count], ours, raw=True)
     assert numpy_helper.to_array(raw).astype(np.int64).tolist() == codes.tolist()
-    assert unpack(np.frombuffer(ours, np.uint8), fmt, count).tolist() == codes.tolist()
+    assert unpack(np.frombuffer(ours, np.uint8), format, count).tolist() == codes.tolist()
 
 
 def test_gguf_is_q4_0():
@@ -177,32 +177,32 @@ def test_gguf_is_q4_0():
 
 
 @given(st.data(), formats, st.sampled_from(PackOrder))
-def test_round_trip(data, fmt, order):
-    if fmt.bits not in WIDTHS[order] or fmt.signed not in signs(order):
+def test_round_trip(data, format, order):
+    if format.bits not in WIDTHS[order] or format.signed not in signs(order):
         bits = data.draw(st.sampled_from(WIDTHS[order]))
-        fmt = IntFormat(bits, fmt.signed and order is LOW_FIRST, fmt.narrow_range)
+        format = IntFormat(bits, format.signed and order is LOW_FIRST, format.narrow_range)
     shape = data.draw(st.sampled_from([(), (2,), (0,), (2, 3)]))
     count = data.draw(st.integers(0, 70))
-    codes = random_codes(fmt, *shape, count, seed=data.draw(st.integers(0, 2**32 - 1)))
-    packed = pack(codes, fmt, order)
+    codes = random_codes(format, *shape, count, seed=data.draw(st.integers(0, 2**32 - 1)))
+    packed = pack(codes, format, order)
     run, unit = {LOW_FIRST: (1, 8), GPTQ: (1, 32), AWQ: (8, 32), GGUF: (32, 8)}[order]
-    units = -(-(-(-count // run) * run * fmt.bits) // unit)  # whole runs, then whole units
+    units = -(-(-(-count // run) * run * format.bits) // unit)  # whole runs, then whole units
     assert packed.shape == (*shape, units)
     if order is LOW_FIRST:
-        assert units == fmt.packed_nbytes(count)
-    back = unpack(packed, fmt, count, order)
-    assert back.dtype == fmt.dtype
+        assert units == format.packed_nbytes(count)
+    back = unpack(packed, format, count, order)
+    assert back.dtype == format.dtype
     assert back.shape == codes.shape
     assert (back == codes).all()
     fewer = data.draw(st.integers(0, count))
-    assert (unpack(packed, fmt, fewer, order) == codes[..., :fewer]).all()
+    assert (unpack(packed, format, fewer, order) == codes[..., :fewer]).all()
 
 
 @pytest.mark.parametrize(("order", "bits"), PAIRS)
 def test_both_ends_of_every_format(order, bits):
-    for fmt in (IntFormat(bits, signed) for signed in signs(order)):
-        codes = [fmt.qmin, fmt.qmax, fmt.qmax, fmt.qmin, 0]
-        assert unpack(pack(codes, fmt, order), fmt, 5, order).tolist() == codes
+    for format in (IntFormat(bits, signed) for signed in signs(order)):
+        codes = [format.qmin, format.qmax, format.qmax, format.qmin, 0]
+        assert unpack(pack(codes, format, order), format, 5, order).tolist() == codes
 
 
 @pytest.mark.parametrize("order", PackOrder)
@@ -217,11 +217,13 @@ def test_memory_layout_does_not_matter(order):
             assert unpack(stored, UINT4, view.shape[-1], order).tolist() == view.tolist()
 
 
-@pytest.mark.parametrize("fmt", [UINT4, INT4, INT4.narrow(), UINT2], ids=lambda f: f.name)
-def test_codes_outside_the_format_are_refused(fmt):
-    for code in (fmt.qmin - 1, fmt.qmax + 1, 2**40, -(2**40)):
-        with pytest.raises(ValueError, match=rf"{code}.*allowed is {fmt.name} \[{fmt.qmin}, "):
-            pack([0 if fmt.qmin <= 0 else fmt.qmin, code], fmt)
+@pytest.mark.parametrize("format", [UINT4, INT4, INT4.narrow(), UINT2], ids=lambda f: f.name)
+def test_codes_outside_the_format_are_refused(format):
+    for code in (format.qmin - 1, format.qmax + 1, 2**40, -(2**40)):
+        with pytest.raises(
+            ValueError, match=rf"{code}.*allowed is {format.name} \[{format.qmin}, "
+        ):
+            pack([0 if format.qmin <= 0 else format.qmin, code], format)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +241,7 @@ def test_pack_refuses(codes, error, message):
 
 
 @pytest.mark.parametrize(
-    ("order", "fmt"),
+    ("order", "format"),
     [
         (LOW_FIRST, INT32),
         (GPTQ, UINT5),
@@ -250,12 +252,12 @@ def test_pack_refuses(codes, error, message):
         (GGUF, UINT8),
     ],
 )
-def test_widths_that_an_order_does_not_define_are_refused(order, fmt):
-    message = f"fmt has {fmt.bits} bits; {order.name} packs "
+def test_widths_that_an_order_does_not_define_are_refused(order, format):
+    message = f"format has {format.bits} bits; {order.name} packs "
     with pytest.raises(ValueError, match=message):
-        pack([0, 1], fmt, order)
+        pack([0, 1], format, order)
     with pytest.raises(ValueError, match=message):
-        unpack(np.zeros(16, np.uint32 if order in WORDS else np.uint8), fmt, 1, order)
+        unpack(np.zeros(16, np.uint32 if order in WORDS else np.uint8), format, 1, order)
 
 
 @pytest.mark.parametrize("order", PackOrder)
@@ -282,10 +284,10 @@ def test_unpack_refuses_other_dtypes(order):
 )
 def test_unpack_refuses_more_codes_than_there_are(order, bits, units, most):
     packed = np.zeros(units, np.uint32 if order in WORDS else np.uint8)
-    fmt = IntFormat(bits, signed=False)
-    assert unpack(packed, fmt, most, order).shape == (most,)
+    format = IntFormat(bits, signed=False)
+    assert unpack(packed, format, most, order).shape == (most,)
     for count in (most + 1, -1):
         with pytest.raises(ValueError, match=f"count is {count}; packed holds {most} codes"):
-            unpack(packed, fmt, count, order)
+            unpack(packed, format, count, order)
     with pytest.raises(ValueError, match="packed is 0-dimensional"):
-        unpack(packed.dtype.type(0), fmt, 0, order)
+        unpack(packed.dtype.type(0), format, 0, order)

@@ -30,25 +30,27 @@ FORMATS = [*INT_FORMATS, nq.NF4, *(f for f in FLOAT_FORMATS if f.bits <= 32)]
 NARROW = [nq.FLOAT8_E8M0FNU, nq.FLOAT8_E4M3FN, nq.BFLOAT16, nq.FLOAT6_E3M2, nq.FLOAT4_E2M1]
 
 
-def finite_codes(fmt, shape, rng):
+def finite_codes(format, shape, rng):
     """Codes of a format that stand for finite numbers."""
-    codes = rng.integers(fmt.codes.start, fmt.codes.stop, shape).astype(fmt.dtype)
-    return np.where(np.isfinite(fmt.decode(codes)), codes, fmt.encode(np.ones(shape)))
+    codes = rng.integers(format.codes.start, format.codes.stop, shape).astype(format.dtype)
+    return np.where(np.isfinite(format.decode(codes)), codes, format.encode(np.ones(shape)))
 
 
-def coded(fmt, shape, rng, *, signed, **how):
+def coded(format, shape, rng, *, signed, **requantization):
     """A small QTensor: what scales or offsets may be. Scales are not negative."""
-    codes = finite_codes(fmt, shape, rng)
+    codes = finite_codes(format, shape, rng)
     if not signed:
-        codes = np.where(fmt.decode(codes) < 0, fmt.encode(np.zeros(shape)), codes)
-    return nq.QTensor(codes, nq.QParams(np.ldexp(1.0, int(rng.integers(-9, 9))), 0, fmt, **how))
+        codes = np.where(format.decode(codes) < 0, format.encode(np.zeros(shape)), codes)
+    return nq.QTensor(
+        codes, nq.QParams(np.ldexp(1.0, int(rng.integers(-9, 9))), 0, format, **requantization)
+    )
 
 
 @st.composite
 def qtensors(draw):
     """A tensor of any format, its scales and offsets stored in any way."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    fmt = draw(st.sampled_from(FORMATS))
+    format = draw(st.sampled_from(FORMATS))
     kind, shape, scales = draw(st.sampled_from(GRANULARITIES))
     storage = draw(st.sampled_from([nq.FLOAT16, nq.FLOAT32, nq.FLOAT64, *NARROW, "E4M3", "6 bits"]))
     offset = draw(st.sampled_from([None, "floats", "codes"]))
@@ -66,10 +68,10 @@ def qtensors(draw):
         offset = storage.decode(storage.encode(rng.normal(0, 2, scales)))
     else:
         offset = coded(nq.INT6, scales, rng, signed=True) if offset == "codes" else None
-    if offset is None and len(fmt.zero_points) > 1:
-        zero = rng.choice([0 if fmt.qmin < 0 else fmt.qmin, fmt.qmax])
-    params = nq.QParams(scale, zero, fmt, kind, storage, offset=offset)
-    return nq.QTensor(finite_codes(fmt, shape, rng), params)
+    if offset is None and len(format.zero_points) > 1:
+        zero = rng.choice([0 if format.qmin < 0 else format.qmin, format.qmax])
+    params = nq.QParams(scale, zero, format, kind, storage, offset=offset)
+    return nq.QTensor(finite_codes(format, shape, rng), params)
 
 
 def exact(q):
@@ -151,8 +153,8 @@ def test_scales_of_a_byte_and_of_six_bits_take_what_they_take():
     [(nq.Rounding.CEIL, 1.0), (nq.Rounding.HALF_EVEN, 0.5), (nq.Rounding.FLOOR, 0.5)],
 )
 def test_a_power_of_two_is_rounded_as_asked(rounding, expected):
-    how = {"scale_format": nq.FLOAT8_E8M0FNU, "scale_rounding": rounding}
-    q = nq.SymmetricQuantizer(nq.INT8, **how)([0.7 * 127])
+    requantization = {"scale_format": nq.FLOAT8_E8M0FNU, "scale_rounding": rounding}
+    q = nq.SymmetricQuantizer(nq.INT8, **requantization)([0.7 * 127])
     assert (float(q.scale), q.scale.dtype, q.qparams.nbytes) == (expected, np.float32, 1)
 
 
@@ -171,8 +173,8 @@ def test_a_block_of_zeros_does_not_spoil_the_other_scales():
 def test_a_scale_of_zero_reads_as_zeros():
     scale = nq.QTensor(np.array([0, 3], np.uint8), nq.QParams(0.5, 0, nq.UINT6))
     x = np.array([[1.0, -2.0], [3.0, -4.5]], np.float32)
-    for fmt in (nq.INT8, nq.FLOAT4_E2M1):
-        params = nq.QParams(scale, 0, fmt, nq.PerChannel(0))
+    for format in (nq.INT8, nq.FLOAT4_E2M1):
+        params = nq.QParams(scale, 0, format, nq.PerChannel(0))
         q = nq.quantize(x, params)
         assert q.codes[0].tolist() == [0, 0]
         assert q.dequantize().tolist() == [[0.0, 0.0], [3.0, -4.5]]
@@ -347,8 +349,10 @@ def test_any_entry_of_a_file_replaced_by_any_other_is_refused_or_read(tmp_path, 
     """With a digest that fits: as somebody would write it by hand."""
     path = tmp_path / "w.safetensors"
     six = nq.AffineQuantizer(nq.UINT6, nq.PerGroup(1, 2), scale_format=nq.FLOAT16)
-    how = {"scales": six, "offsets": nq.SymmetricQuantizer(nq.FLOAT8_E4M3FN)}
-    w = nq.OffsetQuantizer(nq.NF4, nq.PerGroup(1, 2), **how)(np.arange(8.0).reshape(2, 4))
+    requantization = {"scales": six, "offsets": nq.SymmetricQuantizer(nq.FLOAT8_E4M3FN)}
+    w = nq.OffsetQuantizer(nq.NF4, nq.PerGroup(1, 2), **requantization)(
+        np.arange(8.0).reshape(2, 4)
+    )
     mx = nq.SymmetricQuantizer(nq.FLOAT4_E2M1, scale_format=nq.FLOAT8_E8M0FNU)(np.eye(2))
     nq.save_tensors(path, {"w": w, "mx": mx, "z": nq.AffineQuantizer(nq.UINT8)([-1.0, 1.0])})
     arrays, metadata = load_arrays(path)

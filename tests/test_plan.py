@@ -218,12 +218,15 @@ def test_an_override_of_a_node(model):
 
 def test_an_override_of_an_operator(model):
     net, x = model
-    how = nq.Requantization.F32_EVEN
+    requantization = nq.Requantization.F32_EVEN
     network = flows.static(net, [x], overrides=(
-        Override(operator="Conv", activations=A4, how=how), Override(operator="Add", others=A4),
+        Override(operator="Conv", activations=A4, requantization=requantization),
+        Override(operator="Add", others=A4),
     ))  # fmt: skip
     by = {n.name: n for n in network.graph}
-    assert [by[n].attributes["requantization"] for n in ("stem", "block.a", "block.b")] == [how] * 3
+    assert [by[n].attributes["requantization"] for n in ("stem", "block.a", "block.b")] == [
+        requantization
+    ] * 3
     assert by["out"].attributes["requantization"] is nq.Requantization.FIXED_SINGLE_UP
     formats = {edge: q.format for edge, q in network.graph.qparams.items()}
     assert formats["x:codes"] == formats["relu:codes"] == formats["relu_2:codes"] == nq.INT4
@@ -265,7 +268,7 @@ def test_overrides_of_the_float_flows(model):
         ((Override(node="steam", weights=W4),), "that it meets; allowed are the nodes"),
         ((Override(operator="Linear", weights=W4),), "operator 'Linear' .*operators Add, AverageP"),
         ((Override(operator="Add", weights=W4),), "and meets none; allowed is Conv,"),
-        ((Override(operator="Sigmoid", how=nq.Requantization.F32_EVEN),), "and meets none"),
+        ((Override(operator="Sigmoid", requantization=nq.Requantization.F32_EVEN),), "meets none"),
         ((Override(operator="Conv", stay_float=True), Override(operator="Gemm", stay_float=True)),
          "overrides make all of them stay float"),
         ((Override(node="stem", weights=nq.SymmetricQuantizer(nq.INT8, nq.PerChannel(1))),),

@@ -64,10 +64,14 @@ def calls_by_node(network, x):
     return calls
 
 
-@pytest.mark.parametrize("how", [*nq.Requantization.NAMED], ids=lambda how: how.name)
-def test_a_static_node_is_a_handful_of_calls(how):
-    linear = calls_by_node(flows.static(perceptron(), [DIGITS], how=how), DIGITS)
-    images = calls_by_node(flows.static(Images(), [IMAGES], how=how), IMAGES)
+@pytest.mark.parametrize(
+    "requantization", [*nq.Requantization.NAMED], ids=lambda requantization: requantization.name
+)
+def test_a_static_node_is_a_handful_of_calls(requantization):
+    linear = calls_by_node(
+        flows.static(perceptron(), [DIGITS], requantization=requantization), DIGITS
+    )
+    images = calls_by_node(flows.static(Images(), [IMAGES], requantization=requantization), IMAGES)
     assert [op for op, _ in linear].count("QGemm") == 2
     assert [op for op, _ in images].count("QLinearConv") == 2
     assert max(n for op, n in linear if op == "QGemm") <= 15
@@ -138,10 +142,10 @@ def test_an_error_names_the_node():
 
 def test_a_rule_that_no_kernel_has_runs_in_numpy():
     rng = np.random.default_rng(3)
-    how = nq.Requantization(nq.Multiplier.FLOAT64, nq.Rounding.FLOOR)
+    requantization = nq.Requantization(nq.Multiplier.FLOAT64, nq.Rounding.FLOOR)
     model = settled(Residual(rng), IMAGES)
-    network = flows.static(model, [IMAGES], how=how)
-    rival = flows.static(model, [IMAGES], how=nq.Requantization.F64_AWAY)
+    network = flows.static(model, [IMAGES], requantization=requantization)
+    rival = flows.static(model, [IMAGES], requantization=nq.Requantization.F64_AWAY)
     mine, other = network(IMAGES), rival(IMAGES)
     assert mine.shape == other.shape
     assert (mine != other).any()

@@ -115,14 +115,14 @@ def test_evaluation_is_what_conversion_gives(name, estimator):
         assert (y == z).all()
 
 
-@pytest.mark.parametrize("how", Requantization.NAMED)
+@pytest.mark.parametrize("requantization", Requantization.NAMED)
 @pytest.mark.parametrize("name", ["a join of tables", "a stack", "a sum of tables", "means"])
-def test_ties_are_those_of_the_arithmetic(name, how):
+def test_ties_are_those_of_the_arithmetic(name, requantization):
     for edges in ({}, {"others": AffineQuantizer(INT4)}):
-        recipe = flows.Recipe(how=how, **edges)
+        recipe = flows.Recipe(requantization=requantization, **edges)
         mine, other = simulated_and_converted(*NETWORKS[name], static=recipe)
         apart = mine[0] != other[0]
-        if "DOUBLE" in how.name:  # products round twice, which is not simulated
+        if "DOUBLE" in requantization.name:  # products round twice, which is not simulated
             assert apart.mean() < 0.05
         else:
             assert not apart.any()

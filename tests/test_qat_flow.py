@@ -17,9 +17,9 @@ def rng():
 
 
 def recipe(bits, kind):
-    fmt = nq.IntFormat(bits)
-    weights = nq.SymmetricQuantizer(fmt, nq.PerChannel(0), observer=nq.MSEObserver())
-    activations = nq.AffineQuantizer(fmt, observer=nq.MSEObserver())
+    format = nq.IntFormat(bits)
+    weights = nq.SymmetricQuantizer(format, nq.PerChannel(0), observer=nq.MSEObserver())
+    activations = nq.AffineQuantizer(format, observer=nq.MSEObserver())
     static = Recipe(weights, activations)
     return QATRecipe(static, weight_estimator=kind, activation_estimator=kind)
 
@@ -69,9 +69,9 @@ def test_integers_are_the_simulation(model, bits, kind):
 def test_integers_are_the_simulation_where_floats_are_exact(model, bits):
     """Scales that are powers of two, sums below 2²⁴: nothing rounds but to codes, half to even."""
     two = {"scale_format": nq.FLOAT8_E8M0FNU, "scale_rounding": nq.Rounding.CEIL}
-    fmt = nq.IntFormat(bits)
-    weights = nq.SymmetricQuantizer(fmt, nq.PerChannel(0), **two)
-    edges = nq.AffineQuantizer(fmt, **two)
+    format = nq.IntFormat(bits)
+    weights = nq.SymmetricQuantizer(format, nq.PerChannel(0), **two)
+    edges = nq.AffineQuantizer(format, **two)
     static = Recipe(weights, edges, edges, nq.Requantization.F32_EVEN)
     network = flows.prepare_qat(model[0], model[1], recipe=QATRecipe(static))
     x = model[1]

@@ -306,11 +306,11 @@ def test_a_clip_of_weights_is_one_clip():
     assert w == flows.static(net, [X], weights=weights).graph.constants["weight"]
 
 
-@pytest.mark.parametrize("fmt", [nq.UINT8, nq.UINT4, nq.INT8])
-def test_learned_steps_of_unsigned_weights_stand_around_the_middle(fmt):
+@pytest.mark.parametrize("format", [nq.UINT8, nq.UINT4, nq.INT8])
+def test_learned_steps_of_unsigned_weights_stand_around_the_middle(format):
     net = nn.Linear(6, 8, rng=rng())
     y = floats(net, X)
-    weights = nq.SymmetricQuantizer(fmt, nq.PerChannel(0))
+    weights = nq.SymmetricQuantizer(format, nq.PerChannel(0))
     kinds = {"weight_estimator": Estimator.LSQ}
     network = flows.prepare_qat(net, X, recipe=recipe(weights, **kinds)).eval()
     network.scales["layer.weight" if "layer.weight" in network.scales else
@@ -319,11 +319,11 @@ def test_learned_steps_of_unsigned_weights_stand_around_the_middle(fmt):
     simulated = network(Tensor(X)).data
     integer = flows.convert(network)
     (w,) = (c for c in integer.graph.constants.values() if isinstance(c, nq.QTensor))
-    assert set(w.zero_point.tolist()) == {0 if fmt.signed else (fmt.qmax + 1) // 2}
+    assert set(w.zero_point.tolist()) == {0 if format.signed else (format.qmax + 1) // 2}
     assert (w.dequantize() < 0).any()
     assert np.abs(integer(X) - simulated).max() <= float(network.edge_qparams(
         integer.graph.outputs[0]).scale) * (1 + 1e-4)  # fmt: skip
-    if fmt.bits == 8:
+    if format.bits == 8:
         assert nq.sqnr_db(y, integer(X)) > 35
 
 

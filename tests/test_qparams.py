@@ -85,8 +85,8 @@ def test_difference_that_overflows_float32():
     assert np.isfinite(q.scale)
     assert q.codes.tolist() == [-128, 127, int(q.zero_point)]
     for kind in (AffineQuantizer, SymmetricQuantizer):
-        for fmt in (INT2, INT8, UINT8):
-            assert np.isfinite(kind(fmt)(x).dequantize()).all()
+        for format in (INT2, INT8, UINT8):
+            assert np.isfinite(kind(format)(x).dequantize()).all()
     wide = AffineQuantizer(INT8, scale_format=FLOAT64)([-1.7e308, 1.7e308])
     assert np.isfinite(wide.scale)
 
@@ -143,9 +143,9 @@ def test_signed_max_is_q4_0():
 
 
 @given(formats, finite32, finite32)
-def test_narrow_restricted_grids_are_symmetric(fmt, a, b):
-    assume(fmt.signed and max(abs(a), abs(b)) > 1e-30)
-    narrow = dataclasses.replace(fmt, narrow_range=True)
+def test_narrow_restricted_grids_are_symmetric(format, a, b):
+    assume(format.signed and max(abs(a), abs(b)) > 1e-30)
+    narrow = dataclasses.replace(format, narrow_range=True)
     low, high = choose_qparams(min(a, b), max(a, b), narrow, scheme=Symmetric()).range
     assert low == -high
 
@@ -156,13 +156,13 @@ def test_tflite_zero_point_comes_from_the_better_end():
     assert (int(tied.zero_point), int(even.zero_point)) == (1, 0)
 
 
-@pytest.mark.parametrize(("fmt", "zero_point"), [(INT8, 0), (UINT8, 0), (INT8.narrow(), 0)])
-def test_tflites_zero_point_of_a_range_of_zero_is_zero(fmt, zero_point):
+@pytest.mark.parametrize(("format", "zero_point"), [(INT8, 0), (UINT8, 0), (INT8.narrow(), 0)])
+def test_tflites_zero_point_of_a_range_of_zero_is_zero(format, zero_point):
     scheme = Affine(ZeroPointRule.NEAREST_END)
-    assert choose_qparams(0.0, 0.0, fmt, scheme=scheme).zero_point == zero_point
-    per_row = choose_qparams([0, -1.0], [0, 0], fmt, scheme=scheme, granularity=PerChannel(0))
-    assert per_row.zero_point.tolist() == [zero_point, fmt.qmax]
-    assert choose_qparams(0.0, 0.0, fmt).zero_point == fmt.qmin
+    assert choose_qparams(0.0, 0.0, format, scheme=scheme).zero_point == zero_point
+    per_row = choose_qparams([0, -1.0], [0, 0], format, scheme=scheme, granularity=PerChannel(0))
+    assert per_row.zero_point.tolist() == [zero_point, format.qmax]
+    assert choose_qparams(0.0, 0.0, format).zero_point == format.qmin
 
 
 @pytest.mark.parametrize(
@@ -182,20 +182,20 @@ def test_floors_of_the_scale(floor, zero, tiny):
 
 
 @given(
-    ends=st.tuples(finite32, finite32), fmt=formats, scheme=st.sampled_from(SCHEMES),
+    ends=st.tuples(finite32, finite32), format=formats, scheme=st.sampled_from(SCHEMES),
 )  # fmt: skip
-def test_every_range_gives_valid_parameters_that_cover_it(ends, fmt, scheme):
+def test_every_range_gives_valid_parameters_that_cover_it(ends, format, scheme):
     low, high = sorted(ends)
-    qparams = choose_qparams(low, high, fmt, scheme=scheme)
+    qparams = choose_qparams(low, high, format, scheme=scheme)
     step = abs(float(qparams.scale))
     assert step > 0
     assert math.isfinite(step)
-    assert fmt.qmin <= qparams.zero_point <= fmt.qmax
+    assert format.qmin <= qparams.zero_point <= format.qmax
     assert fake_quantize([0.0], qparams)[0] == 0
     bottom, top = qparams.range
     # Rounding the zero point moves the ends by up to half a step, HALF_SPAN gives half a step
     # away and FULL a whole one; the scale itself is rounded by 2^-24 of each of its steps.
-    slack = step * (1 + fmt.levels * 2.0**-23)
+    slack = step * (1 + format.levels * 2.0**-23)
     assert bottom <= min(low, 0) + slack
     assert top >= max(high, 0) - slack
 

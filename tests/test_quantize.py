@@ -35,10 +35,10 @@ ALL_RULES = [
 @st.composite
 def cases(draw, fmts=formats):
     """(x, QParams): values on and beside the ties of a scale."""
-    fmt, scale = draw(fmts), draw(scales)
-    zero_point = draw(st.integers(fmt.qmin, fmt.qmax))
+    format, scale = draw(fmts), draw(scales)
+    zero_point = draw(st.integers(format.qmin, format.qmax))
     x = draw(st.lists(near_ties(scale), min_size=1, max_size=12))
-    return np.array(x, np.float32), QParams(scale, zero_point, fmt)
+    return np.array(x, np.float32), QParams(scale, zero_point, format)
 
 
 @given(case=cases(), rule=st.sampled_from(ALL_RULES))
@@ -78,11 +78,12 @@ def test_dequantize_is_the_exact_product_rounded_once(case):
 @pytest.mark.parametrize("rule", [rules.ONNXRUNTIME, FUSED, rules.ONNX_REFERENCE])
 def test_every_float16_value(stride, rule):
     halves = np.arange(0, 2**16, stride, dtype=np.uint16).view(np.float16)
-    for scale, zero_point, fmt in ((0.0078125, 3, INT8), (0.3, 100, UINT8)):
-        qparams = QParams(scale, zero_point, fmt)
+    for scale, zero_point, format in ((0.0078125, 3, INT8), (0.3, 100, UINT8)):
+        qparams = QParams(scale, zero_point, format)
         codes = quantize(halves, qparams, rule=rule).codes
         assert codes.tolist() == [
-            oracle.quantize(float(h), float(qparams.scale), zero_point, fmt, rule) for h in halves
+            oracle.quantize(float(h), float(qparams.scale), zero_point, format, rule)
+            for h in halves
         ]
 
 
@@ -133,17 +134,17 @@ def test_zero_is_exact(case):
 
 
 @given(
-    fmt=small_formats,
+    format=small_formats,
     scale=scales,
     shape=st.tuples(st.integers(0, 4), st.integers(0, 4)),
     axis=st.integers(-2, 1),
 )
-def test_equal_channels_are_one_tensor(fmt, scale, shape, axis):
+def test_equal_channels_are_one_tensor(format, scale, shape, axis):
     assume(scale < FLOAT32_MAX / 16)
     x = (np.arange(shape[0] * shape[1]).reshape(shape) * (scale / 2)).astype(np.float32)
     count = shape[axis]
-    each = QParams(np.full(count, scale), np.full(count, fmt.qmin), fmt, PerChannel(axis))
-    one = QParams(scale, fmt.qmin, fmt)
+    each = QParams(np.full(count, scale), np.full(count, format.qmin), format, PerChannel(axis))
+    one = QParams(scale, format.qmin, format)
     assert (quantize(x, each).codes == quantize(x, one).codes).all()
 
 
@@ -159,8 +160,8 @@ def test_transposition_commutes(rows, columns, seed):
 # Rivals: data on which each rule is told from its neighbours.
 
 
-def codes(rule, x, scale=1.0, zero_point=0, fmt=INT8):
-    return quantize(np.float32(x), QParams(scale, zero_point, fmt), rule=rule).codes.tolist()
+def codes(rule, x, scale=1.0, zero_point=0, format=INT8):
+    return quantize(np.float32(x), QParams(scale, zero_point, format), rule=rule).codes.tolist()
 
 
 def test_adding_the_zero_point_first_moves_ties():
@@ -198,9 +199,9 @@ def test_stochastic_quantization_needs_and_uses_its_generator():
 SPECIAL = [np.nan, np.inf, -np.inf, 3e9, -3e9, 1e38, -1e38, 0.5, 1.5, -0.5, 127.4]
 
 
-def torch_codes(torch, x, scale, zero_point, fmt):
+def torch_codes(torch, x, scale, zero_point, format):
     """(quantize_per_tensor's codes, those of quantize_per_channel with one channel)."""
-    x, dtype = torch.tensor(x), torch.qint8 if fmt.signed else torch.quint8
+    x, dtype = torch.tensor(x), torch.qint8 if format.signed else torch.quint8
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch deprecates its quantized dtypes
         whole = torch.quantize_per_tensor(x, scale, zero_point, dtype)
@@ -224,36 +225,36 @@ def torch_rules(torch):
 
 
 @pytest.mark.parametrize(
-    ("fmt", "zero_point"),
+    ("format", "zero_point"),
     [(INT8, 0), (INT8, 5), (INT8, -5), (INT8, -128), (UINT8, 0), (UINT8, 5), (UINT8, 200)],
 )
-def test_special_values_as_torch_quantizes_them(fmt, zero_point):
+def test_special_values_as_torch_quantizes_them(format, zero_point):
     torch = pytest.importorskip("torch", reason="torch is an optional peer")
     per_tensor, per_channel = torch_rules(torch)
     for scale in (1.0, 0.003):
         ties = ((np.arange(-300, 300) + 0.5) * scale).astype(np.float32)
         values = np.concatenate([np.float32(SPECIAL), ties])
-        tensor, channel = torch_codes(torch, values, scale, zero_point, fmt)
-        assert codes(per_tensor, values, scale, zero_point, fmt) == tensor.tolist()
-        assert codes(per_channel, values, scale, zero_point, fmt) == channel.tolist()
-    x, ends = torch.tensor(SPECIAL, dtype=torch.float32), (fmt.qmin, fmt.qmax)
+        tensor, channel = torch_codes(torch, values, scale, zero_point, format)
+        assert codes(per_tensor, values, scale, zero_point, format) == tensor.tolist()
+        assert codes(per_channel, values, scale, zero_point, format) == channel.tolist()
+    x, ends = torch.tensor(SPECIAL, dtype=torch.float32), (format.qmin, format.qmax)
     one, zero = torch.tensor([1.0]), torch.tensor([zero_point])
     fake = torch.fake_quantize_per_tensor_affine(x, 1.0, zero_point, *ends)
     fakes = torch.fake_quantize_per_channel_affine(x[None], one, zero.int(), 0, *ends)[0]
-    qparams = QParams(1.0, zero_point, fmt)
+    qparams = QParams(1.0, zero_point, format)
     ours = fake_quantize(np.float32(SPECIAL), qparams, rule=rules.TORCH_FAKE_QUANTIZE)
     assert ours.tolist() == fake.tolist()
     ours = fake_quantize(np.float32(SPECIAL), qparams, rule=rules.TORCH_FAKE_QUANTIZE_PER_CHANNEL)
     assert ours.tolist() == fakes.tolist()
 
 
-def onnx_quantize(x, scale, zero_point, fmt):
+def onnx_quantize(x, scale, zero_point, format):
     """(onnxruntime's codes, onnx.reference's codes)."""
     onnx = pytest.importorskip("onnx", reason="onnx builds the model")
     ort = pytest.importorskip("onnxruntime", reason="onnxruntime is the peer")
     from onnx.reference import ReferenceEvaluator
 
-    kind = onnx.TensorProto.INT8 if fmt.signed else onnx.TensorProto.UINT8
+    kind = onnx.TensorProto.INT8 if format.signed else onnx.TensorProto.UINT8
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"])],
         "quantize",
@@ -273,15 +274,15 @@ def onnx_quantize(x, scale, zero_point, fmt):
 
 
 @pytest.mark.parametrize(
-    ("fmt", "zero_point"), [(INT8, 0), (INT8, 5), (INT8, -5), (UINT8, 0), (UINT8, 5)]
+    ("format", "zero_point"), [(INT8, 0), (INT8, 5), (INT8, -5), (UINT8, 0), (UINT8, 5)]
 )
 @pytest.mark.parametrize("scale", [1.0, 0.1, 0.003])
-def test_onnxruntime_and_the_onnx_reference_on_ties_and_special_values(fmt, zero_point, scale):
+def test_onnxruntime_and_the_onnx_reference_on_ties_and_special_values(format, zero_point, scale):
     half_grid = ((np.arange(-300, 300) + 0.5) * scale).astype(np.float32)
     x = np.concatenate([half_grid, np.nextafter(half_grid, np.float32(0)), np.float32(SPECIAL)])
-    runtime, reference = onnx_quantize(x, scale, zero_point, fmt)
-    assert codes(rules.ONNXRUNTIME, x, scale, zero_point, fmt) == runtime.tolist()
-    assert codes(rules.ONNX_REFERENCE, x, scale, zero_point, fmt) == reference.tolist()
+    runtime, reference = onnx_quantize(x, scale, zero_point, format)
+    assert codes(rules.ONNXRUNTIME, x, scale, zero_point, format) == runtime.tolist()
+    assert codes(rules.ONNX_REFERENCE, x, scale, zero_point, format) == reference.tolist()
 
 
 def test_non_finite_policies():

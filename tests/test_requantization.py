@@ -44,25 +44,25 @@ def sums_near_ties(draw, shift):
 @st.composite
 def cases(draw):
     """(requantizer, (M, N) sums): scalar or per channel, 8 or 16 bits, with and without ReLU."""
-    how = draw(st.sampled_from(Requantization.NAMED) | st.sampled_from(FLOATS + FIXED))
-    fmt = draw(st.sampled_from([INT8, UINT8, INT16, UINT16]))
+    requantization = draw(st.sampled_from(Requantization.NAMED) | st.sampled_from(FLOATS + FIXED))
+    format = draw(st.sampled_from([INT8, UINT8, INT16, UINT16]))
     count = draw(st.sampled_from([None, 1, 3]))
     shift = draw(st.integers(-31, 30))
     shape = () if count is None else (count,)
-    if how.fixed:
+    if requantization.fixed:
         some = st.sampled_from([0, 2**30, 3 * 2**29, INT32_MAX]) | st.integers(2**30, INT32_MAX)
         shifts = np.full(shape, shift, np.int32)
     else:
         some = st.sampled_from([0.5, 0.75, 1.0]) | st.floats(0.5, 1, width=32)
         shifts = np.zeros((), np.int32)
     dtype = {Multiplier.FLOAT32: np.float32, Multiplier.FLOAT64: np.float64}.get(
-        how.multiplier, np.int32
+        requantization.multiplier, np.int32
     )
     drawn = np.array([draw(some) for _ in range(count or 1)], dtype).reshape(shape)
-    factors = drawn if how.fixed else np.ldexp(drawn, shift)
-    zero_point = draw(st.integers(fmt.qmin, fmt.qmax))
-    qmin = draw(st.sampled_from([fmt.qmin, zero_point]))
-    r = Requantizer(how, factors, shifts, zero_point, qmin, fmt.qmax, fmt)
+    factors = drawn if requantization.fixed else np.ldexp(drawn, shift)
+    zero_point = draw(st.integers(format.qmin, format.qmax))
+    qmin = draw(st.sampled_from([format.qmin, zero_point]))
+    r = Requantizer(requantization, factors, shifts, zero_point, qmin, format.qmax, format)
     column = np.array(draw(sums_near_ties(shift)), np.int32)
     return r, np.repeat(column[:, None], count or 2, axis=1)
 
@@ -74,7 +74,7 @@ def test_oracle_numpy_and_kernel_agree_on_every_rule(case):
     factors, shifts = (np.broadcast_to(a, n).tolist() for a in (r.multiplier, r.shift))
     exact = [
         [
-            oracle.code_by(r.how, acc, Fraction(m), s, r.zero_point, (r.qmin, r.qmax))
+            oracle.code_by(r.requantization, acc, Fraction(m), s, r.zero_point, (r.qmin, r.qmax))
             for acc, m, s in zip(row, factors, shifts, strict=True)
         ]
         for row in sums.tolist()
@@ -87,7 +87,7 @@ def test_oracle_numpy_and_kernel_agree_on_every_rule(case):
 
 def test_names_and_what_they_are_made_of():
     names = ["F32_EVEN", "F64_AWAY", "GEMMLOWP_DOUBLE", "RUY_DOUBLE_UP", "FIXED_SINGLE_UP"]
-    assert [how.name for how in Requantization.NAMED] == names
+    assert [requantization.name for requantization in Requantization.NAMED] == names
     assert [getattr(Requantization, name) for name in names] == list(Requantization.NAMED)
     assert repr(Requantization.F32_EVEN) == "Requantization.F32_EVEN(FLOAT32 multiplier, HALF_EVEN)"
     first = Requantization(Multiplier.FLOAT64, Rounding.HALF_EVEN, order=FIRST)
@@ -97,8 +97,8 @@ def test_names_and_what_they_are_made_of():
 
 def test_the_order_decides_ties_with_an_odd_zero_point():
     def code(order):
-        how = Requantization(Multiplier.FLOAT64, Rounding.HALF_EVEN, order=order)
-        r = Requantizer(how, np.float64(0.5), np.int32(0), 1, -128, 127, INT8)
+        requantization = Requantization(Multiplier.FLOAT64, Rounding.HALF_EVEN, order=order)
+        r = Requantizer(requantization, np.float64(0.5), np.int32(0), 1, -128, 127, INT8)
         return requantize([5], r).tolist()
 
     assert (code(LATER), code(FIRST)) == ([3], [4])  # 2.5: to 2, then + 1; 3.5 to 4

@@ -83,7 +83,7 @@ def test_quantize_multiplier_by_hand(real, m, shift):
     assert [int(v) for v in quantize_multiplier(real)] == [m, shift]
 
 
-FIXED = [how for how in Requantization.NAMED if how.fixed]
+FIXED = [requantization for requantization in Requantization.NAMED if requantization.fixed]
 
 
 @given(st.integers(-(2**27), 2**27), st.integers(2**30, INT32_MAX), st.integers(-31, 3))
@@ -177,13 +177,13 @@ QUARTERS = {
 }
 
 
-@pytest.mark.parametrize("how", Requantization.NAMED)
-def test_rules_on_ties_by_hand(how):
+@pytest.mark.parametrize("requantization", Requantization.NAMED)
+def test_rules_on_ties_by_hand(requantization):
     out = QParams(1.0, 1, INT8)
-    half = prepare_requantizer(0.5, 1.0, out, how)
-    assert requantize(ACC, half).tolist() == HALVES[how]
-    quarter = prepare_requantizer(0.25, 1.0, out, how)
-    assert requantize([2 * a for a in ACC], quarter).tolist() == QUARTERS[how]
+    half = prepare_requantizer(0.5, 1.0, out, requantization)
+    assert requantize(ACC, half).tolist() == HALVES[requantization]
+    quarter = prepare_requantizer(0.25, 1.0, out, requantization)
+    assert requantize([2 * a for a in ACC], quarter).tolist() == QUARTERS[requantization]
 
 
 @given(
@@ -200,11 +200,11 @@ def test_f32_even_is_exact_while_float32_is(acc, exponent, zero_point):
 @given(
     acc=st.lists(st.integers(-(2**24), 2**24), min_size=1, max_size=20),
     scales=st.tuples(*[st.floats(2**-8, 2**-1, width=32)] * 2),
-    how=st.sampled_from(Requantization.NAMED),
+    requantization=st.sampled_from(Requantization.NAMED),
 )
-def test_every_rule_is_within_one_of_exact(acc, scales, how):
+def test_every_rule_is_within_one_of_exact(acc, scales, requantization):
     out = QParams(1.0, 3, INT16)
-    ours = requantize(acc, prepare_requantizer(*scales, out, how))
+    ours = requantize(acc, prepare_requantizer(*scales, out, requantization))
     exact = [oracle.requantize(a, scales[0] * scales[1], 3, INT16) for a in acc]
     assert np.abs(ours.astype(int) - exact).max() <= 1
 
@@ -218,8 +218,8 @@ def test_multipliers_run_along_the_last_axis_and_relu_clamps():
 
 def test_both_ends_at_once_do_not_wrap():
     out = QParams(1.0, 127, INT8)
-    for how in Requantization.NAMED:
-        r = prepare_requantizer(1.0, 1.0, out, how)
+    for requantization in Requantization.NAMED:
+        r = prepare_requantizer(1.0, 1.0, out, requantization)
         assert requantize([INT32_MAX, INT32_MIN], r).tolist() == [127, -128]
 
 
@@ -251,32 +251,36 @@ def at_the_ends(draw):
     return scales, [*held, INT32_MIN, INT32_MIN + 1, -1, 0, 1, INT32_MAX]
 
 
-@pytest.mark.parametrize("how", Requantization.NAMED)
+@pytest.mark.parametrize("requantization", Requantization.NAMED)
 @settings(max_examples=60)
 @given(
     case=at_the_ends(),
-    fmt=st.sampled_from([INT8, UINT8, INT16, INT4.narrow()]),
+    format=st.sampled_from([INT8, UINT8, INT16, INT4.narrow()]),
     relu=st.booleans(),
     data=st.data(),
 )
-def test_every_rule_is_the_oracles_at_the_ends(how, case, fmt, relu, data):
+def test_every_rule_is_the_oracles_at_the_ends(requantization, case, format, relu, data):
     (s_x, s_w, s_y), acc = case
-    zero_point = data.draw(st.integers(fmt.qmin, fmt.qmax))
-    clamps = (max(zero_point, fmt.qmin) if relu else fmt.qmin, fmt.qmax)
-    r = prepare_requantizer(s_x, s_w, QParams(s_y, zero_point, fmt), how, relu=relu)
-    wanted = [oracle.requantize_by(how, a, (s_x, s_w, s_y), zero_point, clamps) for a in acc]
+    zero_point = data.draw(st.integers(format.qmin, format.qmax))
+    clamps = (max(zero_point, format.qmin) if relu else format.qmin, format.qmax)
+    r = prepare_requantizer(s_x, s_w, QParams(s_y, zero_point, format), requantization, relu=relu)
+    wanted = [
+        oracle.requantize_by(requantization, a, (s_x, s_w, s_y), zero_point, clamps) for a in acc
+    ]
     assert requantize(acc, r).tolist() == wanted
     assert r.in_numpy(np.array(acc, np.int32)).tolist() == wanted
 
 
-@pytest.mark.parametrize("how", Requantization.NAMED)
+@pytest.mark.parametrize("requantization", Requantization.NAMED)
 @pytest.mark.parametrize("exponent", [-200, -100, -34, -33, -32, -31, -30, 0, 15, 28, 29])
-def test_powers_of_two_are_exact_to_the_ends_of_int32(how, exponent):
+def test_powers_of_two_are_exact_to_the_ends_of_int32(requantization, exponent):
     """Half a step off at most, and half of that again where a rule rounds twice."""
     s_x, s_w = 2.0 ** (exponent // 2), 2.0 ** (exponent - exponent // 2)
-    r = prepare_requantizer(s_x, s_w, QParams(1.0, -5, INT16), how)
+    r = prepare_requantizer(s_x, s_w, QParams(1.0, -5, INT16), requantization)
     for acc in (INT32_MIN, INT32_MIN + 1, -3, -1, 0, 1, 3, INT32_MAX):
-        wanted = oracle.requantize_by(how, acc, (s_x, s_w, 1.0), -5, (-(2**15), 2**15 - 1))
+        wanted = oracle.requantize_by(
+            requantization, acc, (s_x, s_w, 1.0), -5, (-(2**15), 2**15 - 1)
+        )
         exact = min(max(Fraction(acc) * Fraction(2) ** exponent - 5, -(2**15)), 2**15 - 1)
         assert requantize([acc], r)[0] == wanted
         assert abs(wanted - exact) <= Fraction(3, 4)
@@ -284,19 +288,19 @@ def test_powers_of_two_are_exact_to_the_ends_of_int32(how, exponent):
 
 def test_what_float32_cannot_hold_is_refused_by_name():
     out, big = QParams(1e-30, 0, INT8), Requantization.F32_EVEN
-    for how in Requantization.NAMED:
+    for requantization in Requantization.NAMED:
         with pytest.raises(ValueError, match=r"w_scale / the scale of out is 1e\+30; allowed is l"):
-            prepare_requantizer(1.0, 1.0, out, how)
+            prepare_requantizer(1.0, 1.0, out, requantization)
         with pytest.raises(ValueError, match=r"x_scale is 1e-44, which float32 holds only as 9.8"):
-            prepare_requantizer(1e-44, 1.0, out, how)
+            prepare_requantizer(1e-44, 1.0, out, requantization)
         with pytest.raises(ValueError, match="w_scale is 1e-50, which float32 holds only as 0"):
-            prepare_requantizer(1.0, [1e-50], out, how)
+            prepare_requantizer(1.0, [1e-50], out, requantization)
         with pytest.raises(ValueError, match=r"w_scale is 1e\+39, which float32 holds only as inf"):
-            prepare_requantizer(1.0, 1e39, out, how)
+            prepare_requantizer(1.0, 1e39, out, requantization)
         with pytest.raises(ValueError, match=r"w_scale has shape \(1, 2\); allowed are \(\)"):
-            prepare_requantizer(1.0, [[1.0, 1.0]], out, how)
+            prepare_requantizer(1.0, [[1.0, 1.0]], out, requantization)
         with pytest.raises(TypeError, match="relu is 1; allowed are True and False"):
-            prepare_requantizer(1.0, 1.0, out, how, relu=1)
+            prepare_requantizer(1.0, 1.0, out, requantization, relu=1)
     double = QParams(1e-60, 0, INT8, scale_format=FLOAT64)
     with pytest.raises(ValueError, match="the scale of out is 1e-60, which float32 holds only"):
         prepare_requantizer(1.0, 1.0, double)
@@ -311,7 +315,7 @@ def test_what_float32_cannot_hold_is_refused_by_name():
 
 
 READY = {
-    "how": Requantization.FIXED_SINGLE_UP,
+    "requantization": Requantization.FIXED_SINGLE_UP,
     "multiplier": np.int32(2**30),
     "shift": np.int32(0),
     "zero_point": 0,
@@ -325,7 +329,7 @@ F32 = Requantization.F32_EVEN
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"how": "F32_EVEN"}, TypeError, "how is 'F32_EVEN'; allowed is Requantization"),
+        ({"requantization": "F32_EVEN"}, TypeError, "requantization is 'F32_EVEN'; allowed"),
         ({"format": "int8"}, TypeError, "format is 'int8'"),
         ({"format": INT32}, ValueError, "format is int32; requantization goes to 16 bits"),
         ({"shift": np.int32(40)}, ValueError, "shift reaches from 40 to 40; allowed is -31 to 30"),
@@ -338,12 +342,12 @@ F32 = Requantization.F32_EVEN
         ({"multiplier": np.int32(-1)}, ValueError, "multiplier is -1"),
         ({"multiplier": 2**30}, TypeError, "multiplier is 1073741824"),
         ({"multiplier": np.float32(0.5)}, TypeError, "multiplier has dtype float32; FIXED_SINGLE"),
-        ({"multiplier": np.float64(0.5), "how": F32}, TypeError, "float64; F32_EVEN has float32"),
-        ({"multiplier": np.float32(np.inf), "how": F32}, ValueError, "multiplier is inf; allowed"),
-        ({"multiplier": np.float32([1, np.nan]), "how": F32}, ValueError, "multiplier is nan"),
-        ({"multiplier": np.float32(-1), "how": F32}, ValueError, "multiplier is -1.0"),
-        ({"multiplier": np.float32(0), "how": F32}, ValueError, "multiplier is 0.0; allowed: fin"),
-        ({"multiplier": np.float32(1), "how": F32, "shift": np.int32(1)}, ValueError,
+        ({"multiplier": np.float64(0.5), "requantization": F32}, TypeError, "float64; "),
+        ({"multiplier": np.float32(np.inf), "requantization": F32}, ValueError, "is inf; allowed"),
+        ({"multiplier": np.float32([1, np.nan]), "requantization": F32}, ValueError, "is nan"),
+        ({"multiplier": np.float32(-1), "requantization": F32}, ValueError, "multiplier is -1.0"),
+        ({"multiplier": np.float32(0), "requantization": F32}, ValueError, "is 0.0; allowed"),
+        ({"multiplier": np.float32(1), "requantization": F32, "shift": np.int32(1)}, ValueError,
          "allowed is 0 to 0"),
         ({"multiplier": np.full((1, 1), 2**30, np.int32)}, ValueError, r"shape \(1, 1\)"),
         ({"zero_point": 128}, ValueError, "zero_point is 128; allowed are integers from -128"),
@@ -401,23 +405,27 @@ def test_the_fused_kernels_are_the_same_at_the_ends(zero_point, qmin, qmax):
             assert abs(int(code) - held) <= Fraction(1, 2) + abs(value) / 2**23 * (abs(value) < 300)
 
 
-@pytest.mark.parametrize("how", Requantization.NAMED)
-def test_multipliers_that_cannot_matter_are_nothing(how):
+@pytest.mark.parametrize("requantization", Requantization.NAMED)
+def test_multipliers_that_cannot_matter_are_nothing(requantization):
     """Below 2^-33 even -2^31 comes to less than ½; the product of the scales may be anything."""
     out = QParams(2.0**-106, 3, INT8)
-    r = prepare_requantizer(2.0**-70, [2.0**-70, 1.9 * 2.0**-70], out, how)  # 2^-34, 1.9·2^-34
+    r = prepare_requantizer(
+        2.0**-70, [2.0**-70, 1.9 * 2.0**-70], out, requantization
+    )  # 2^-34, 1.9·2^-34
     assert r.multiplier.tolist() == [0 if r.multiplier.dtype == np.int32 else 2.0**-126] * 2
     assert requantize([[INT32_MIN, INT32_MAX]], r).tolist() == [[3, 3]]
-    normal = prepare_requantizer(2.0**-50, 2.0**-50, QParams(2.0**-67, 3, INT8), how)  # 2^-33
+    normal = prepare_requantizer(
+        2.0**-50, 2.0**-50, QParams(2.0**-67, 3, INT8), requantization
+    )  # 2^-33
     assert normal.multiplier in (0, 2.0**-33)
     assert requantize([INT32_MIN], normal) == 3
     with pytest.raises(ValueError, match="w_scale is 1e-50, which float32 holds only as 0"):
-        prepare_requantizer(1.0, [1.0, 1e-50, 1e-47], out, how)  # the first is named
+        prepare_requantizer(1.0, [1.0, 1e-50, 1e-47], out, requantization)  # the first is named
 
 
-@pytest.mark.parametrize("how", Requantization.NAMED)
-def test_layers_run_where_no_weight_can_matter(how):
+@pytest.mark.parametrize("requantization", Requantization.NAMED)
+def test_layers_run_where_no_weight_can_matter(requantization):
     x, out = QParams(2.0**-40, 0, INT8), QParams(1.0, 7, INT8)
     w = QTensor(np.int8([[1, 2]]), QParams(2.0**-40, 0, INT8))
-    layer = integer.prepare_linear(x, w, None, out, how)
+    layer = integer.prepare_linear(x, w, None, out, requantization)
     assert layer(np.int8([[127, -128]])).tolist() == [[7]]

@@ -13,14 +13,14 @@ from numq.graph import Graph, Node
 H, S = Requantization, Fraction(1, 4)
 
 
-def network(how, groups=1, relu=False, z=5):
+def network(requantization, groups=1, relu=False, z=5):
     """A 2×2 convolution of codes whose multiplier is 1/4: a quarter of the sums are ties."""
     rng = np.random.default_rng(0)
     w = rng.integers(-9, 10, (4, 4 // groups, 2, 2)).astype(np.int8)
     bias = rng.integers(-30, 31, 4)
     w_q = nq.QTensor(w, nq.QParams(np.full(4, 0.5, np.float32), 0, nq.INT8, nq.PerChannel(0)))
     conv = Node("QLinearConv", "conv", ("x:codes", "w", "b"), ("y:codes",), {
-        "group": groups, "requantization": how, "strides": (2, 1),
+        "group": groups, "requantization": requantization, "strides": (2, 1),
         **({"activation": "Relu"} if relu else {}),
     })  # fmt: skip
     doors = (Node("QuantizeLinear", "in", ("x",), ("x:codes",)), conv,
@@ -48,17 +48,17 @@ def sums(codes, w, bias, groups):
     return made
 
 
-@pytest.mark.parametrize("how", H.NAMED)
+@pytest.mark.parametrize("requantization", H.NAMED)
 @pytest.mark.parametrize("groups", [1, 4])
 @pytest.mark.parametrize("relu", [False, True])
-def test_a_convolution_on_ties(how, groups, relu):
-    net, w, bias = network(how, groups, relu)
+def test_a_convolution_on_ties(requantization, groups, relu):
+    net, w, bias = network(requantization, groups, relu)
     codes = np.random.default_rng(1).integers(-128, 128, (3, 4, 5, 6)).astype(np.int8)
     x = nq.QTensor(codes, nq.QParams(0.5, -3, nq.INT8)).dequantize()
     acc = sums(codes, w, bias, groups)
     assert ((acc % 4) == 2).mean() > 0.1
     low = 5 if relu else -128
-    wanted = [min(max(ROUNDED[how](int(a)) + 5, low), 127) for a in acc.ravel()]
+    wanted = [min(max(ROUNDED[requantization](int(a)) + 5, low), 127) for a in acc.ravel()]
     assert net.edges(x)["y:codes"].ravel().tolist() == wanted
 
 

@@ -77,19 +77,19 @@ def test_stochastic_rounding_without_a_generator_says_so():
 
 @given(
     values=st.lists(near_ties(1.0) | finite32, min_size=1, max_size=20),
-    fmt=formats | st.just(INT32),
+    format=formats | st.just(INT32),
     rounding=st.sampled_from(DETERMINISTIC),
     overflow=st.sampled_from([o for o in INT8.overflows if o is not Overflow.RAISE]),
     offset=st.integers(-(2**16), 2**16),
 )
-def test_overflow_equals_the_oracle(values, fmt, rounding, overflow, offset):
+def test_overflow_equals_the_oracle(values, format, rounding, overflow, offset):
     if overflow is Overflow.WRAP:
-        fmt = IntFormat(fmt.bits, fmt.signed)
+        format = IntFormat(format.bits, format.signed)
     x = np.array(values, np.float32)
-    codes = fmt.encode(x, rounding=rounding, overflow=overflow, offset=offset)
-    assert codes.dtype == fmt.dtype
+    codes = format.encode(x, rounding=rounding, overflow=overflow, offset=offset)
+    assert codes.dtype == format.dtype
     assert codes.tolist() == [
-        oracle.fit(oracle.round_fraction(Fraction(v), rounding), offset, fmt, overflow)
+        oracle.fit(oracle.round_fraction(Fraction(v), rounding), offset, format, overflow)
         for v in values
     ]
 
@@ -165,12 +165,12 @@ def test_widths_without_storage_are_refused(bits):
 def test_every_format_knows_its_ends_storage_and_size():
     for bits in (*range(2, 17), 32):
         for signed in (True, False) if bits < 32 else (True,):
-            fmt = IntFormat(bits, signed)
+            format = IntFormat(bits, signed)
             low = -(2 ** (bits - 1)) if signed else 0
-            assert (fmt.qmin, fmt.qmax) == (low, low + 2**bits - 1)
-            assert fmt.narrow().qmin == low + 1
-            assert fmt.levels == 2**bits
-            info = np.iinfo(fmt.dtype)
-            assert info.min <= fmt.qmin
-            assert fmt.qmax <= info.max
-            assert fmt.packed_nbytes(13) == math.ceil(13 * bits / 8)
+            assert (format.qmin, format.qmax) == (low, low + 2**bits - 1)
+            assert format.narrow().qmin == low + 1
+            assert format.levels == 2**bits
+            info = np.iinfo(format.dtype)
+            assert info.min <= format.qmin
+            assert format.qmax <= info.max
+            assert format.packed_nbytes(13) == math.ceil(13 * bits / 8)

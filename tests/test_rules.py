@@ -129,9 +129,9 @@ def test_torchs_decomposed_rule_live():
     special = [np.nan, np.inf, -np.inf, 3e9, -3e9, 1e38, -1e38]
     x = np.concatenate([HALF_GRID, np.nextafter(HALF_GRID, np.float32(0)), np.float32(special)])
     assert decomposed is not None
-    for fmt, dtype, z in ((INT8, torch.int8, -5), (UINT8, torch.uint8, 7)):
+    for format, dtype, z in ((INT8, torch.int8, -5), (UINT8, torch.uint8, 7)):
         theirs = torch.ops.quantized_decomposed.quantize_per_tensor(
-            torch.tensor(x), SCALE, z, fmt.qmin, fmt.qmax, dtype
+            torch.tensor(x), SCALE, z, format.qmin, format.qmax, dtype
         )
-        ours = quantize(x, QParams(SCALE, z, fmt), rule=rules.TORCHAO).codes
+        ours = quantize(x, QParams(SCALE, z, format), rule=rules.TORCHAO).codes
         assert ours.tolist() == theirs.tolist()

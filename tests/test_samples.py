@@ -148,14 +148,14 @@ SEVEN = np.array([-2.0, -1.1, -0.9, 0.1, 0.4, 1.3, 7.0])
 
 
 @pytest.mark.parametrize(
-    ("fmt", "scheme", "clip"),
+    ("format", "scheme", "clip"),
     [(INT4, Symmetric(), (None, None)), (INT4, Affine(), (None, None)),
      (UINT4, Affine(), (0.0, None)), (INT4, Affine(), (None, 3.0)),
      (INT4, Affine(), (None, 0.5)), (INT4, Symmetric(), (-0.5, None))],
 )  # fmt: skip
-def test_the_search_goes_through_its_plan(fmt, scheme, clip):
+def test_the_search_goes_through_its_plan(format, scheme, clip):
     """The same search in plain Python: every factor of every step, the first best one kept."""
-    target = Target(fmt, scheme, clip=clip)
+    target = Target(format, scheme, clip=clip)
     x = np.clip(SEVEN, *clip)
     low, high = MSEObserver().range(MSEObserver().observe(x, PerTensor()), target)
     widest = (min(x.min() if clip[0] is None else clip[0], 0),

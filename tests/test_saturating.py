@@ -31,8 +31,8 @@ def exact_matmul(a, b, z_a=0, z_b=0):
 def requantized(sums, s_x, s_w, s_y, z_y):
     """Accumulators as the uint8 codes that the float32 way of torch and ONNX Runtime gives."""
     out = nq.QParams(np.float32(s_y), int(z_y), UINT8)
-    how = nq.prepare_requantizer(s_x, np.float32(s_w), out, Requantization.F32_EVEN)
-    return nq.requantize(sums, how)
+    requantization = nq.prepare_requantizer(s_x, np.float32(s_w), out, Requantization.F32_EVEN)
+    return nq.requantize(sums, requantization)
 
 
 def test_by_hand():
@@ -87,18 +87,20 @@ def emulated(meta, data):
         a, b = data["a"], data["b"]
         saturates = (a.dtype, b.dtype) == (np.uint8, np.int8)
         return (saturating_matmul if saturates else exact_matmul)(a, b)
-    z_x, z_w = int(data["zx"]), int(data.get("zw", 0))
+    x_zero_point, w_zero_point = int(data["zx"]), int(data.get("zw", 0))
     if meta["op"] == "qlinear_matmul":
-        return saturating_matmul(data["a"], data["b"], z_x, z_w)
+        return saturating_matmul(data["a"], data["b"], x_zero_point, w_zero_point)
     if meta["op"] == "qlinear":
         product = exact_matmul if meta["engine"] == "qnnpack" else saturating_matmul
-        return product(data["x"], data["w"].T, z_x, z_w)
+        return product(data["x"], data["w"].T, x_zero_point, w_zero_point)
     top, left, bottom, right = meta["pads"]
     padding = (top, bottom), (left, right)
     if meta["op"] == "qlinear_conv":
-        return saturating_conv2d(data["x"], data["w"], z_x, z_w, padding=padding)
+        return saturating_conv2d(data["x"], data["w"], x_zero_point, w_zero_point, padding=padding)
     groups = meta.get("group", 1)
-    return nq.conv2d_int8(data["x"], data["w"], x_zero_point=z_x, padding=padding, groups=groups)
+    return nq.conv2d_int8(
+        data["x"], data["w"], x_zero_point=x_zero_point, padding=padding, groups=groups
+    )
 
 
 @pytest.mark.parametrize(("meta", "data"), RECORDS)
@@ -117,9 +119,9 @@ def test_the_recordings_tell_both_ways_apart():
         a, b = data.get("a", data.get("x")), data.get("b", data.get("w"))
         if a.ndim == 4:
             padding = ((meta["pads"][0],) * 2, (meta["pads"][1],) * 2)
-            z_w = np.full(len(b), data.get("zw", 0))
+            w_zero_point = np.full(len(b), data.get("zw", 0))
             y = nq.conv2d_int8(
-                a, b, x_zero_point=int(data["zx"]), w_zero_point=z_w, padding=padding,
+                a, b, x_zero_point=int(data["zx"]), w_zero_point=w_zero_point, padding=padding,
                 groups=meta.get("group", 1),
             )  # fmt: skip
         else:
@@ -154,8 +156,12 @@ def test_matmul_integer_of_onnxruntime(shape):
 def test_qlinear_matmul_of_onnxruntime(shape):
     a, b = drawn(*shape)
     product = saturating_matmul if ort_saturates() else exact_matmul
-    s_x, s_w, s_y, z_x, z_y = *np.float32([0.5, 0.25, 2.0**7]), np.uint8(128), np.uint8(120)
-    given = [None, s_x, z_x, b, s_w, np.int8(0), s_y, z_y]
+    s_x, s_w, s_y, x_zero_point, z_y = (
+        *np.float32([0.5, 0.25, 2.0**7]),
+        np.uint8(128),
+        np.uint8(120),
+    )
+    given = [None, s_x, x_zero_point, b, s_w, np.int8(0), s_y, z_y]
     theirs = run_node("QLinearMatMul", given, a)
     assert (theirs == requantized(product(a, b, 128), s_x, s_w, s_y, z_y)).all()
 
@@ -166,9 +172,16 @@ def test_qlinear_conv_of_onnxruntime(channels, padding):
     x, w = drawn(channels, 49, 8 * channels * 9 // 49 + 1)
     x, w = x.reshape(1, channels, 7, 7), w.ravel()[: 8 * channels * 9].reshape(8, channels, 3, 3)
     pads = ((padding,) * 2,) * 2
-    s_x, s_w, s_y, z_x, z_y = *np.float32([0.5, 0.25, 2.0**7]), np.uint8(128), np.uint8(120)
+    s_x, s_w, s_y, x_zero_point, z_y = (
+        *np.float32([0.5, 0.25, 2.0**7]),
+        np.uint8(128),
+        np.uint8(120),
+    )
     theirs = run_node(
-        "QLinearConv", [None, s_x, z_x, w, s_w, np.int8(0), s_y, z_y], x, pads=[padding] * 4
+        "QLinearConv",
+        [None, s_x, x_zero_point, w, s_w, np.int8(0), s_y, z_y],
+        x,
+        pads=[padding] * 4,
     )
     if ort_saturates():
         sums = saturating_conv2d(x, w, 128, padding=pads)

@@ -179,7 +179,7 @@ def test_numpys_numbers_become_pythons():
         (lambda: QParams(1.0, 0, nq.INT8, "row"), TypeError, "granularity is 'row'; allowed is"),
         (lambda: QParams(1.0, 0, nq.INT8, scale_format="half"), TypeError,
          "scale_format is 'half'; allowed is FloatFormat"),
-        (lambda: nq.choose_qparams(0, 1, "int8"), TypeError, "fmt is 'int8'"),
+        (lambda: nq.choose_qparams(0, 1, "int8"), TypeError, "format is 'int8'"),
         (lambda: nq.choose_qparams(0, 1, nq.INT8, scheme="affine"), TypeError, "scheme is 'aff"),
         (lambda: nq.choose_qparams(0, 1, nq.INT8, floor=0.0), TypeError, "floor is 0.0"),
         (lambda: nq.QTensor([1], 0.5), TypeError, "qparams is 0.5; allowed is QParams"),
@@ -189,7 +189,7 @@ def test_numpys_numbers_become_pythons():
         (lambda: nq.fake_quantize([1.0], P, rule=1), TypeError, "rule is 1; allowed is Quant"),
         (lambda: nq.round_values([1.0], "even"), TypeError, "rounding is 'even'"),
         (lambda: nq.INT8.encode([1.0], overflow="wrap"), TypeError, "overflow is 'wr"),
-        (lambda: nq.pack([1], "int4"), TypeError, "fmt is 'int4'"),
+        (lambda: nq.pack([1], "int4"), TypeError, "format is 'int4'"),
         (lambda: nq.pack([1], nq.UINT4, "awq"), TypeError, "order is 'awq'"),
         (lambda: QParams(1.0, 0, nq.INT8, signed_scale=1), TypeError, "signed_scale is 1"),
         (lambda: QParams(True, 0, nq.INT8), TypeError, "scale has dtype bool"),
@@ -277,7 +277,7 @@ def test_what_came_is_shown_briefly():
         assert len(str(caught.value)) < 200
     with pytest.raises(TypeError, match=r"requantizer is an array of shape \(2,\)"):
         nq.requantize([1], np.ones(2))
-    with pytest.raises(TypeError, match=r"how is 1; allowed is Requantization$"):
+    with pytest.raises(TypeError, match=r"requantization is 1; allowed is Requantization$"):
         prepare_requantizer(1.0, 1.0, QParams(1.0, 0, nq.INT8), 1)
     assert len(Requantization.NAMED) == 5
 

@@ -33,7 +33,7 @@ def static(
     weights: Quantizer = WEIGHTS_INT8,
     activations: Quantizer = PER_TENSOR_INT8,
     others: Quantizer = PER_TENSOR_INT8,
-    how: Requantization = Requantization.FIXED_SINGLE_UP,
+    requantization: Requantization = Requantization.FIXED_SINGLE_UP,
     overrides: tuple[Override, ...] = (),
 ) -> Network:
     """Integers from the quantized input to the output, ranges calibrated beforehand.
@@ -47,7 +47,7 @@ def static(
         weights: per tensor or per channel of axis 0, 8 bits or fewer.
         activations: per tensor; of what a Conv or Gemm reads.
         others: per tensor; of all other edges, the outputs among them.
-        how: the arithmetic of requantization.
+        requantization: the arithmetic of requantization.
         overrides: other choices for some nodes, see `Recipe`.
 
     Raises:
@@ -56,7 +56,7 @@ def static(
             that no integer kernel can use. What the model refuses of a batch is told under its
             name, `calibration[i]`.
     """
-    recipe = Recipe(weights, activations, others, how, overrides)
+    recipe = Recipe(weights, activations, others, requantization, overrides)
     inputs = model.inputs if isinstance(model, Graph) else None
     batches = list(checked(calibration, "calibration", inputs))
     if isinstance(model, Module):

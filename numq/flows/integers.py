@@ -37,7 +37,7 @@ def integer_node(node: Node, treatment: OnCodes, rule: QuantizeRule) -> Node:
         return node
     if node.op in TABLES:
         return node.turned("Table", function=node.op, rule=rule)
-    return node.turned(_INTEGER_NAMES[node.op], requantization=treatment.how)
+    return node.turned(_INTEGER_NAMES[node.op], requantization=treatment.requantization)
 
 
 def requantized(

@@ -55,11 +55,11 @@ class OnCodes:
 
     Attributes:
         weights: what quantizes its weight; None for operators without one.
-        how: the arithmetic of its requantization.
+        requantization: the arithmetic of its requantization.
     """
 
     weights: Quantizer | None
-    how: Requantization
+    requantization: Requantization
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -123,7 +123,7 @@ def plan(graph: Graph, recipe: Recipe = Recipe()) -> Plan:
             _check_others(override, [n for n in able if n.name in choices], sources, graph)
     return Plan(
         {
-            node.name: OnCodes(c.weights if node.op in WEIGHTED else None, c.how)
+            node.name: OnCodes(c.weights if node.op in WEIGHTED else None, c.requantization)
             for node in graph
             if (c := choices.get(node.name) or (recipe if node.name in moving else None))
         },
@@ -276,9 +276,13 @@ def _fixed(graph: Graph, quantizers: Mapping[str, Quantizer]) -> dict[str, QPara
 
 
 def _useful(override: Override, nodes: Sequence[Node]) -> None:
-    """Weights and activations are those of products; tables and what moves codes have no `how`."""
+    """Weights and activations are those of products; tables and what moves codes have no sums."""
     pools = ("AveragePool", "GlobalAveragePool")
-    has = {"weights": WEIGHTED, "activations": WEIGHTED, "how": (*WEIGHTED, *MERGING, *pools)}
+    has = {
+        "weights": WEIGHTED,
+        "activations": WEIGHTED,
+        "requantization": (*WEIGHTED, *MERGING, *pools),
+    }
     for name, operators in has.items():
         if name in override.chosen and not any(node.op in operators for node in nodes):
             allowed = ", ".join(op for op in operators if not op.startswith("Normalized"))

@@ -155,8 +155,8 @@ def weight_codes(
     """
     if kind is Estimator.LSQ:
         assert scale is not None
-        fmt = quantizer.format
-        params = QParams(scale, fmt.middle, fmt, quantizer.granularity)
+        format = quantizer.format
+        params = QParams(scale, format.middle, format, quantizer.granularity)
         return quantize(w, params, rule=TORCH_FAKE_QUANTIZE)
     if kind is Estimator.STE:
         return quantizer(w)

@@ -39,7 +39,7 @@ class Override:
             leaves what the recipe says.
         activations: of the edge that a Conv or Gemm reads.
         others: of the edge that the nodes make, unless a Conv or Gemm reads it.
-        how: the arithmetic of requantization.
+        requantization: the arithmetic of requantization.
         stay_float: the nodes compute in float; nothing else can be chosen for them then.
 
     Raises:
@@ -53,7 +53,7 @@ class Override:
     weights: Quantizer | None = None
     activations: Quantizer | None = None
     others: Quantizer | None = None
-    how: Requantization | None = None
+    requantization: Requantization | None = None
     stay_float: bool = False
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Override:
             check_type(getattr(self, name), str | None, name)
         for name in ("weights", "activations", "others"):
             check_type(getattr(self, name), Quantizer | None, name)
-        check_type(self.how, Requantization | None, "how")
+        check_type(self.requantization, Requantization | None, "requantization")
         check_type(self.stay_float, bool, "stay_float")
         if (self.node is None) == (self.operator is None):
             raise ValueError(
@@ -72,7 +72,7 @@ class Override:
             said = ", ".join(self.chosen) or "nothing"
             raise ValueError(
                 f"override of {self.target} has {said}, and stay_float is {self.stay_float}; "
-                "allowed are weights, activations, others and how, or stay_float=True without them"
+                "allowed are weights, activations, others, requantization, or stay_float=True alone"
             )
 
     @property
@@ -83,7 +83,7 @@ class Override:
     @property
     def chosen(self) -> tuple[str, ...]:
         """The names of the choices that differ from the recipe's."""
-        names = ("weights", "activations", "others", "how")
+        names = ("weights", "activations", "others", "requantization")
         return tuple(name for name in names if getattr(self, name) is not None)
 
     def check(self, weights: Check, edges: Check) -> None:
@@ -109,14 +109,14 @@ class Recipe:
         activations: per tensor, 8 bits or fewer; of the edges that a Conv or Gemm reads, which is
             where few bits save work.
         others: the same, of all other edges: what is added, pooled or looked up, and the outputs.
-        how: the arithmetic of requantization. One rounding by default: codes of few bits make
+        requantization: its arithmetic. One rounding by default: codes of few bits make
             small accumulators, of which the first of two roundings leaves little (with 2-bit codes
             9 % of a layer's results came out one code higher).
         overrides: other choices for some nodes; of two for one node the later counts.
 
     The rule of a quantizer is the arithmetic of the codes that are made from real numbers: the
     weights, the inputs, what comes from a float island, and the answers in tables. Codes that a
-    product or a sum makes are rounded as `how` says.
+    product or a sum makes are rounded as `requantization` says.
 
     Raises:
         TypeError: a field of another type.
@@ -126,12 +126,12 @@ class Recipe:
     weights: Quantizer = WEIGHTS_INT8
     activations: Quantizer = PER_TENSOR_INT8
     others: Quantizer = PER_TENSOR_INT8
-    how: Requantization = Requantization.FIXED_SINGLE_UP
+    requantization: Requantization = Requantization.FIXED_SINGLE_UP
     overrides: tuple[Override, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what an integer network cannot use."""
-        check_type(self.how, Requantization, "how")
+        check_type(self.requantization, Requantization, "requantization")
         check_overrides(self.overrides)
         _check_weights(self.weights, "weights")
         _check_edges(self.activations, "activations")

@@ -159,33 +159,33 @@ class IntFormat(Format):
         return (steps >= self.qmin - zero_point) & (steps <= self.qmax - zero_point)
 
 
-def integer_format(fmt: Format, name: str) -> IntFormat:
-    """`fmt`, where only integers will do; TypeError for other formats."""
-    check_type(fmt, IntFormat, name)
-    assert isinstance(fmt, IntFormat)
-    return fmt
+def integer_format(format: Format, name: str) -> IntFormat:
+    """`format`, where only integers will do; TypeError for other formats."""
+    check_type(format, IntFormat, name)
+    assert isinstance(format, IntFormat)
+    return format
 
 
-def small_integers(fmt: Format) -> bool:
+def small_integers(format: Format) -> bool:
     """Whether integer kernels take the codes: integers of 8 bits or fewer."""
-    return isinstance(fmt, IntFormat) and fmt.bits <= 8
+    return isinstance(format, IntFormat) and format.bits <= 8
 
 
-def _wrap(whole: FloatArray, offset: IntArray, fmt: IntFormat) -> FloatArray:
+def _wrap(whole: FloatArray, offset: IntArray, format: IntFormat) -> FloatArray:
     """The low `bits` of the two's complement of `whole + offset`.
 
     The modulus is taken before the offset is added, as the sum could lose its low bits.
     """
-    if fmt.narrow_range:
+    if format.narrow_range:
         raise ValueError(
-            f"overflow is WRAP and the format {fmt!r}; a register wraps over all its codes, not a "
-            "narrow range"
+            f"overflow is WRAP and the format {format!r}; a register wraps over all its codes, "
+            "not a narrow range"
         )
     if np.isinf(whole).any():
         raise ValueError("values holds an infinity, which Overflow.WRAP cannot reduce")
-    span = 2.0**fmt.bits
+    span = 2.0**format.bits
     low = np.mod(np.mod(whole, span) + offset, span)
-    return np.where(low > fmt.qmax, low - span, low)
+    return np.where(low > format.qmax, low - span, low)
 
 
 def _cast(whole: FloatArray, bits: int) -> FloatArray:
@@ -200,12 +200,12 @@ def _wrapped_sum(a: FloatArray, b: IntArray, bits: int) -> FloatArray:
     return np.mod(a + b + half, 2 * half) - half
 
 
-def _all_inside(codes: FloatArray, fmt: IntFormat) -> FloatArray:
-    outside = (codes < fmt.qmin) | (codes > fmt.qmax)
+def _all_inside(codes: FloatArray, format: IntFormat) -> FloatArray:
+    outside = (codes < format.qmin) | (codes > format.qmax)
     if outside.any():
         where = first(outside)
         raise OverflowError(
-            f"{int(outside.sum())} values lie outside {fmt!r}, the first at {where}: "
+            f"{int(outside.sum())} values lie outside {format!r}, the first at {where}: "
             f"{codes[where]:.0f}"
         )
     return codes

@@ -61,12 +61,12 @@ nf4 (16 values, -1 to 1))
     """
     check_type(name, str, "name")
     wanted = name.strip().lower()
-    for fmt, aliases in _ALIASES.items():
-        if wanted == fmt.name or wanted in aliases.split():
-            return fmt
+    for format, aliases in _ALIASES.items():
+        if wanted == format.name or wanted in aliases.split():
+            return format
     if found := re.fullmatch(r"(u?int|[isu])(\d{1,2})(_narrow)?", wanted):
         signed, bits = not found[1].startswith("u"), int(found[2])
         if 2 <= bits <= 16 or (bits == 32 and signed):
             return IntFormat(bits, signed, found[3] is not None)
-    known = ", ".join(fmt.name for fmt in FORMATS)
+    known = ", ".join(format.name for format in FORMATS)
     raise ValueError(f"name is {name!r}; allowed are {known}, and short names such as fp16 or u8")

@@ -40,9 +40,9 @@ def dynamic_matmul(made: Writing, node: Node) -> None:
     codes, scale, zero = _quantized(made, node, x)
     matrix = made.constant(node, "weight", np.ascontiguousarray(w.codes.T))
     nothing = made.constant(node, "nothing", np.zeros((), _quantizer(node).format.dtype))
-    z_w = w.zero_point.astype(w.format.dtype)
+    w_zero_point = w.zero_point.astype(w.format.dtype)
     sums = (w.codes.astype(np.int32) - w.zero_point.reshape(-1, 1)).sum(axis=1, dtype=np.int32)
-    z_weight = made.constant(node, "weight:zero", z_w)
+    z_weight = made.constant(node, "weight:zero", w_zero_point)
     acc = made.emit(node, "acc", "MatMulInteger", codes, matrix, nothing, z_weight)
     shift = made.emit(node, "shift", "Mul", zero, made.constant(node, "sums", sums))
     whole = made.emit(node, "whole", "Sub", acc, shift)
@@ -53,11 +53,13 @@ def dynamic_conv(made: Writing, node: Node) -> None:
     """ConvInteger of the codes, times the scales, plus the bias."""
     w, moves = _weight(made, node), ("auto_pad", "dilations", "group", "pads", "strides")
     codes, scale, zero = _quantized(made, node, node.inputs[0])
-    z_x = made.cast(node, "zero:code", zero, _quantizer(node).format.dtype.name)
+    x_zero_point = made.cast(node, "zero:code", zero, _quantizer(node).format.dtype.name)
     filters = made.constant(node, "weight", w.codes)
-    z_w = made.constant(node, "weight:zero", w.zero_point.astype(w.format.dtype))
+    w_zero_point = made.constant(node, "weight:zero", w.zero_point.astype(w.format.dtype))
     attributes = {name: node.attributes[name] for name in moves}
-    acc = made.emit(node, "acc", "ConvInteger", codes, filters, z_x, z_w, **attributes)
+    acc = made.emit(
+        node, "acc", "ConvInteger", codes, filters, x_zero_point, w_zero_point, **attributes
+    )
     _out(made, node, acc, scale, w.scale.astype(np.float32).reshape(-1, 1, 1), (-1, 1, 1))
 
 
@@ -136,16 +138,16 @@ def _wide(made: Writing, node: Node, part: str, value: float) -> str:
 def _exact_scale(made: Writing, node: Node, lo: str, hi: str) -> str:
     """In float64, before it is floored and stored."""
     q = _quantizer(node)
-    fmt = q.format
+    format = q.format
     if isinstance(q.scheme, Symmetric):
         largest = made.emit(node, "amax", "Max", made.emit(node, "-lo", "Neg", lo), hi)
-        above = _wide(made, node, "above", fmt.qmax - fmt.middle)
+        above = _wide(made, node, "above", format.qmax - format.middle)
         return made.emit(node, "exact", "Div", largest, above)
     half = _wide(made, node, "half", 0.5)
     halves = [made.emit(node, f"{name}:half", "Mul", end, half)
               for name, end in (("lo", lo), ("hi", hi))]  # fmt: skip
     span = made.emit(node, "span", "Sub", halves[1], halves[0])
-    steps = _wide(made, node, "codes:half", (fmt.qmax - fmt.qmin) / 2)
+    steps = _wide(made, node, "codes:half", (format.qmax - format.qmin) / 2)
     return made.emit(node, "exact", "Div", span, steps)
 
 
@@ -164,11 +166,13 @@ def _floored(made: Writing, node: Node, exact: str, floor: ScaleFloor) -> str:
 def _zero_point(made: Writing, node: Node, lo: str, scale: str) -> str:
     """int32, of the scale's shape; one constant for all of a symmetric grid."""
     q = _quantizer(node)
-    fmt = q.format
+    format = q.format
     if isinstance(q.scheme, Symmetric):
-        return made.constant(node, "zero", np.asarray(fmt.middle, np.int32))
+        return made.constant(node, "zero", np.asarray(format.middle, np.int32))
     wide = made.cast(node, "scale:wide", scale, "float64")
     steps = made.emit(node, "lo:rounded", "Round", made.emit(node, "lo:steps", "Div", lo, wide))
-    at = made.emit(node, "zero:exact", "Sub", _wide(made, node, "qmin", fmt.qmin), steps)
-    inside = made.emit(node, "zero:inside", "Clip", at, min=float(fmt.qmin), max=float(fmt.qmax))
+    at = made.emit(node, "zero:exact", "Sub", _wide(made, node, "qmin", format.qmin), steps)
+    inside = made.emit(
+        node, "zero:inside", "Clip", at, min=float(format.qmin), max=float(format.qmax)
+    )
     return made.cast(node, "zero", inside, "int32")

@@ -104,13 +104,13 @@ def matmul_integer(i: Sequence[Tensor], _: Attributes) -> Tensor:
 
 def conv_integer(i: Sequence[Tensor], a: Attributes) -> Tensor:
     """Codes to int32; the border has the zero point of x, which is real 0."""
-    z_x, z_w = _zero_points(i)
-    if z_x.size != 1:
-        raise ValueError(f"the zero point of x has shape {z_x.shape}; allowed is ()")
+    x_zero_point, w_zero_point = _zero_points(i)
+    if x_zero_point.size != 1:
+        raise ValueError(f"the zero point of x has shape {x_zero_point.shape}; allowed is ()")
     y = conv2d_int8(
         i[0].data, i[1].data, stride=a["strides"], dilation=a["dilations"], groups=a["group"],
-        padding=border(i[0], i[1].shape[2:], a), x_zero_point=int(z_x.reshape(())),
-        w_zero_point=z_w,
+        padding=border(i[0], i[1].shape[2:], a), x_zero_point=int(x_zero_point.reshape(())),
+        w_zero_point=w_zero_point,
     )  # fmt: skip
     return record("ConvInteger", i, y, None)
 

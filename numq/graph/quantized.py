@@ -63,9 +63,9 @@ def _bias(node: Node, graph: Graph) -> Any:
 
 
 def _how(node: Node) -> Requantization:
-    how = node.attributes["requantization"]
-    assert isinstance(how, Requantization)
-    return how
+    requantization = node.attributes["requantization"]
+    assert isinstance(requantization, Requantization)
+    return requantization
 
 
 def _rule(node: Node) -> QuantizeRule:
@@ -113,15 +113,15 @@ def dynamic_conv(node: Node, graph: Graph) -> Step:
             "integers of 8 bits or fewer"
         )
     channels = w.shape[0]
-    s_w, z_w = (np.broadcast_to(part, channels) for part in (w.scale, w.zero_point))
-    z_w = z_w.astype(np.int32)
+    s_w, w_zero_point = (np.broadcast_to(part, channels) for part in (w.scale, w.zero_point))
+    w_zero_point = w_zero_point.astype(np.int32)
     packed = pack_conv_weight(w.codes, groups=node.attributes["group"])
     shift = np.float32(0) if bias is None else np.asarray(bias)[:, None, None]
 
     def step(x: Array) -> Array:
         q = quantizer(as_float32(x, node.inputs[0]))
         acc = conv2d_int8(
-            q.codes, packed, x_zero_point=int(q.zero_point), w_zero_point=z_w,
+            q.codes, packed, x_zero_point=int(q.zero_point), w_zero_point=w_zero_point,
             padding=_padding(node, x, w.shape[2:]), **_moves(node),
         )  # fmt: skip
         return acc.astype(np.float32) * (q.scale * s_w.reshape(-1, 1, 1)) + shift

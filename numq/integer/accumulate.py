@@ -83,25 +83,27 @@ def matmul_int8(a: ArrayLike, b: ArrayLike | PackedWeight, *, isa: Isa | None = 
     return matmul(x, y, isa=isa)
 
 
-def accumulate_naive(x: ArrayLike, z_x: ArrayLike, w: ArrayLike, z_w: ArrayLike) -> IntArray:
+def accumulate_naive(
+    x: ArrayLike, x_zero_point: ArrayLike, w: ArrayLike, w_zero_point: ArrayLike
+) -> IntArray:
     """`Σ_k (x − z_x)(w − z_w)`, term by term as written; see `accumulate` for the arguments."""
     codes_x, codes_w = _eight_bit_matrix(x, "x"), _eight_bit_matrix(w, "w")
-    zero_x, zero_w = check_operands(codes_x, z_x, codes_w, z_w)
+    zero_x, zero_w = check_operands(codes_x, x_zero_point, codes_w, w_zero_point)
     left = codes_x.astype(np.int32) - zero_x
     right = codes_w.astype(np.int32) - zero_w
     return np.matmul(left, right, dtype=np.int32)
 
 
 def accumulate(
-    x: ArrayLike, z_x: ArrayLike, w: ArrayLike | PackedWeight, z_w: ArrayLike
+    x: ArrayLike, x_zero_point: ArrayLike, w: ArrayLike | PackedWeight, w_zero_point: ArrayLike
 ) -> IntArray:
     """`Σ_k (x − z_x)(w − z_w)` in the folded form, on the integer kernel.
 
     Args:
         x: (M, K) int8 or uint8 codes.
-        z_x: zero point of x: a scalar, or (M,) one per row.
+        x_zero_point: zero point of x: a scalar, or (M,) one per row.
         w: (K, N) int8 or uint8 codes, or packed by `pack_weight`.
-        z_w: zero point of w: a scalar, or (N,) one per column.
+        w_zero_point: zero point of w: a scalar, or (N,) one per column.
 
     Returns:
         (M, N) int32, exact.
@@ -112,7 +114,7 @@ def accumulate(
             which the sum could leave int32.
     """
     codes_x, codes_w = _eight_bit_matrix(x, "x"), _weight(w)
-    zero_x, zero_w = check_operands(codes_x, z_x, codes_w, z_w)
+    zero_x, zero_w = check_operands(codes_x, x_zero_point, codes_w, w_zero_point)
     one = zero_x.size == 1 and codes_x.shape[0] != 1
     product = prepare_product(
         codes_w, integers(), a_dtype=codes_x.dtype,
@@ -123,13 +125,20 @@ def accumulate(
 
 
 def check_operands(
-    codes_x: IntArray, z_x: ArrayLike, codes_w: IntArray | PackedWeight, z_w: ArrayLike
+    codes_x: IntArray,
+    x_zero_point: ArrayLike,
+    codes_w: IntArray | PackedWeight,
+    w_zero_point: ArrayLike,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The zero points as (M or 1, 1) and (1, N or 1), once shapes and K are known to be good."""
     if codes_x.shape[1] != codes_w.shape[0]:
         raise ValueError(f"x has shape {codes_x.shape}, w {codes_w.shape}; K must agree")
-    zero_x = zero_points(z_x, codes_x.shape[0], "z_x", codes_x.dtype).reshape(-1, 1)
-    zero_w = zero_points(z_w, codes_w.shape[1], "z_w", codes_w.dtype).reshape(1, -1)
+    zero_x = zero_points(x_zero_point, codes_x.shape[0], "x_zero_point", codes_x.dtype).reshape(
+        -1, 1
+    )
+    zero_w = zero_points(w_zero_point, codes_w.shape[1], "w_zero_point", codes_w.dtype).reshape(
+        1, -1
+    )
     check_depth(codes_x.shape[1], ends(codes_x.dtype, zero_x), ends(codes_w.dtype, zero_w))
     return zero_x, zero_w
 

@@ -78,7 +78,7 @@ class Add(Frozen):
 
     def __repr__(self) -> str:
         """One line."""
-        a, b = (fmt.name for fmt in self.formats)
+        a, b = (format.name for format in self.formats)
         return f"Add({a} + {b} to {self.answers.dtype})"
 
 
@@ -86,7 +86,7 @@ def prepare_add(
     a: QParams,
     b: QParams,
     out: QParams,
-    how: Requantization = Requantization.F32_EVEN,
+    requantization: Requantization = Requantization.F32_EVEN,
     *,
     relu: bool = False,
 ) -> Add:
@@ -96,7 +96,7 @@ def prepare_add(
         a: parameters of the first summand, per tensor, 8 bits or fewer.
         b: the same of the second.
         out: the same of the sum.
-        how: the arithmetic; the default is ONNX Runtime's.
+        requantization: the arithmetic; the default is ONNX Runtime's.
         relu: fuse a ReLU: clamp at the output's zero point.
 
     Raises:
@@ -106,15 +106,15 @@ def prepare_add(
     for name, params in (("a", a), ("b", b), ("out", out)):
         check_input(params, name)
     relu = flag(relu, "relu")
-    check_type(how, Requantization, "how")
-    limit = 19 if how.twice else 30
+    check_type(requantization, Requantization, "requantization")
+    limit = 19 if requantization.twice else 30
     for name, params in (("a", a), ("b", b)):
         if float(params.scale) / float(out.scale) >= 2.0**limit:
             raise ValueError(
                 f"{name} has scale {params.scale:g}, out {out.scale:g}, too small for it: "
-                f"{how.name} allows a ratio below 2^{limit}"
+                f"{requantization.name} allows a ratio below 2^{limit}"
             )
-    sums = _sums(a, b, out, how) + int(out.zero_point)
+    sums = _sums(a, b, out, requantization) + int(out.zero_point)
     lowest = max(out.format.qmin, int(out.zero_point)) if relu else out.format.qmin
     answers = np.zeros((256, 256), out.format.dtype)
     codes = np.clip(sums, lowest, out.format.qmax).astype(out.format.dtype)
@@ -136,54 +136,56 @@ def _steps(a: QParams, b: QParams) -> tuple[IntArray, IntArray]:
     )
 
 
-def _sums(a: QParams, b: QParams, out: QParams, how: Requantization) -> Array:
+def _sums(a: QParams, b: QParams, out: QParams, requantization: Requantization) -> Array:
     """Rounded sums of all codes in steps of the output, less its zero point."""
-    match how.multiplier:
+    match requantization.multiplier:
         case Multiplier.FLOAT32:
-            return _float32(a, b, out, how)
+            return _float32(a, b, out, requantization)
         case Multiplier.FLOAT64:
-            return _float64(a, b, out, how)
+            return _float64(a, b, out, requantization)
         case Multiplier.Q31:
-            return (_double if how.twice else _one_shift)(a, b, out, how)
+            return (_double if requantization.twice else _one_shift)(a, b, out, requantization)
 
 
-def _float32(a: QParams, b: QParams, out: QParams, how: Requantization) -> Array:
+def _float32(a: QParams, b: QParams, out: QParams, requantization: Requantization) -> Array:
     """ONNX Runtime's: zero points are folded into one constant, sums are fused, then rounded."""
     r_a, r_b = (np.float32(p.scale) / np.float32(out.scale) for p in (a, b))
     z_a, z_b, z_y = (np.float32(p.zero_point) for p in (a, b, out))
     constant = np.asarray(z_y - fma32(np.asarray(r_a), np.asarray(z_a), np.asarray(r_b * z_b)))
     across = fma32(_codes(b)[None, :].astype(np.float32), np.asarray(r_b), constant)
     total = fma32(_codes(a)[:, None].astype(np.float32), np.asarray(r_a), across)
-    return round_values(total, how.rounding).astype(np.float64) - float(out.zero_point)
+    return round_values(total, requantization.rounding).astype(np.float64) - float(out.zero_point)
 
 
-def _float64(a: QParams, b: QParams, out: QParams, how: Requantization) -> Array:
+def _float64(a: QParams, b: QParams, out: QParams, requantization: Requantization) -> Array:
     down, across = _steps(a, b)
     total = (float(a.scale) * down + float(b.scale) * across) / float(out.scale)
-    first = float(out.zero_point) if how.order is ZeroPointOrder.ADD_THEN_ROUND else 0.0
-    return round_values(total + first, how.rounding) - first
+    first = float(out.zero_point) if requantization.order is ZeroPointOrder.ADD_THEN_ROUND else 0.0
+    return round_values(total + first, requantization.rounding) - first
 
 
-def _one_shift(a: QParams, b: QParams, out: QParams, how: Requantization) -> Array:
+def _one_shift(a: QParams, b: QParams, out: QParams, requantization: Requantization) -> Array:
     """`round((m_a·(a − z_a) + m_b·(b − z_b)) / 2ⁿ)`, m = round(2ⁿ·r) < 2^31."""
     ratios = [float(p.scale) / float(out.scale) for p in (a, b)]
     n = min(31 - int(np.frexp(max(ratios))[1]), 50)
     m_a, m_b = (round(r * 2.0**n) for r in ratios)
     down, across = _steps(a, b)
-    return shifted(m_a * down + m_b * across, n, how.rounding)
+    return shifted(m_a * down + m_b * across, n, requantization.rounding)
 
 
 _LEFT = 20  # bits that the summands are given before they are added
 
 
-def _double(a: QParams, b: QParams, out: QParams, how: Requantization) -> Array:
+def _double(a: QParams, b: QParams, out: QParams, requantization: Requantization) -> Array:
     """TFLite's: to a common scale of 2·max(s_a, s_b), then to the output's."""
     common = 2 * max(float(a.scale), float(b.scale))
     parts = [
         multiply_by_quantized_multiplier(
-            steps << _LEFT, *quantize_multiplier(float(p.scale) / common), how
+            steps << _LEFT, *quantize_multiplier(float(p.scale) / common), requantization
         )
         for p, steps in zip((a, b), _steps(a, b), strict=True)
     ]
     last = quantize_multiplier(common / (2.0**_LEFT * float(out.scale)))
-    return multiply_by_quantized_multiplier(parts[0] + parts[1], *last, how).astype(np.int64)
+    return multiply_by_quantized_multiplier(parts[0] + parts[1], *last, requantization).astype(
+        np.int64
+    )

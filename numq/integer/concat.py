@@ -74,14 +74,16 @@ class Concat:
 
 
 def prepare_concat(
-    inputs: Sequence[QParams], out: QParams, how: Requantization = Requantization.F32_EVEN
+    inputs: Sequence[QParams],
+    out: QParams,
+    requantization: Requantization = Requantization.F32_EVEN,
 ) -> Concat:
     """The offline half (com.microsoft QLinearConcat).
 
     Args:
         inputs: parameters of the inputs, per tensor, 8 bits or fewer.
         out: the same of the output.
-        how: the arithmetic of requantization; the default is ONNX Runtime's.
+        requantization: the arithmetic of requantization; the default is ONNX Runtime's.
 
     Raises:
         TypeError: a field of another type.
@@ -93,18 +95,18 @@ def prepare_concat(
     for i, params in enumerate(inputs):
         check_input(params, f"inputs[{i}]")
     check_input(out, "out")
-    check_type(how, Requantization, "how")
-    tables = tuple(None if p == out else _table(p, out, how) for p in inputs)
+    check_type(requantization, Requantization, "requantization")
+    tables = tuple(None if p == out else _table(p, out, requantization) for p in inputs)
     return Concat(tables, tuple(inputs))
 
 
-def _table(x: QParams, out: QParams, how: Requantization) -> Table:
+def _table(x: QParams, out: QParams, requantization: Requantization) -> Table:
     codes = np.arange(x.format.qmin, x.format.qmax + 1).astype(x.format.dtype)
-    if how.multiplier is Multiplier.FLOAT32:
-        rule = QuantizeRule(rounding=how.rounding, order=how.order)
+    if requantization.multiplier is Multiplier.FLOAT32:
+        rule = QuantizeRule(rounding=requantization.rounding, order=requantization.order)
         values = quantize(QTensor(codes, x).dequantize(), out, rule=rule).codes
     else:
-        requantizer = prepare_requantizer(x.scale, 1.0, out, how)
+        requantizer = prepare_requantizer(x.scale, 1.0, out, requantization)
         values = requantize(codes.astype(np.int32) - x.zero_point, requantizer)
     answers = np.zeros(256, out.format.dtype)
     answers[codes] = values

@@ -34,8 +34,8 @@ class Conv2d(Frozen):
     Attributes:
         x_format: the codes it takes.
         operand: the (O, C/groups, kh, kw) codes of the weight, laid out for the kernel.
-        z_x: zero point of the input, which also fills the border.
-        z_w: zero points of the weight, () or (O,).
+        x_zero_point: zero point of the input, which also fills the border.
+        w_zero_point: zero points of the weight, () or (O,).
         bias: (O,) int32 in units of s_x·s_w.
         requantizer: the way back to the codes of the output.
         stride: (vertical, horizontal).
@@ -46,8 +46,8 @@ class Conv2d(Frozen):
 
     x_format: IntFormat
     operand: PackedConvWeight
-    z_x: int
-    z_w: IntArray
+    x_zero_point: int
+    w_zero_point: IntArray
     bias: IntArray
     requantizer: Requantizer
     stride: Pair
@@ -90,8 +90,8 @@ class Conv2d(Frozen):
         return prepare_kernel(
             self.operand, self._way or integers(), x_dtype=self.x_format.dtype,
             stride=self.stride, padding=self.padding, dilation=self.dilation,
-            x_zero_point=self.z_x, w_zero_point=np.broadcast_to(self.z_w, len(self.bias)),
-            bias=self.bias,
+            x_zero_point=self.x_zero_point, bias=self.bias,
+            w_zero_point=np.broadcast_to(self.w_zero_point, len(self.bias)),
         )  # fmt: skip
 
     def __repr__(self) -> str:
@@ -108,7 +108,7 @@ def prepare_conv2d(
     w: QTensor,
     bias: ArrayLike | None,
     out: QParams,
-    how: Requantization = Requantization.FIXED_SINGLE_UP,
+    requantization: Requantization = Requantization.FIXED_SINGLE_UP,
     *,
     stride: Pair = (1, 1),
     padding: tuple[Pair, Pair] = NO_PADDING,
@@ -124,7 +124,7 @@ def prepare_conv2d(
             channels that are all zero get the scale of `rescale_dead_channels`.
         bias: (O,) real numbers, or None.
         out: parameters of the output, per tensor.
-        how: the arithmetic of requantization.
+        requantization: the arithmetic of requantization.
         stride: (vertical, horizontal).
         padding: ((top, bottom), (left, right)), which stands for real zeros.
         dilation: (vertical, horizontal).
@@ -142,15 +142,15 @@ def prepare_conv2d(
         raise ValueError(f"bias has shape {real.shape}; w of shape {w.shape} needs {w.shape[:1]}")
     check_output(out)
     w, int_bias = static_bias(w, real, x, out)
-    requantizer = prepare_requantizer(x.scale, w.scale, out, how, relu=relu)
+    requantizer = prepare_requantizer(x.scale, w.scale, out, requantization, relu=relu)
     groups = integer(groups, "groups", 1)
     sh, sw = checked_integers(stride, "stride", 1, 2)
     dh, dw = checked_integers(dilation, "dilation", 1, 2)
     operand = pack_conv_weight(w.codes, groups=groups)
-    z_x, z_w = int(x.zero_point), w.zero_point
+    x_zero_point, w_zero_point = int(x.zero_point), w.zero_point
     return Conv2d(
-        integer_format(x.format, "x.format"), operand, z_x, z_w, int_bias, requantizer, (sh, sw),
-        checked_border(padding), (dh, dw), groups,
+        integer_format(x.format, "x.format"), operand, x_zero_point, w_zero_point, int_bias,
+        requantizer, (sh, sw), checked_border(padding), (dh, dw), groups,
     ).prepared()  # fmt: skip
 
 

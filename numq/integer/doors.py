@@ -30,14 +30,14 @@ def prepare_quantize(
         rule: the arithmetic; ONNX's is compiled.
         name: what errors call the numbers.
     """
-    fmt = params.format
+    format = params.format
     if rule != ONNX or not _compiled(params):
         return lambda x: quantize(as_float32(x, name), params, rule=rule).codes
-    (s, z), ends, isa = _numbers(params), (int(fmt.qmin), int(fmt.qmax)), choose(None)
+    (s, z), ends, isa = _numbers(params), (int(format.qmin), int(format.qmax)), choose(None)
 
     def step(x: FloatArray) -> IntArray:
         reals = x if x.dtype == np.float32 else as_float32(x, name)
-        codes, finite = quantized(reals, s, z, *ends, fmt.dtype, None, None, isa)
+        codes, finite = quantized(reals, s, z, *ends, format.dtype, None, None, isa)
         if not finite:
             check_finite(x, name)
         return codes

@@ -33,8 +33,8 @@ class Linear(Frozen):
         x_format: the codes it takes.
         w: (out, in) codes.
         w_format: what they are packed as when stored.
-        z_x: zero point of the input.
-        z_w: zero points of the weights, () or (out,).
+        x_zero_point: zero point of the input.
+        w_zero_point: zero points of the weights, () or (out,).
         bias: (out,) int32 in units of s_x·s_w, zero point 0.
         requantizer: the way back to the codes of the output.
     """
@@ -42,8 +42,8 @@ class Linear(Frozen):
     x_format: IntFormat
     w: IntArray
     w_format: IntFormat
-    z_x: int
-    z_w: IntArray
+    x_zero_point: int
+    w_zero_point: IntArray
     bias: IntArray
     requantizer: Requantizer
 
@@ -96,8 +96,8 @@ class Linear(Frozen):
 
     def _prepared(self, way: WayOut) -> PreparedProduct:
         return prepare_product(
-            self._packed, way, a_dtype=self.x_format.dtype, a_zero_point=self.z_x,
-            b_zero_point=np.broadcast_to(self.z_w, len(self.w)), bias=self.bias,
+            self._packed, way, a_dtype=self.x_format.dtype, a_zero_point=self.x_zero_point,
+            b_zero_point=np.broadcast_to(self.w_zero_point, len(self.w)), bias=self.bias,
         )  # fmt: skip
 
     def __repr__(self) -> str:
@@ -114,7 +114,7 @@ def prepare_linear(
     w: QTensor,
     bias: ArrayLike | None,
     out: QParams,
-    how: Requantization = Requantization.FIXED_SINGLE_UP,
+    requantization: Requantization = Requantization.FIXED_SINGLE_UP,
     *,
     relu: bool = False,
 ) -> Linear:
@@ -126,7 +126,7 @@ def prepare_linear(
             zero get the scale of `rescale_dead_channels`.
         bias: (out,) real numbers, or None.
         out: parameters of the output, per tensor.
-        how: the arithmetic of requantization.
+        requantization: the arithmetic of requantization.
         relu: fuse a ReLU: clamp at the output's zero point.
 
     Raises:
@@ -138,7 +138,7 @@ def prepare_linear(
     real = np.zeros(w.shape[0]) if bias is None else float_bias(bias, w)
     check_output(out)
     w, int_bias = static_bias(w, real, x, out)
-    requantizer = prepare_requantizer(x.scale, w.scale, out, how, relu=relu)
+    requantizer = prepare_requantizer(x.scale, w.scale, out, requantization, relu=relu)
     formats = integer_format(x.format, "x.format"), integer_format(w.format, "w.format")
     layer = Linear(
         formats[0], w.codes, formats[1], int(x.zero_point), w.zero_point, int_bias, requantizer
@@ -175,13 +175,13 @@ def checked_border(padding: Border) -> Border:
     return (t, b), (left, r)
 
 
-def check_codes(codes: ArrayLike, fmt: IntFormat, name: str = "codes") -> IntArray:
+def check_codes(codes: ArrayLike, format: IntFormat, name: str = "codes") -> IntArray:
     """The codes as an array of the format's dtype, all of them within it."""
     x = as_int(codes, name)
-    if x.dtype != fmt.dtype:
-        raise TypeError(f"{name} has dtype {x.dtype}; the layer was prepared for {fmt.dtype}")
+    if x.dtype != format.dtype:
+        raise TypeError(f"{name} has dtype {x.dtype}; the layer was prepared for {format.dtype}")
     # A format that fills its dtype has nothing to check: that would be a pass over all codes.
-    fills = fmt.qmax - fmt.qmin == 2 ** (8 * x.dtype.itemsize) - 1
-    if not fills and x.size and (x.min() < fmt.qmin or x.max() > fmt.qmax):
-        raise ValueError(f"{name} reaches from {x.min()} to {x.max()}; allowed is {fmt!r}")
+    fills = format.qmax - format.qmin == 2 ** (8 * x.dtype.itemsize) - 1
+    if not fills and x.size and (x.min() < format.qmin or x.max() > format.qmax):
+        raise ValueError(f"{name} reaches from {x.min()} to {x.max()}; allowed is {format!r}")
     return x

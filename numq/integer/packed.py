@@ -55,10 +55,10 @@ def grouped(w: QTensor) -> PackedGroupedWeight:
             tensor, nor per channel of axis 0, nor per group of axis 1.
     """
     check_plain(w.qparams, "w")
-    fmt = w.format
-    if w.codes.ndim != 2 or fmt.bits > 8 or not isinstance(fmt, IntFormat):
+    format = w.format
+    if w.codes.ndim != 2 or format.bits > 8 or not isinstance(format, IntFormat):
         raise ValueError(
-            f"w is {fmt.name} of shape {w.shape}; allowed is a matrix of up to 8-bit integers"
+            f"w is {format.name} of shape {w.shape}; allowed is a matrix of up to 8-bit integers"
         )
     outputs, depth = w.shape
     match w.granularity:
@@ -75,7 +75,7 @@ def grouped(w: QTensor) -> PackedGroupedWeight:
     return pack_grouped_weight(
         w.codes.T,
         np.ascontiguousarray(scales.T),
-        bits=4 if fmt.bits <= 4 else 8,
+        bits=4 if format.bits <= 4 else 8,
         group=group,
-        zero_points=np.ascontiguousarray(zeros.T) if zeros.any() or not fmt.signed else None,
+        zero_points=np.ascontiguousarray(zeros.T) if zeros.any() or not format.signed else None,
     )

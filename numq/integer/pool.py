@@ -110,18 +110,18 @@ class Average(Frozen):
     Attributes:
         x: parameters of the input.
         out: parameters of the output.
-        how: the arithmetic of requantization.
+        requantization: the arithmetic of requantization.
     """
 
     x: QParams
     out: QParams
-    how: Requantization
+    requantization: Requantization
 
     def __post_init__(self) -> None:
         """Refuse what no integer average can use."""
         check_input(self.x)
         check_input(self.out, "out")
-        check_type(self.how, Requantization, "how")
+        check_type(self.requantization, Requantization, "requantization")
 
     @cached_property
     def _by_count(self) -> dict[int, Requantizer]:
@@ -131,12 +131,14 @@ class Average(Frozen):
         """For the mean of `count` codes, made when it is first asked for: s_x / (s_y·count)."""
         made = self._by_count.get(count)
         if made is None:
-            made = self._by_count[count] = prepare_mean(self.x.scale, count, self.out, self.how)
+            made = self._by_count[count] = prepare_mean(
+                self.x.scale, count, self.out, self.requantization
+            )
         return made
 
     def mean(self, sums: IntArray, count: int) -> IntArray:
         """Codes for int32 sums of `x − z_x`, each of `count` elements."""
-        return self.requantizer(count).run(sums << np.int32(mean_bits(count, self.how)))
+        return self.requantizer(count).run(sums << np.int32(mean_bits(count, self.requantization)))
 
     def of(self, codes: IntArray, window: Window, *, include_border: bool) -> IntArray:
         """The mean of each window of pictures that are known to be good."""
@@ -169,7 +171,7 @@ def _cut(window: Window, height: int, width: int) -> list[tuple[int, IntArray]]:
 def prepare_average(
     x: QParams,
     out: QParams,
-    how: Requantization = Requantization.FIXED_SINGLE_UP,
+    requantization: Requantization = Requantization.FIXED_SINGLE_UP,
     window: Window | None = None,
 ) -> Average:
     """The offline half of an average pool; both per tensor, integers of 8 bits or fewer.
@@ -177,11 +179,11 @@ def prepare_average(
     Args:
         x: parameters of the input.
         out: parameters of the output.
-        how: the arithmetic of requantization.
+        requantization: the arithmetic of requantization.
         window: whose multipliers are to be made now, those of windows that the border cuts as well;
             others are made when such a window first comes.
     """
-    layer = Average(x, out, how)
+    layer = Average(x, out, requantization)
     for count in (1,) if window is None else window.counts:
         layer.requantizer(count)  # refuses scales whose quotient no count can use
     return layer

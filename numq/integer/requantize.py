@@ -38,7 +38,7 @@ class Requantizer(Frozen):
     """What is prepared offline for one layer.
 
     Attributes:
-        how: the arithmetic.
+        requantization: the arithmetic.
         multiplier: per output channel or scalar: float32 or float64 above 0, or the int32
             Q31 multiplier, 0 or in [2^30, 2^31).
         shift: int32 beside a Q31 multiplier, −31 to 30, of its shape; 0 otherwise.
@@ -48,11 +48,11 @@ class Requantizer(Frozen):
         format: codes of the output, 16 bits or fewer.
 
     Raises:
-        TypeError: a field of another type, a multiplier of another dtype than `how` has.
+        TypeError: a field of another type, a multiplier of another dtype than `requantization` has.
         ValueError: any of the rules above, or clamps that cross or leave the format.
     """
 
-    how: Requantization
+    requantization: Requantization
     multiplier: Array
     shift: NDArray[np.int32]
     zero_point: int
@@ -62,7 +62,7 @@ class Requantizer(Frozen):
 
     def __post_init__(self) -> None:
         """Check what the run-time half takes for granted, then freeze."""
-        check_type(self.how, Requantization, "how")
+        check_type(self.requantization, Requantization, "requantization")
         check_type(self.format, IntFormat, "format")
         if self.format.bits > 16:
             raise ValueError(
@@ -73,17 +73,17 @@ class Requantizer(Frozen):
             object.__setattr__(self, name, integer(getattr(self, name), name, low, high))
         if self.qmin > self.qmax:
             raise ValueError(f"qmin is {self.qmin}, qmax {self.qmax}; qmin must not exceed qmax")
-        multiplier = _checked_multiplier(self.multiplier, self.how)
+        multiplier = _checked_multiplier(self.multiplier, self.requantization)
         object.__setattr__(self, "multiplier", frozen(multiplier))
         object.__setattr__(self, "shift", frozen(_checked_shift(self.shift, self)))
 
     def way(self, channels: int) -> ways.WayOut | None:
         """The way out of a kernel's sums of so many channels; None: such a rule is not compiled."""
-        if self.how not in ways.COMPILED:
+        if self.requantization not in ways.COMPILED:
             return None
         return ways.requantized(
-            self.how, self.multiplier, self.shift, channels=channels, zero_point=self.zero_point,
-            qmin=self.qmin, qmax=self.qmax, dtype=self.format.dtype,
+            self.requantization, self.multiplier, self.shift, channels=channels,
+            zero_point=self.zero_point, qmin=self.qmin, qmax=self.qmax, dtype=self.format.dtype,
         )  # fmt: skip
 
     def run(self, sums: NDArray[np.int32]) -> IntArray:
@@ -97,16 +97,18 @@ class Requantizer(Frozen):
     def in_numpy(self, sums: NDArray[np.int32]) -> IntArray:
         """Codes of (..., N) int32 sums, by NumPy."""
         ends = self.zero_point, self.qmin, self.qmax
-        codes = requantize_numpy(sums, self.multiplier, *ends, self.how, self.shift)
+        codes = requantize_numpy(sums, self.multiplier, *ends, self.requantization, self.shift)
         return codes.astype(self.format.dtype)
 
     def __repr__(self) -> str:
         """One line: the arithmetic, the factors, the codes."""
-        factors = np.ldexp(self.multiplier.astype(np.float64), self.shift - 31 * self.how.fixed)
+        factors = np.ldexp(
+            self.multiplier.astype(np.float64), self.shift - 31 * self.requantization.fixed
+        )
         span = f"{factors.min(initial=np.inf):.4g}…{factors.max(initial=0):.4g}"
         shown = f"{float(factors):.6g}" if not factors.ndim else f"{factors.shape} in {span}"
         return (
-            f"Requantizer({self.how.name}, multiplier {shown}, {self.format.name}, "
+            f"Requantizer({self.requantization.name}, multiplier {shown}, {self.format.name}, "
             f"zero_point {self.zero_point}, clamped to [{self.qmin}, {self.qmax}])"
         )
 
@@ -114,28 +116,30 @@ class Requantizer(Frozen):
 _DTYPES = {Multiplier.FLOAT32: np.float32, Multiplier.FLOAT64: np.float64, Multiplier.Q31: np.int32}
 
 
-def _checked_multiplier(given: Array, how: Requantization) -> Array:
-    """The multiplier as `how` has it; names the first value that it cannot be."""
-    dtype = np.dtype(_DTYPES[how.multiplier])
+def _checked_multiplier(given: Array, requantization: Requantization) -> Array:
+    """The multiplier as `requantization` has it; names the first value that it cannot be."""
+    dtype = np.dtype(_DTYPES[requantization.multiplier])
     check_type(given, np.ndarray | np.generic, "multiplier")
     multiplier = as_data(given, "multiplier")
     if multiplier.dtype != dtype:
-        raise TypeError(f"multiplier has dtype {multiplier.dtype}; {how.name} has {dtype}")
+        raise TypeError(
+            f"multiplier has dtype {multiplier.dtype}; {requantization.name} has {dtype}"
+        )
     if multiplier.ndim > 1:
         raise ValueError(f"multiplier has shape {multiplier.shape}; allowed are () and (N,)")
-    if how.fixed:
+    if requantization.fixed:
         good = (multiplier == 0) | (multiplier >= 2**30)
     else:
         good = np.isfinite(multiplier) & (multiplier > 0)
     if not good.all():
-        allowed = "0 and [2^30, 2^31)" if how.fixed else "finite numbers above 0"
+        allowed = "0 and [2^30, 2^31)" if requantization.fixed else "finite numbers above 0"
         raise ValueError(f"multiplier is {multiplier[~good].flat[0]}; allowed: {allowed}")
     return multiplier
 
 
 def _checked_shift(given: IntArray, r: Requantizer) -> NDArray[np.int32]:
     shift, low, high = as_int32(given, "shift"), -31, 30
-    if not r.how.fixed:
+    if not r.requantization.fixed:
         low = high = 0
     elif shift.shape != r.multiplier.shape:
         raise ValueError(f"shift has shape {shift.shape}, multiplier {r.multiplier.shape}")
@@ -150,7 +154,7 @@ def prepare_requantizer(
     x_scale: ArrayLike,
     w_scale: ArrayLike,
     out: QParams,
-    how: Requantization = Requantization.FIXED_SINGLE_UP,
+    requantization: Requantization = Requantization.FIXED_SINGLE_UP,
     *,
     relu: bool = False,
 ) -> Requantizer:
@@ -164,7 +168,7 @@ def prepare_requantizer(
         x_scale: scale of the input, a positive scalar.
         w_scale: scale of the weight, a scalar or (N,) per output channel.
         out: parameters of the output, per tensor, 16 bits or fewer.
-        how: the arithmetic.
+        requantization: the arithmetic.
         relu: clamp at the zero point, which is what ReLU becomes.
 
     Raises:
@@ -172,7 +176,7 @@ def prepare_requantizer(
             24 bits, or whose product or quotient it does not (FLOAT32); M of 2^30 or more.
     """
     check_type(out, QParams, "out")
-    check_type(how, Requantization, "how")
+    check_type(requantization, Requantization, "requantization")
     relu = flag(relu, "relu")
     s_x, s_w = _scale32(x_scale, "x_scale"), _scale32(w_scale, "w_scale")
     if s_x.ndim:
@@ -185,14 +189,16 @@ def prepare_requantizer(
         raise ValueError(f"out is {out.format.name}; requantization goes to 16 bits or fewer")
     s_y = _scale32(out.scale, "the scale of out")
     exact = _exact(s_x.astype(np.float64) * s_w / s_y.astype(np.float64), "x_scale · w_scale")
-    if how.multiplier is Multiplier.FLOAT32:
+    if requantization.multiplier is Multiplier.FLOAT32:
         with np.errstate(over="ignore", under="ignore"):
             product = np.asarray(s_x * s_w)
             exact = _single(exact, product, np.asarray(product / s_y), "x_scale · w_scale")
-    return _requantizer(exact, out, how, relu=relu)
+    return _requantizer(exact, out, requantization, relu=relu)
 
 
-def prepare_mean(x_scale: ArrayLike, count: int, out: QParams, how: Requantization) -> Requantizer:
+def prepare_mean(
+    x_scale: ArrayLike, count: int, out: QParams, requantization: Requantization
+) -> Requantizer:
     """The same for the mean of `count` codes: what is requantized is the sum of `x − z_x`.
 
     M is `float32(s_x / float32(s_y·count))` if it is FLOAT32 (ONNX Runtime's
@@ -203,23 +209,25 @@ def prepare_mean(x_scale: ArrayLike, count: int, out: QParams, how: Requantizati
         x_scale: scale of the input, a positive scalar.
         count: how many codes a sum holds, 1 to 2^22.
         out: parameters of the output, per tensor, 16 bits or fewer.
-        how: the arithmetic.
+        requantization: the arithmetic.
     """
     check_type(out, QParams, "out")
-    check_type(how, Requantization, "how")
+    check_type(requantization, Requantization, "requantization")
     count = integer(count, "count", 1, 2**22)
     s_x, s_y = _scale32(x_scale, "x_scale"), _scale32(out.scale, "the scale of out")
     if s_x.ndim or s_y.ndim:
         raise ValueError(f"x_scale has shape {s_x.shape}, that of out {s_y.shape}; allowed is ()")
     exact = _exact(s_x.astype(np.float64) / (s_y.astype(np.float64) * count), "x_scale / count")
-    if how.multiplier is Multiplier.FLOAT32:
+    if requantization.multiplier is Multiplier.FLOAT32:
         with np.errstate(over="ignore", under="ignore"):
             product = np.asarray(s_y * np.float32(count))
             exact = _single(exact, product, np.asarray(s_x / product), "the scale of out · count")
-    return _requantizer(np.ldexp(exact, -mean_bits(count, how)), out, how, relu=False)
+    return _requantizer(
+        np.ldexp(exact, -mean_bits(count, requantization)), out, requantization, relu=False
+    )
 
 
-def mean_bits(count: int, how: Requantization) -> int:
+def mean_bits(count: int, requantization: Requantization) -> int:
     """Bits that a sum of `count` codes is shifted left by before it is requantized.
 
     Rules that round twice round to whole accumulators first. For a product, whose accumulators are
@@ -227,21 +235,21 @@ def mean_bits(count: int, how: Requantization) -> int:
     first rounding would decide alone. So it is given 22 − ⌈log2 count⌉ bits, as TFLite's ADD gives
     its summands 20: with 9 bits of `x − z_x`, int32 holds it. Nothing for what rounds once.
     """
-    return 22 - (count - 1).bit_length() if how.twice else 0
+    return 22 - (count - 1).bit_length() if requantization.twice else 0
 
 
 def _requantizer(
-    multiplier: FloatArray, out: QParams, how: Requantization, *, relu: bool
+    multiplier: FloatArray, out: QParams, requantization: Requantization, *, relu: bool
 ) -> Requantizer:
     shift = np.zeros((), np.int32)
     factor: Array = multiplier
-    if how.fixed:
+    if requantization.fixed:
         factor, shift = quantize_multiplier(multiplier)
     zero_point = int(out.zero_point)
     qmin = max(out.format.qmin, zero_point) if relu else out.format.qmin
     check_plain(out, "out")
-    fmt = integer_format(out.format, "out.format")
-    return Requantizer(how, factor, shift, zero_point, qmin, fmt.qmax, fmt)
+    format = integer_format(out.format, "out.format")
+    return Requantizer(requantization, factor, shift, zero_point, qmin, format.qmax, format)
 
 
 _NOTHING = 2.0**-126  # stands for such a multiplier: kernels take positive numbers

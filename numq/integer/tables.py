@@ -89,22 +89,22 @@ def prepare_table(
     return Table(integer_format(x.format, "x.format"), frozen(answers))
 
 
-def sigmoid_qparams(fmt: IntFormat) -> QParams:
+def sigmoid_qparams(format: IntFormat) -> QParams:
     """[0, 1] in 2^bits steps of 2^−bits: known without calibration.
 
     The scale is 1/256 for 8 bits, not 1/255, as LiteRT's quantization specification fixes it for
     LOGISTIC and SOFTMAX: a power of two costs no rounding in fixed point, and the largest code
     stands for 255/256, which these functions reach only in the limit.
     """
-    check_type(fmt, IntFormat, "fmt")
-    return QParams(2.0**-fmt.bits, fmt.qmin, fmt)
+    check_type(format, IntFormat, "format")
+    return QParams(2.0**-format.bits, format.qmin, format)
 
 
 softmax_qparams = sigmoid_qparams
 
 
-def tanh_qparams(fmt: IntFormat) -> QParams:
+def tanh_qparams(format: IntFormat) -> QParams:
     """[−1, 1) in steps of 2^(1 − bits), zero in the middle: 1/128 for 8 bits (LiteRT's TANH)."""
-    check_type(fmt, IntFormat, "fmt")
-    middle = (fmt.qmin + fmt.qmax + 1) // 2
-    return QParams(2.0 ** (1 - fmt.bits), middle, fmt)
+    check_type(format, IntFormat, "format")
+    middle = (format.qmin + format.qmax + 1) // 2
+    return QParams(2.0 ** (1 - format.bits), middle, format)

@@ -59,7 +59,7 @@ def requantize_numpy(
     zero_point: int,
     qmin: int,
     qmax: int,
-    how: Requantization = Requantization.F32_EVEN,
+    requantization: Requantization = Requantization.F32_EVEN,
     shift: NDArray[np.int32] | int = 0,
 ) -> NDArray[np.int64]:
     """``clamp(round(sums * multiplier) + zero_point, qmin, qmax)`` by any `Requantization`.
@@ -71,21 +71,21 @@ def requantize_numpy(
         zero_point: of the output.
         qmin: lowest code; ``zero_point`` makes it a ReLU.
         qmax: highest code.
-        how: the rule.
+        requantization: the rule.
         shift: (N,) beside an int32 multiplier, from -31 to 30; what a left shift would push out of
             int32 is held there.
     """
-    if how.fixed:
+    if requantization.fixed:
         wide = sums.astype(np.int64), multiplier.astype(np.int64), np.asarray(shift, np.int64)
-        return np.clip(scaled(*wide, how) + zero_point, qmin, qmax)
+        return np.clip(scaled(*wide, requantization) + zero_point, qmin, qmax)
     first, then = zero_point, 0
-    if how.order is ZeroPointOrder.ROUND_THEN_ADD:
+    if requantization.order is ZeroPointOrder.ROUND_THEN_ADD:
         first, then = then, first
     # The ends are whole, so clamping before rounding changes nothing, and no cast is wild.
     with np.errstate(over="ignore", under="ignore"):
         steps = sums.astype(multiplier.dtype) * multiplier + multiplier.dtype.type(first)
     inside = np.clip(steps, qmin - then, qmax - then)
-    return round_values(inside, how.rounding).astype(np.int64) + then
+    return round_values(inside, requantization.rounding).astype(np.int64) + then
 
 
 def dequantize_numpy(

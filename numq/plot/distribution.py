@@ -66,7 +66,7 @@ def float_values(formats: Mapping[str, Format | QParams], *, ax: Axes | None = N
     check_type(formats, Mapping, "formats")
     if not formats:
         raise ValueError("formats is empty; allowed are one and more")
-    rows = [_numbers(fmt, name) for name, fmt in formats.items()]
+    rows = [_numbers(format, name) for name, format in formats.items()]
     ax = given(ax, 0.55 * len(formats) + 0.7)
     for row, numbers in enumerate(rows):
         ax.plot(numbers, np.full(len(numbers), row), "|", color=BLUE, markersize=14)
@@ -78,12 +78,12 @@ def float_values(formats: Mapping[str, Format | QParams], *, ax: Axes | None = N
     return ax
 
 
-def _numbers(fmt: Format | QParams, name: str) -> FloatArray:
-    check_type(fmt, Format | QParams, f"formats[{name!r}]")
-    bits = fmt.format.bits if isinstance(fmt, QParams) else fmt.bits
+def _numbers(format: Format | QParams, name: str) -> FloatArray:
+    check_type(format, Format | QParams, f"formats[{name!r}]")
+    bits = format.format.bits if isinstance(format, QParams) else format.bits
     if bits > 8:
         raise ValueError(f"formats has {name!r} of {bits} bits; allowed are at most 8")
-    if isinstance(fmt, QParams):
-        return levels(fmt)
-    decoded = fmt.decode(fmt.codes)
+    if isinstance(format, QParams):
+        return levels(format)
+    decoded = format.decode(format.codes)
     return decoded[np.isfinite(decoded)]

@@ -47,7 +47,7 @@ def number_line(qparams: QParams, x: ArrayLike = (), *, ax: Axes | None = None) 
         x: finite values to follow down to their codes; what lies outside the range meets an end.
         ax: where to draw; None makes a new figure.
     """
-    real, fmt = levels(qparams), qparams.format
+    real, format = levels(qparams), qparams.format
     low, high = float(real.min()), float(real.max())
     values = as_float(x, "x")
     check_finite(values, "x")
@@ -65,16 +65,16 @@ def number_line(qparams: QParams, x: ArrayLike = (), *, ax: Axes | None = None) 
     margin = 0.06 * span
     ax.set(xlim=(min(reach) - margin, max(reach) + margin), ylim=(-0.75, 1.55))
     bare(ax)
-    ax.set_yticks([0, 1], [f"{fmt.name} codes", "real numbers"])
+    ax.set_yticks([0, 1], [f"{format.name} codes", "real numbers"])
     ax.tick_params(axis="y", length=0)
     return ax
 
 
 def _name_ends_and_zero(ax: Axes, qparams: QParams, real: FloatArray, room: float) -> None:
     """A line and two labels each; an end with less than `room` to the labels before has none."""
-    fmt, named = qparams.format, list[float]()
-    zero, *ends = fmt.encode([float(qparams.zero_point), fmt.highest, fmt.lowest]).tolist()
-    called = "zero point" if len(fmt.zero_points) > 1 else "zero"
+    format, named = qparams.format, list[float]()
+    zero, *ends = format.encode([float(qparams.zero_point), format.highest, format.lowest]).tolist()
+    called = "zero point" if len(format.zero_points) > 1 else "zero"
     for code, place in {zero: 0.0, ends[0]: real[-1], ends[1]: real[0]}.items():
         colour, words = (VERMILLION, RUST) if code == zero else (FAINT, INK)
         ax.plot([place, place], [0, 1], color=colour, linewidth=1.2, zorder=1)
@@ -113,22 +113,22 @@ def staircase(qparams: QParams, *, ax: Axes | None = None) -> Axes:
     """What each real number comes back as; codes on the right, the ends of the range shaded."""
     x, y = _walk(qparams)
     ax = given(ax, 3.2)
-    real, fmt = levels(qparams), qparams.format
+    real, format = levels(qparams), qparams.format
     scale, zero = float(qparams.scale), int(qparams.zero_point)
     ax.plot(x, x, "--", color=FAINT, linewidth=1, label="unquantized")
     ax.plot(x, y, color=BLUE, label="quantized and back")
-    below, above = (abs(scale) * step / 2 for step in fmt.end_steps[:: 1 if scale > 0 else -1])
+    below, above = (abs(scale) * step / 2 for step in format.end_steps[:: 1 if scale > 0 else -1])
     for start, end in ((x[0], real.min() - below), (real.max() + above, x[-1])):
         ax.axvspan(start, end, color=VERMILLION, alpha=0.10, linewidth=0, zorder=0)
-    named = minus(f"zero, code {fmt.encode(float(zero))}")
+    named = minus(f"zero, code {format.encode(float(zero))}")
     ax.plot(0, 0, "o", color=VERMILLION, markersize=5, label=named)
     codes = ax.secondary_yaxis(
         "right", functions=(lambda v: v / scale + zero, lambda q: (q - zero) * scale)
     )
-    kind = "code" if len(fmt.zero_points) > 1 else "grid value"
-    codes.set_ylabel(f"{fmt.name} {kind}", fontsize=9, color=INK)
+    kind = "code" if len(format.zero_points) > 1 else "grid value"
+    codes.set_ylabel(f"{format.name} {kind}", fontsize=9, color=INK)
     codes.tick_params(labelsize=8, colors=INK)
-    codes.set_yticks(_few_codes(fmt.lowest, fmt.highest, zero))
+    codes.set_yticks(_few_codes(format.lowest, format.highest, zero))
     codes.spines["right"].set(visible=True, color=FAINT)
     ax.set(xlabel="real value x", ylabel="dequantized value", xlim=(x[0], x[-1]))
     legend(ax, loc="upper left", title="saturates where shaded", title_fontsize=8)

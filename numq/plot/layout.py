@@ -44,10 +44,10 @@ def bit_field(bits: FloatBits | IntBits, *, ax: Axes | None = None) -> Axes:
 def _fields(bits: FloatBits | IntBits) -> list[tuple[str, int]]:
     """Name and width of each field, from the most significant bit on."""
     if isinstance(bits, IntBits):
-        fmt = bits.format
-        sign = "−" if fmt.signed else ""
-        rest = f"$2^{{{fmt.bits - 2}}}$ … $2^0$" if fmt.bits > 2 else "$2^0$"
-        return [(f"${sign}2^{{{fmt.bits - 1}}}$", 1), (rest, fmt.bits - 1)]
+        format = bits.format
+        sign = "−" if format.signed else ""
+        rest = f"$2^{{{format.bits - 2}}}$ … $2^0$" if format.bits > 2 else "$2^0$"
+        return [(f"${sign}2^{{{format.bits - 1}}}$", 1), (rest, format.bits - 1)]
     signs, exponents = int(bits.format.signed), bits.format.exponent_bits
     fields = [("±", signs), (f"exponent\n{bits.exponent}", exponents)]
     fields.append((f"mantissa\n{bits.mantissa}", bits.format.mantissa_bits))
@@ -59,28 +59,30 @@ def _title(bits: FloatBits | IntBits) -> str:
 
 
 def packed_layout(
-    fmt: Format, count: int, order: PackOrder = PackOrder.LOW_FIRST, *, ax: Axes | None = None
+    format: Format, count: int, order: PackOrder = PackOrder.LOW_FIRST, *, ax: Axes | None = None
 ) -> Axes:
     """Which bit of which element each bit of a packed run holds; a row a byte, or a word.
 
     Found by packing one bit at a time, so the picture shows what `pack` does.
 
     Args:
-        fmt: the codes; signed ones lie as their two's complement.
+        format: the codes; signed ones lie as their two's complement.
         count: how many elements to pack, one or more.
         order: where each goes.
         ax: where to draw; None makes a new figure.
     """
-    check_type(fmt, Format, "fmt")
+    check_type(format, Format, "format")
     if integer(count, "count") < 1:
         raise ValueError(f"count is {count}; allowed are 1 and more")
-    name, fmt = fmt.name, IntFormat(fmt.bits, signed=False)
-    places = [_bit_place(fmt, count, order, e, b) for e in range(count) for b in range(fmt.bits)]
-    packed = pack(np.zeros(count, int), fmt, order)
+    name, format = format.name, IntFormat(format.bits, signed=False)
+    places = [
+        _bit_place(format, count, order, e, b) for e in range(count) for b in range(format.bits)
+    ]
+    packed = pack(np.zeros(count, int), format, order)
     width = 8 * packed.itemsize
     ax = given(ax, 0.34 * packed.size + 0.7)
     for number, place in enumerate(places):
-        element, bit = divmod(number, fmt.bits)
+        element, bit = divmod(number, format.bits)
         row, column = divmod(place, width)
         _box(
             ax, width - 1 - column, -row, f"{element}" if width > 8 else f"{element}.{bit}", element
@@ -95,11 +97,11 @@ def packed_layout(
     return ax
 
 
-def _bit_place(fmt: IntFormat, count: int, order: PackOrder, element: int, bit: int) -> int:
+def _bit_place(format: IntFormat, count: int, order: PackOrder, element: int, bit: int) -> int:
     """Which bit of the packed run is set when one bit of one element is."""
     codes = np.zeros(count, int)
     codes[element] = 1 << bit
-    stream = np.unpackbits(pack(codes, fmt, order).view(np.uint8), bitorder="little")
+    stream = np.unpackbits(pack(codes, format, order).view(np.uint8), bitorder="little")
     return int(np.flatnonzero(stream)[0])
 
 

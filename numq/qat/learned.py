@@ -38,7 +38,7 @@ SMALLEST_SCALE = 2.0**-100
 def lsq(
     x: Operand,
     scale: Operand,
-    fmt: Format,
+    format: Format,
     granularity: Granularity = PerTensor(),
     *,
     zero_point: Operand | None = None,
@@ -52,7 +52,7 @@ def lsq(
     Args:
         x: real numbers.
         scale: s, floats of the shape that the granularity gives; learned if it is a parameter.
-        fmt: the codes.
+        format: the codes.
         granularity: which elements share a scale.
         zero_point: floats of the same shape, rounded and clipped to the format's zero points (any
             code; floats and tables: 0) before use; learned if it is a parameter (torch's
@@ -65,17 +65,17 @@ def lsq(
     """
     x, s = floating(x, "x"), floating(scale, "scale")
     z = floating(np.zeros(s.shape, s.dtype) if zero_point is None else zero_point, "zero_point")
-    _check(x, s, fmt, granularity, zero_point=z)
-    factor = _factor(grad_factor, x.shape, fmt, granularity)
+    _check(x, s, format, granularity, zero_point=z)
+    factor = _factor(grad_factor, x.shape, format, granularity)
     values, wide = _widened(x)
     step = spread_out(np.maximum(s.data.astype(wide), SMALLEST_SCALE), granularity, x.shape)
-    allowed = fmt.zero_points
+    allowed = format.zero_points
     whole = np.clip(np.rint(z.data), allowed.start, allowed.stop - 1)
     zero = spread_out(whole, granularity, x.shape).astype(wide)
     # Multiplied by the reciprocal, as torch does: 1 element in a million rounds differently.
     with np.errstate(over="ignore"):  # where the step is the smallest
         steps = values * (1 / step)
-    q, inside = fmt.nearest(steps, zero), fmt.inside(steps, zero)
+    q, inside = format.nearest(steps, zero), format.inside(steps, zero)
 
     def backward(g: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         slope = np.where(inside, q - steps, q)  # equation (2)
@@ -85,12 +85,12 @@ def lsq(
 
     return record(
         "LearnedFakeQuantize", (x, s, z), (q * step).astype(x.dtype, copy=False), backward,
-        format=fmt, granularity=granularity,
+        format=format, granularity=granularity,
     )  # fmt: skip
 
 
 def lsq_plus(
-    x: Operand, scale: Operand, offset: Operand, fmt: Format, *, grad_factor: float | None = None
+    x: Operand, scale: Operand, offset: Operand, format: Format, *, grad_factor: float | None = None
 ) -> Tensor:
     """LSQ+ (Bhalgat et al. 2020): a step and a real offset β, both learned, per tensor.
 
@@ -101,7 +101,7 @@ def lsq_plus(
         x: real numbers.
         scale: s, a scalar.
         offset: β, a scalar.
-        fmt: the codes.
+        format: the codes.
         grad_factor: of the gradients of s and β; None: 1/√(N·Q_p).
 
     Raises:
@@ -109,13 +109,13 @@ def lsq_plus(
         ValueError: a scale or offset of another shape, NaN or infinity.
     """
     x, s, beta = floating(x, "x"), floating(scale, "scale"), floating(offset, "offset")
-    _check(x, s, fmt, PerTensor(), offset=beta)
-    factor = _factor(grad_factor, x.shape, fmt, PerTensor())
+    _check(x, s, format, PerTensor(), offset=beta)
+    factor = _factor(grad_factor, x.shape, format, PerTensor())
     values, wide = _widened(x)
     step, shift = np.maximum(s.data.astype(wide), SMALLEST_SCALE), beta.data.astype(wide)
     with np.errstate(over="ignore"):  # where the step is the smallest
         v = (values - shift) / step
-    q, inside = fmt.nearest(v), fmt.inside(v)
+    q, inside = format.nearest(v), format.inside(v)
 
     def backward(g: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         to_s = summed(g * np.where(inside, q - v, q), PerTensor(), ()) * factor
@@ -123,20 +123,20 @@ def lsq_plus(
         return np.where(inside, g, 0), to_s, to_beta
 
     y = (q * step + shift).astype(x.dtype, copy=False)
-    return record("LearnedFakeQuantize", (x, s, beta), y, backward, format=fmt)
+    return record("LearnedFakeQuantize", (x, s, beta), y, backward, format=format)
 
 
-def gradient_factor(shape: tuple[int, ...], fmt: Format, granularity: Granularity) -> float:
+def gradient_factor(shape: tuple[int, ...], format: Format, granularity: Granularity) -> float:
     """1/√(N·Q_p) (Esser et al. 2020, section 2.2); 1 where there are no elements.
 
     Q_p is the highest grid value.
     """
     count = math.prod(granularity.block_shape(shape))
-    return 1 / math.sqrt(count * fmt.highest) if count else 1.0
+    return 1 / math.sqrt(count * format.highest) if count else 1.0
 
 
 def lsq_initial_scale(
-    x: ArrayLike, fmt: Format, granularity: Granularity = PerTensor()
+    x: ArrayLike, format: Format, granularity: Granularity = PerTensor()
 ) -> FloatArray:
     """Where LSQ starts: `2·mean|x|/√Q_p` (Esser et al. 2020, section 2.1).
 
@@ -145,7 +145,7 @@ def lsq_initial_scale(
 
     Args:
         x: the first batch, or the weights.
-        fmt: the codes.
+        format: the codes.
         granularity: which elements share a scale.
 
     Raises:
@@ -154,12 +154,12 @@ def lsq_initial_scale(
     """
     values = as_float(x, "x")
     check_finite(values, "x")
-    check_type(fmt, Format, "fmt")
+    check_type(format, Format, "format")
     check_type(granularity, Granularity, "granularity")
     rows = np.abs(block_rows(values, granularity))
     count = np.maximum((~np.isnan(rows)).sum(axis=1), 1)
     means = (np.nansum(rows, axis=1) / count).astype(values.dtype)
-    scale = 2 * means / math.sqrt(fmt.highest)
+    scale = 2 * means / math.sqrt(format.highest)
     alive = scale >= SMALLEST_SCALE
     scale = np.where(alive, scale, scale[alive].mean() if alive.any() else 1.0)
     return scale.reshape(param_shape(granularity, values.shape)).astype(values.dtype)
@@ -208,9 +208,11 @@ def summed(g: FloatArray, granularity: Granularity, shape: tuple[int, ...]) -> F
     return np.nansum(block_rows(g, granularity), axis=1).reshape(shape).astype(g.dtype)
 
 
-def _check(x: Tensor, s: Tensor, fmt: Format, granularity: Granularity, **others: Tensor) -> None:
+def _check(
+    x: Tensor, s: Tensor, format: Format, granularity: Granularity, **others: Tensor
+) -> None:
     """Raise for choices of another type, a shape that does not fit, NaN or infinity."""
-    check_type(fmt, Format, "fmt")
+    check_type(format, Format, "format")
     check_type(granularity, Granularity, "granularity")
     needed = param_shape(granularity, x.shape)
     for name, t in {"scale": s, **others}.items():
@@ -223,10 +225,10 @@ def _check(x: Tensor, s: Tensor, fmt: Format, granularity: Granularity, **others
 
 
 def _factor(
-    given: float | None, shape: tuple[int, ...], fmt: Format, granularity: Granularity
+    given: float | None, shape: tuple[int, ...], format: Format, granularity: Granularity
 ) -> float:
     if given is None:
-        return gradient_factor(shape, fmt, granularity)
+        return gradient_factor(shape, format, granularity)
     return number(given, "grad_factor", least=0)
 
 

@@ -63,10 +63,10 @@ def _passes(x: FloatArray, qparams: QParams, mask: Mask, rule: QuantizeRule) -> 
     if mask is Mask.EVERYWHERE:
         return np.ones(x.shape, np.bool_)
     steps = unclipped(x, qparams, rule)
-    zero_point, fmt = expand(qparams.zero_point, qparams.granularity, x.shape), qparams.format
+    zero_point, format = expand(qparams.zero_point, qparams.granularity, x.shape), qparams.format
     if mask is Mask.ROUNDED_INSIDE:
-        return fmt.inside(steps, zero_point, rule.rounding)
-    return (steps >= fmt.lowest - zero_point) & (steps <= fmt.highest - zero_point)
+        return format.inside(steps, zero_point, rule.rounding)
+    return (steps >= format.lowest - zero_point) & (steps <= format.highest - zero_point)
 
 
 def unclipped(x: FloatArray, qparams: QParams, rule: QuantizeRule) -> FloatArray:

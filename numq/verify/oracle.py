@@ -44,9 +44,9 @@ def round_fraction(v: Fraction, rounding: Rounding, random: Random | None = None
             return below + (random.random() < rest)
 
 
-def clamp(value: int, fmt: IntFormat) -> int:
+def clamp(value: int, format: IntFormat) -> int:
     """The nearest code."""
-    return min(max(value, fmt.qmin), fmt.qmax)
+    return min(max(value, format.qmin), format.qmax)
 
 
 def wrap(value: int, bits: int) -> int:
@@ -61,37 +61,37 @@ def cast(value: int, bits: int) -> int:
     return value if -half <= value < half else -half
 
 
-def fit(rounded: int, offset: int, fmt: IntFormat, overflow: Overflow) -> int:
-    """`rounded + offset` as a code of `fmt`."""
+def fit(rounded: int, offset: int, format: IntFormat, overflow: Overflow) -> int:
+    """`rounded + offset` as a code of `format`."""
     match overflow:
         case Overflow.SATURATE:
-            return clamp(rounded + offset, fmt)
+            return clamp(rounded + offset, format)
         case Overflow.WRAP:
-            low = (rounded + offset) % 2**fmt.bits
-            return low - 2**fmt.bits if low > fmt.qmax else low
+            low = (rounded + offset) % 2**format.bits
+            return low - 2**format.bits if low > format.qmax else low
         case Overflow.CAST_INT32:
-            return clamp(wrap(cast(rounded, 32) + offset, 32), fmt)
+            return clamp(wrap(cast(rounded, 32) + offset, 32), format)
         case Overflow.CAP_CAST_INT32:
-            return clamp(wrap(cast(min(rounded, 2**31 - 128), 32) + offset, 32), fmt)
+            return clamp(wrap(cast(min(rounded, 2**31 - 128), 32) + offset, 32), format)
         case Overflow.CAST_INT64:
             total = nearest_float(Fraction(rounded + offset), FLOAT64)
-            return clamp(cast(int(total), 64), fmt)
+            return clamp(cast(int(total), 64), format)
         case Overflow.NATIVE:
             raise ValueError("NATIVE is a rule of floats")
         case Overflow.RAISE:
-            if clamp(rounded + offset, fmt) != rounded + offset:
-                raise OverflowError(f"{rounded + offset} is outside {fmt!r}")
+            if clamp(rounded + offset, format) != rounded + offset:
+                raise OverflowError(f"{rounded + offset} is outside {format!r}")
             return rounded + offset
 
 
-def nearest_float(v: Fraction, fmt: FloatFormat = FLOAT32) -> Fraction | float:
+def nearest_float(v: Fraction, format: FloatFormat = FLOAT32) -> Fraction | float:
     """`v` rounded to a float format, half to even; ±inf beyond its largest number."""
     if v == 0:
         return Fraction(0)
-    exponent = max(_floor_log2(abs(v)), 1 - fmt.bias)
-    step = Fraction(2) ** (exponent - fmt.mantissa_bits)
+    exponent = max(_floor_log2(abs(v)), 1 - format.bias)
+    step = Fraction(2) ** (exponent - format.mantissa_bits)
     rounded = round_fraction(v / step, Rounding.HALF_EVEN) * step
-    limit = Fraction(2) ** (fmt.max_exponent + 1)
+    limit = Fraction(2) ** (format.max_exponent + 1)
     return rounded if abs(rounded) < limit else math.copysign(math.inf, v)
 
 
@@ -104,24 +104,24 @@ def quantize(
     x: float,
     scale: float,
     zero_point: int,
-    fmt: IntFormat,
+    format: IntFormat,
     rule: QuantizeRule,
     precision: FloatFormat = FLOAT32,
 ) -> int:
     """The code of `x`, every intermediate rounded to `precision` as hardware rounds it."""
     if math.isnan(x) and rule.non_finite is NonFinite.NAN_AS_INFINITY:
-        return _infinite(math.inf, zero_point, fmt, rule)
+        return _infinite(math.inf, zero_point, format, rule)
     if math.isnan(x):
-        return _nan_code(rule, fmt, zero_point)
+        return _nan_code(rule, format, zero_point)
     if math.isinf(x):
         if rule.non_finite is NonFinite.RAISE:
             raise ValueError("x is infinite")
-        return _infinite(x * math.copysign(1, scale), zero_point, fmt, rule)
+        return _infinite(x * math.copysign(1, scale), zero_point, format, rule)
     steps = _steps(Fraction(x), Fraction(scale), zero_point, rule, precision)
     if isinstance(steps, float):
-        return _infinite(steps, zero_point, fmt, rule)
+        return _infinite(steps, zero_point, format, rule)
     offset = zero_point if rule.order is ZeroPointOrder.ROUND_THEN_ADD else 0
-    return fit(round_fraction(steps, rule.rounding), offset, fmt, rule.overflow)
+    return fit(round_fraction(steps, rule.rounding), offset, format, rule.overflow)
 
 
 def _steps(
@@ -142,26 +142,26 @@ def _steps(
     return nearest_float(steps + zero_point, precision)
 
 
-def _infinite(x: float, zero_point: int, fmt: IntFormat, rule: QuantizeRule) -> int:
+def _infinite(x: float, zero_point: int, format: IntFormat, rule: QuantizeRule) -> int:
     """An infinity is larger than every integer that a rule could treat apart."""
     offset = zero_point if rule.order is ZeroPointOrder.ROUND_THEN_ADD else 0
     if rule.overflow is Overflow.WRAP:
         raise ValueError("an infinity does not wrap")
-    return fit(2**200 if x > 0 else -(2**200), offset, fmt, rule.overflow)
+    return fit(2**200 if x > 0 else -(2**200), offset, format, rule.overflow)
 
 
-def _nan_code(rule: QuantizeRule, fmt: IntFormat, zero_point: int) -> int:
+def _nan_code(rule: QuantizeRule, format: IntFormat, zero_point: int) -> int:
     match rule.non_finite:
         case NonFinite.RAISE | NonFinite.KEEP:
             raise ValueError("x is NaN")
         case NonFinite.NAN_TO_QMIN:
-            return fmt.qmin
+            return format.qmin
         case NonFinite.NAN_TO_QMAX:
-            return fmt.qmax
+            return format.qmax
         case NonFinite.NAN_TO_ZERO_POINT:
             return zero_point
         case NonFinite.NAN_TO_CODE_ZERO:
-            return clamp(0, fmt)
+            return clamp(0, format)
         case NonFinite.NAN_AS_INFINITY:
             raise AssertionError("taken care of before")
 
@@ -210,14 +210,14 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     return (0, 0) if shift < -31 else (m, shift)
 
 
-def requantize(acc: int, multiplier: float, zero_point: int, fmt: IntFormat) -> int:
+def requantize(acc: int, multiplier: float, zero_point: int, format: IntFormat) -> int:
     """`clamp(round_half_even(acc · multiplier) + zero_point)`, the arbiter."""
     exact = Fraction(acc) * Fraction(multiplier)
-    return clamp(round_fraction(exact, Rounding.HALF_EVEN) + zero_point, fmt)
+    return clamp(round_fraction(exact, Rounding.HALF_EVEN) + zero_point, format)
 
 
 def requantize_by(
-    how: Requantization,
+    requantization: Requantization,
     acc: int,
     scales: tuple[float, float, float],
     zero_point: int,
@@ -225,7 +225,7 @@ def requantize_by(
 ) -> int:
     """The code of an accumulator by any arithmetic; scales are those of x, w and the output."""
     s_x, s_w, s_y = map(Fraction, scales)
-    match how.multiplier:
+    match requantization.multiplier:
         case Multiplier.FLOAT32:
             product = nearest_float(s_x * s_w)
             assert isinstance(product, Fraction), "x_scale · w_scale overflows"
@@ -234,13 +234,15 @@ def requantize_by(
             multiplier = nearest_float(nearest_double(s_x * s_w) / s_y, FLOAT64)
         case Multiplier.Q31:
             exact = s_x * s_w / s_y
-            return code_by(how, acc, *quantize_multiplier(float(exact)), zero_point, clamps)
+            return code_by(
+                requantization, acc, *quantize_multiplier(float(exact)), zero_point, clamps
+            )
     assert isinstance(multiplier, Fraction)
-    return code_by(how, acc, multiplier, 0, zero_point, clamps)
+    return code_by(requantization, acc, multiplier, 0, zero_point, clamps)
 
 
 def mean_by(
-    how: Requantization,
+    requantization: Requantization,
     acc: int,
     count: int,
     scales: tuple[float, float],
@@ -254,9 +256,9 @@ def mean_by(
     s_x, s_y = map(Fraction, scales)
     exact = s_x / (s_y * count)
     wide = 1
-    while how.twice and wide * count * 2 <= 2**22:
+    while requantization.twice and wide * count * 2 <= 2**22:
         wide *= 2
-    match how.multiplier:
+    match requantization.multiplier:
         case Multiplier.FLOAT32:
             multiplier, shift = _single(s_x / _single(s_y * count)), 0
         case Multiplier.FLOAT64:
@@ -264,11 +266,11 @@ def mean_by(
         case Multiplier.Q31:
             m, shift = quantize_multiplier(float(nearest_double(exact) / wide))
             multiplier = Fraction(m)
-    return code_by(how, acc * wide, multiplier, shift, zero_point, clamps)
+    return code_by(requantization, acc * wide, multiplier, shift, zero_point, clamps)
 
 
 def code_by(
-    how: Requantization,
+    requantization: Requantization,
     acc: int,
     multiplier: Fraction | int,
     shift: int,
@@ -276,20 +278,22 @@ def code_by(
     clamps: tuple[int, int],
 ) -> int:
     """The code of an accumulator by its multiplier: float32, float64, or Q31 with a shift."""
-    if how.fixed:
-        whole = scale_by_fixed_point(acc, int(multiplier), shift, how) + zero_point
+    if requantization.fixed:
+        whole = scale_by_fixed_point(acc, int(multiplier), shift, requantization) + zero_point
     else:
-        precision = FLOAT32 if how.multiplier is Multiplier.FLOAT32 else FLOAT64
+        precision = FLOAT32 if requantization.multiplier is Multiplier.FLOAT32 else FLOAT64
         steps = _times(nearest_float(Fraction(acc), precision), Fraction(multiplier), precision)
-        if how.order is ZeroPointOrder.ROUND_THEN_ADD:
-            whole = _round_or_end(steps, how.rounding) + zero_point
+        if requantization.order is ZeroPointOrder.ROUND_THEN_ADD:
+            whole = _round_or_end(steps, requantization.rounding) + zero_point
         else:
             moved = _plus(steps, Fraction(zero_point), precision)
-            whole = _round_or_end(moved, how.rounding)
+            whole = _round_or_end(moved, requantization.rounding)
     return min(max(whole, clamps[0]), clamps[1])
 
 
-def scale_by_fixed_point(acc: int, multiplier: int, shift: int, how: Requantization) -> int:
+def scale_by_fixed_point(
+    acc: int, multiplier: int, shift: int, requantization: Requantization
+) -> int:
     """`acc · multiplier · 2^(shift − 31)`, rounded once or twice.
 
     A left shift that leaves int32 saturates.
@@ -297,9 +301,9 @@ def scale_by_fixed_point(acc: int, multiplier: int, shift: int, how: Requantizat
     left, right = max(shift, 0), max(-shift, 0)
     held = min(max(acc, -(2**31) // 2**left), (2**31 - 1) // 2**left)
     exact = Fraction(held * 2**left * multiplier, 2**31)
-    if how.high is not None:
-        exact = Fraction(round_fraction(exact, how.high))
-    return round_fraction(exact / 2**right, how.rounding)
+    if requantization.high is not None:
+        exact = Fraction(round_fraction(exact, requantization.high))
+    return round_fraction(exact / 2**right, requantization.rounding)
 
 
 def nearest_double(v: Fraction) -> Fraction:
@@ -327,7 +331,7 @@ def _round_or_end(v: Fraction | float, rounding: Rounding) -> int:
 
 
 def add_by(
-    how: Requantization,
+    requantization: Requantization,
     codes: tuple[int, int],
     scales: tuple[float, float, float],
     zero_points: tuple[int, int, int],
@@ -336,29 +340,29 @@ def add_by(
     """The sum of two codes as a code, by a named arithmetic: of a, b and the output."""
     (a, b), (s_a, s_b, s_y), (z_a, z_b, z_y) = codes, map(Fraction, scales), zero_points
     steps = (a - z_a, b - z_b)
-    if how.multiplier is Multiplier.FLOAT32:
+    if requantization.multiplier is Multiplier.FLOAT32:
         r_a, r_b = _single(s_a / s_y), _single(s_b / s_y)
         constant = _single(z_y - _single(r_a * z_a + _single(r_b * z_b)))
         total = _single(r_a * a + _single(r_b * b + constant))
-        return min(max(round_fraction(total, how.rounding), clamps[0]), clamps[1])
-    if how.multiplier is Multiplier.FLOAT64:
+        return min(max(round_fraction(total, requantization.rounding), clamps[0]), clamps[1])
+    if requantization.multiplier is Multiplier.FLOAT64:
         parts = nearest_double(s_a * steps[0]), nearest_double(s_b * steps[1])
         total = nearest_double(nearest_double(parts[0] + parts[1]) / s_y)
-        first = z_y if how.order is ZeroPointOrder.ADD_THEN_ROUND else 0
-        whole = round_fraction(nearest_double(total + first), how.rounding) - first
-    elif not how.twice:
+        first = z_y if requantization.order is ZeroPointOrder.ADD_THEN_ROUND else 0
+        whole = round_fraction(nearest_double(total + first), requantization.rounding) - first
+    elif not requantization.twice:
         r_a, r_b = nearest_double(s_a / s_y), nearest_double(s_b / s_y)
         power = Fraction(2) ** min(31 - (_floor_log2(max(r_a, r_b)) + 1), 50)
         m_a, m_b = (round_fraction(r * power, Rounding.HALF_EVEN) for r in (r_a, r_b))
-        whole = round_fraction((m_a * steps[0] + m_b * steps[1]) / power, how.rounding)
+        whole = round_fraction((m_a * steps[0] + m_b * steps[1]) / power, requantization.rounding)
     else:
         common = 2 * max(s_a, s_b)
         raised = [
-            scale_by_fixed_point(v << 20, *quantize_multiplier(float(s / common)), how)
+            scale_by_fixed_point(v << 20, *quantize_multiplier(float(s / common)), requantization)
             for v, s in zip(steps, (s_a, s_b), strict=True)
         ]
         last = quantize_multiplier(float(common / (s_y * 2**20)))
-        whole = scale_by_fixed_point(sum(raised), *last, how)
+        whole = scale_by_fixed_point(sum(raised), *last, requantization)
     return min(max(whole + z_y, clamps[0]), clamps[1])
 
 

@@ -33,7 +33,7 @@ CASES = [
     case(drawn(plot.histogram), "histogram", x=X, qparams=P,
          settings={"finite": ("x",), "right": {("qparams", "None"): lambda _: True}}),
     case(drawn(plot.bit_field), "bit_field", bits=nq.inspect_int(5, nq.INT8)),
-    case(drawn(plot.packed_layout), "packed_layout", fmt=nq.UINT4, count=3,
+    case(drawn(plot.packed_layout), "packed_layout", format=nq.UINT4, count=3,
          order=nq.PackOrder.LOW_FIRST),
     case(drawn(plot.blocks), "blocks", shape=(2, 3), granularity=nq.PerChannel(0)),
     case(drawn(plot.float_values), "float_values", formats={"e2m1": FLOAT4_E2M1}),

@@ -46,18 +46,18 @@ CASES = [
     case(nq.FloatFormat, name="mine", exponent_bits=4, mantissa_bits=3),
     case(nq.TableFormat, name="mine", values=(-1.0, 0.0, 1.0)),
     # bits
-    case(nq.inspect_float, value=1.5, fmt=nq.FLOAT16, settings={"right": {
+    case(nq.inspect_float, value=1.5, format=nq.FLOAT16, settings={"right": {
         ("value", "nan"): code_of(0x7E00), ("value", "inf"): code_of(0x7C00),
         ("value", "-inf"): code_of(0xFC00), ("value", "digits"): code_of(0x3800)}}),
-    case(nq.inspect_int, value=5, fmt=nq.INT8,
+    case(nq.inspect_int, value=5, format=nq.INT8,
          settings=legal("value", "-99", answer=code_of(256 - 99))),
-    case(bits.encode_float, value=1.5, fmt=nq.FLOAT16, settings={"right": {
+    case(bits.encode_float, value=1.5, format=nq.FLOAT16, settings={"right": {
         ("value", "nan"): lambda a: a == 0x7E00, ("value", "inf"): lambda a: a == 0x7C00,
         ("value", "-inf"): lambda a: a == 0xFC00}}),
-    case(nq.inspect_table, value=1.5, fmt=nq.NF4,
+    case(nq.inspect_table, value=1.5, format=nq.NF4,
          settings=legal("value", "digits", answer=code_of(12))),
-    case(nq.inspect_code, code=15, fmt=nq.FLOAT16), case(nq.format_named, name="bf16"),
-    case(bits.decode_float, code=15, fmt=nq.FLOAT16),
+    case(nq.inspect_code, code=15, format=nq.FLOAT16), case(nq.format_named, name="bf16"),
+    case(bits.decode_float, code=15, format=nq.FLOAT16),
     # rounding
     case(nq.round_values, x=X, rounding=nq.Rounding.STOCHASTIC, rng=RNG),
     case(nq.INT8.encode, values=X, rounding=nq.Rounding.STOCHASTIC, rng=RNG, settings={
@@ -67,8 +67,8 @@ CASES = [
             ("offset", "-99"): lambda a: a[1, 0] == 2 - 99,
             ("offset", "in a list"): lambda a: a[1, 0] == 2}}),
     # packing
-    case(nq.pack, codes=CODES, fmt=nq.INT4),
-    case(nq.unpack, packed=np.array([33, 67], np.uint8), fmt=nq.UINT4, count=3),
+    case(nq.pack, codes=CODES, format=nq.INT4),
+    case(nq.unpack, packed=np.array([33, 67], np.uint8), format=nq.UINT4, count=3),
     # granularity
     case(nq.PerChannel, axis=1, settings=legal("axis", "-99")),
     case(nq.PerGroup, axis=1, size=2, settings=legal("axis", "-99")),
@@ -84,7 +84,7 @@ CASES = [
          offset=np.array([-1.0, 2.0], np.float32),
          settings={**finite("scale", "offset"), "only": ("scale", "offset"),
                    "right": {("offset", "None"): lambda _: True}}),
-    case(nq.choose_qparams, rmin=np.float32(-1.0), rmax=np.float32(1.5), fmt=nq.INT8,
+    case(nq.choose_qparams, rmin=np.float32(-1.0), rmax=np.float32(1.5), format=nq.INT8,
          settings=finite("rmin", "rmax")),
 
     case(nq.quantize_multiplier, real_multiplier=np.array([0.3, 0.004]),
@@ -127,8 +127,8 @@ CASES = [
     case(nq.matmul_int8, a=CODES, b=CODES.T, settings={"sized": ("a", "b"), "right": {
         ("a", "longer"): lambda c: c.shape == (3, 2),
         ("b", "longer at the end"): lambda c: c.shape == (2, 3)}}),
-    case(nq.accumulate, x=CODES, z_x=np.array(3), w=CODES.T, z_w=np.array([1, 2]),
-         settings={"ranked": ("x", "w", "z_x")}),
+    case(nq.accumulate, x=CODES, x_zero_point=np.array(3), w=CODES.T, w_zero_point=np.array([1, 2]),
+         settings={"ranked": ("x", "w", "x_zero_point")}),
     case(nq.conv2d_int8, x=CODES.reshape(1, 1, 2, 3), w=CODES.reshape(2, 1, 1, 3),
          settings={"ranked": ("x", "w"), "right": {
              ("x_zero_point", "-99"): rows_times(CODES.astype(int) + 99, CODES),
@@ -137,7 +137,8 @@ CASES = [
     case(nq.prepare_requantizer, x_scale=np.float32(0.5), w_scale=np.array([0.25, 0.5], np.float32),
          out=P, settings=finite("x_scale", "w_scale")),
     case(nq.Requantization, multiplier=nq.Multiplier.Q31, rounding=nq.Rounding.HALF_UP),
-    case(nq.Requantizer, how=nq.Requantization.FIXED_SINGLE_UP, zero_point=3, qmin=-128, qmax=127,
+    case(nq.Requantizer, requantization=nq.Requantization.FIXED_SINGLE_UP, zero_point=3,
+         qmin=-128, qmax=127,
          multiplier=np.array(2**30, np.int32), shift=np.array(3, np.int32), format=nq.INT8,
          settings={"right": {(name, "-99"): lambda r: -99 in (r.zero_point, r.qmin, r.qmax)
                              for name in ("zero_point", "qmin", "qmax")}}),

@@ -146,8 +146,8 @@ OPERATORS = [
     case(CONCAT.__call__, "integer.Concat()", arrays=[A, A], axis=1),
     case(ops.prepare_table, function=lambda v: v, x=P, out=OUT),
     case(TABLE.__call__, "integer.Table()", codes=A),
-    case(ops.sigmoid_qparams, fmt=nq.UINT8), case(ops.tanh_qparams, fmt=nq.UINT8),
-    case(ops.softmax_qparams, "softmax_qparams", fmt=nq.UINT8),
+    case(ops.sigmoid_qparams, format=nq.UINT8), case(ops.tanh_qparams, format=nq.UINT8),
+    case(ops.softmax_qparams, "softmax_qparams", format=nq.UINT8),
 ]  # fmt: skip
 
 CASES = [*KERNELS, *OPERATORS]

@@ -201,9 +201,9 @@ TRAINING = [
 QAT = [
     case(qat.fake_quantize_ste, x=X, qparams=P),
     case(qat.fake_quantize_stochastic, x=X, qparams=P, rng=rng()),
-    case(qat.lsq, x=X, scale=np.float32(0.25), fmt=nq.INT4, grad_factor=0.5),
-    case(qat.lsq_initial_scale, x=X, fmt=nq.INT4),
-    case(qat.lsq_plus, x=X, scale=np.float32(0.25), offset=np.float32(0.5), fmt=nq.INT4),
+    case(qat.lsq, x=X, scale=np.float32(0.25), format=nq.INT4, grad_factor=0.5),
+    case(qat.lsq_initial_scale, x=X, format=nq.INT4),
+    case(qat.lsq_plus, x=X, scale=np.float32(0.25), offset=np.float32(0.5), format=nq.INT4),
     case(qat.pact, x=0.75 * X, alpha=np.float32(1.0), bits=4),
     case(qat.quantize_k, x=POSITIVE / 4, bits=4), case(qat.dorefa_activations, x=X, bits=4),
     case(qat.dorefa_weights, w=X, bits=4), case(qat.binary_weights, w=X),

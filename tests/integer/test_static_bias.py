@@ -24,28 +24,28 @@ def codes_of(bias, out):
     return [min(max(v, out.format.qmin), out.format.qmax) for v in exact]
 
 
-def linear(w, bias, out, how, x=PIXELS):
-    layer = integer.prepare_linear(x, w, bias, out, how)
+def linear(w, bias, out, requantization, x=PIXELS):
+    layer = integer.prepare_linear(x, w, bias, out, requantization)
     pixels = np.array([[0, 7, 255]], np.uint8)
     return layer(pixels)[0].tolist()
 
 
-def convolution(w, bias, out, how, x=PIXELS):
+def convolution(w, bias, out, requantization, x=PIXELS):
     w = nq.QTensor(w.codes[:, :, None, None], w.qparams)
-    layer = integer.prepare_conv2d(x, w, bias, out, how)
+    layer = integer.prepare_conv2d(x, w, bias, out, requantization)
     pixels = np.array([0, 7, 255], np.uint8).reshape(1, 3, 1, 1)
     return layer(pixels).ravel().tolist()
 
 
 @pytest.mark.parametrize("run", [linear, convolution])
-@pytest.mark.parametrize("how", Requantization.NAMED)
+@pytest.mark.parametrize("requantization", Requantization.NAMED)
 @pytest.mark.parametrize("quantizer", [nq.SymmetricQuantizer(), nq.AffineQuantizer(nq.UINT4)])
 @pytest.mark.parametrize("granularity", [nq.PerTensor(), nq.PerChannel(0)])
-def test_a_layer_without_weights_gives_its_bias(run, how, quantizer, granularity):
+def test_a_layer_without_weights_gives_its_bias(run, requantization, quantizer, granularity):
     bias, out = [0.6, -0.6, 0.0, 1e9], nq.QParams(2.0**-7, -20, nq.INT8)
     dead = type(quantizer)(quantizer.format, granularity)(np.zeros((4, 3)))
     assert (dead.scale == 1).all()  # the placeholder: .6 would be 1, which is 51 steps off
-    assert run(dead, bias, out, how) == codes_of(bias, out) == [57, -97, -20, 127]
+    assert run(dead, bias, out, requantization) == codes_of(bias, out) == [57, -97, -20, 127]
 
 
 @pytest.mark.parametrize("scale", [2.0**-100, 1.0, 1e30])
@@ -57,28 +57,28 @@ def test_a_dead_channel_beside_live_ones_leaves_them_alone(scale):
     assert settled.dequantize().tolist() == w.dequantize().tolist()
     assert settled.scale[1] == w.scale[1]
     assert integer.rescale_dead_channels(settled, PIXELS, out) == settled
-    for how in EXACT:  # (0·1 − 7·2 + 255·3)/2 − 2 = 373.5 real, 498 steps
-        assert linear(w, [100.3, -2.0], out, how) == [137, 501]
+    for requantization in EXACT:  # (0·1 − 7·2 + 255·3)/2 − 2 = 373.5 real, 498 steps
+        assert linear(w, [100.3, -2.0], out, requantization) == [137, 501]
 
 
 @given(
     bias=st.floats(-(2.0**20), 2.0**20, width=32),
     s_x=st.floats(2.0**-20, 2.0**20, width=32),
     s_y=st.floats(2.0**-20, 2.0**20, width=32),
-    fmt=st.sampled_from([nq.INT8, nq.UINT8, nq.INT16]),
+    format=st.sampled_from([nq.INT8, nq.UINT8, nq.INT16]),
     scale_format=st.sampled_from([FLOAT32, FLOAT64,
                                   FLOAT8_E8M0FNU]),
-    how=st.sampled_from(EXACT),
+    requantization=st.sampled_from(EXACT),
 )  # fmt: skip
 def test_a_dead_channel_is_its_bias_to_a_hundredth_of_a_step(
-    bias, s_x, s_y, fmt, scale_format, how
+    bias, s_x, s_y, format, scale_format, requantization
 ):
     zero = np.zeros((1, 3), np.int8)
     w = nq.QTensor(zero, nq.QParams(1.0, 0, nq.INT8, scale_format=scale_format))
-    x, out = nq.QParams(s_x, 3, nq.UINT8), nq.QParams(s_y, 0, fmt)
-    got = linear(w, [bias], out, how, x)[0]
+    x, out = nq.QParams(s_x, 3, nq.UINT8), nq.QParams(s_y, 0, format)
+    got = linear(w, [bias], out, requantization, x)[0]
     exact = Fraction(bias) / Fraction(s_y)
-    wanted = min(max(exact, fmt.qmin), fmt.qmax)
+    wanted = min(max(exact, format.qmin), format.qmax)
     assert abs(got - wanted) <= Fraction(1, 2) + Fraction(1, 100)
 
 

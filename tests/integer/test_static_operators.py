@@ -19,8 +19,8 @@ codes8 = st.integers(-128, 127)
 scales = st.floats(2**-12, 4, width=32)
 
 
-def params(scale, zero=0, fmt=nq.INT8):
-    return nq.QParams(scale, zero, fmt)
+def params(scale, zero=0, format=nq.INT8):
+    return nq.QParams(scale, zero, format)
 
 
 def real(codes, p):
@@ -29,7 +29,7 @@ def real(codes, p):
     return np.vectorize(lambda c: scale * (int(c) - zero), otypes=[object])(codes)
 
 
-@pytest.mark.parametrize("how", FIXED)
+@pytest.mark.parametrize("requantization", FIXED)
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize(
     ("shape", "weight", "move"),
@@ -40,13 +40,13 @@ def real(codes, p):
         ((0, 3, 4, 4), (2, 3, 1, 1), {}),
     ],
 )
-def test_convolution_is_the_exact_computation(shape, weight, move, how, relu):
+def test_convolution_is_the_exact_computation(shape, weight, move, requantization, relu):
     rng = np.random.default_rng(0)
     x, out = params(0.03, 11, nq.UINT8), params(0.11, -20)
     w = nq.AffineQuantizer(nq.INT4, nq.PerChannel(0))(rng.normal(size=weight))
     bias = rng.normal(size=weight[0])
     codes = rng.integers(0, 256, shape).astype(np.uint8)
-    layer = ops.prepare_conv2d(x, w, bias, out, how, relu=relu, **move)
+    layer = ops.prepare_conv2d(x, w, bias, out, requantization, relu=relu, **move)
     y = layer(codes)
     unit = float(x.scale) * w.scale.astype(np.float64)
     whole = nq.autograd.conv2d(
@@ -58,7 +58,7 @@ def test_convolution_is_the_exact_computation(shape, weight, move, how, relu):
     steps = whole.data * (unit / float(out.scale))[:, None, None]
     # Half a step, and the rounding of the multiplier; half a step is halved again where the high
     # product is rounded, too (the multipliers are below ½).
-    slack = 0.5 + np.abs(steps) * 2.0**-30 + (0.25 if how is FIXED[0] else 0)
+    slack = 0.5 + np.abs(steps) * 2.0**-30 + (0.25 if requantization is FIXED[0] else 0)
     low = -20 if relu else -128
     assert (np.abs(y - np.clip(steps - 20, low, 127)) <= slack).all()
     assert y.dtype == np.int8
@@ -75,13 +75,13 @@ def test_max_pool_is_that_of_the_numbers(size):
     assert y.dtype == np.int8
 
 
-@pytest.mark.parametrize("how", FIXED)
+@pytest.mark.parametrize("requantization", FIXED)
 @pytest.mark.parametrize("include", [False, True])
-def test_average_pool_rounds_the_exact_mean(how, include):
+def test_average_pool_rounds_the_exact_mean(requantization, include):
     rng = np.random.default_rng(2)
     x, out = params(0.02, 7, nq.UINT8), params(0.017, 3, nq.UINT8)
     codes = rng.integers(0, 256, (2, 2, 5, 5)).astype(np.uint8)
-    layer, padding = ops.prepare_average(x, out, how), ((1, 1), (0, 1))
+    layer, padding = ops.prepare_average(x, out, requantization), ((1, 1), (0, 1))
     y = ops.avg_pool2d(
         codes, layer, (3, 2), stride=(2, 2), padding=padding, count_include_pad=include
     )
@@ -89,7 +89,7 @@ def test_average_pool_rounds_the_exact_mean(how, include):
     mean = nq.autograd.avg_pool2d(
         values, (3, 2), stride=(2, 2), padding=padding, count_include_pad=include
     )
-    slack = 0.5 + 1e-6 + (0.25 if how is FIXED[0] else 0)
+    slack = 0.5 + 1e-6 + (0.25 if requantization is FIXED[0] else 0)
     assert (np.abs(y - np.clip(mean.data / float(out.scale) + 3, 0, 255)) <= slack).all()
     y = ops.global_avg_pool2d(codes, layer)
     exact = values.mean(axis=(2, 3), keepdims=True) / float(out.scale) + 3
@@ -97,8 +97,8 @@ def test_average_pool_rounds_the_exact_mean(how, include):
 
 
 @given(scales, codes8, scales, codes8)
-def test_tables_hold_every_answer(s_x, z_x, s_y, z_y):
-    x, out = params(s_x, z_x), params(s_y, z_y)
+def test_tables_hold_every_answer(s_x, x_zero_point, s_y, z_y):
+    x, out = params(s_x, x_zero_point), params(s_y, z_y)
     codes = np.arange(-128, 128).astype(np.int8)
     y = ops.prepare_table(np.tanh, x, out)(codes)
     values = np.tanh(nq.QTensor(codes, x).dequantize(np.float64))
@@ -108,9 +108,9 @@ def test_tables_hold_every_answer(s_x, z_x, s_y, z_y):
 
 
 def test_ranges_known_in_advance():
-    for fmt in (nq.INT8, nq.UINT8, nq.INT4):
-        s, t = ops.sigmoid_qparams(fmt), ops.tanh_qparams(fmt)
-        steps = 2.0**fmt.bits
+    for format in (nq.INT8, nq.UINT8, nq.INT4):
+        s, t = ops.sigmoid_qparams(format), ops.tanh_qparams(format)
+        steps = 2.0**format.bits
         assert (s.range[0], s.range[1]) == (0, 1 - 1 / steps)
         assert (t.range[0], t.range[1]) == (-1, 1 - 2 / steps)
     assert (float(t.scale), int(t.zero_point)) == (1 / 8, 0)
@@ -134,8 +134,8 @@ def test_convolution_is_onnxruntimes():
     )
     codes = rng.integers(0, 256, (2, 4, 7, 7)).astype(np.uint8)
     bias = rng.normal(size=6)
-    how, padding = Requantization.F32_EVEN, ((1, 1), (1, 1))
-    layer = ops.prepare_conv2d(x, w, bias, out, how, padding=padding)
+    requantization, padding = Requantization.F32_EVEN, ((1, 1), (1, 1))
+    layer = ops.prepare_conv2d(x, w, bias, out, requantization, padding=padding)
     theirs = run_node(
         "QLinearConv",
         [None, *numbers(x), w.codes, w.scale, np.zeros(6, np.int8), *numbers(out), layer.bias],

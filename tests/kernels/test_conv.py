@@ -359,17 +359,19 @@ RULES = {
 }
 
 
-def codes_of(how: Requantization, outputs: int, per_channel: bool, dtype: Any) -> ways.WayOut:
+def codes_of(
+    requantization: Requantization, outputs: int, per_channel: bool, dtype: Any
+) -> ways.WayOut:
     """Ties are frequent: multipliers are powers of two, or three times that."""
-    unit, info = RULES[how], np.iinfo(dtype)
+    unit, info = RULES[requantization], np.iinfo(dtype)
     each = np.arange(outputs) % 2
     multiplier = (unit + unit / 2 * each).astype(unit.dtype) if per_channel else np.asarray(unit)
     shift: Any = 0
     if unit.dtype == np.int32:
         shift = (-6 - each).astype(np.int32) if per_channel else -6
     return ways.requantized(
-        how, multiplier, shift, channels=outputs, zero_point=3, qmin=3, qmax=int(info.max) - 1,
-        dtype=dtype,
+        requantization, multiplier, shift, channels=outputs, zero_point=3, qmin=3,
+        qmax=int(info.max) - 1, dtype=dtype,
     )  # fmt: skip
 
 
@@ -392,14 +394,14 @@ def test_every_rule_in_every_form(
         given_["w_zero_point"] = w_zero
         sums = prepare_conv2d(w, ways.integers(), **given_)(x)
         flat = nchw(sums, layout).transpose(0, 2, 3, 1).reshape(-1, outputs)
-        for how, per_channel in itertools.product(RULES, (True, False)):
+        for requantization, per_channel in itertools.product(RULES, (True, False)):
             for dtype in (np.int8, np.uint8, np.int16):
-                way = codes_of(how, outputs, per_channel, dtype)
+                way = codes_of(requantization, outputs, per_channel, dtype)
                 codes = prepare_conv2d(w, way, **given_)(x)
                 assert codes.dtype == dtype
                 assert codes.flags.c_contiguous
                 got = nchw(codes, layout).transpose(0, 2, 3, 1).reshape(-1, outputs)
-                assert (got == way.numpy(flat)).all(), (how, per_channel)
+                assert (got == way.numpy(flat)).all(), (requantization, per_channel)
 
 
 def test_a_prepared_convolution_only_finds_its_plan_and_runs() -> None:

@@ -39,21 +39,23 @@ def test_zero_points_and_scales_of_rows(isa: Isa) -> None:
 
 
 @each_kernel
-@pytest.mark.parametrize("how", COMPILED, ids=lambda how: how.name)
-def test_every_rule_leaves_the_product(isa: Isa, how: Requantization) -> None:
+@pytest.mark.parametrize("requantization", COMPILED, ids=lambda requantization: requantization.name)
+def test_every_rule_leaves_the_product(isa: Isa, requantization: Requantization) -> None:
     rng = np.random.default_rng(1)
     a, b = integers(rng, np.uint8, 30, 65), integers(rng, np.int8, 65, 70)
     bias = rng.integers(-(2**31), 2**31, 70).astype(np.int32)
     bias[::2] >>= 18
     shift = rng.integers(-12, -6, 70).astype(np.int32)
     factor: Any = rng.integers(2**30, 2**31, 70).astype(np.int32)
-    if not how.fixed:
+    if not requantization.fixed:
         factor = rng.random(70) * 2.0**-9 + 2.0**-12
-        factor = factor.astype(np.float32) if how is Requantization.F32_EVEN else factor
-    way = requantized(how, factor, shift if how.fixed else 0, channels=70, **CODES)
+        factor = factor.astype(np.float32) if requantization is Requantization.F32_EVEN else factor
+    way = requantized(
+        requantization, factor, shift if requantization.fixed else 0, channels=70, **CODES
+    )
     product = prepare_product(b, way, a_dtype=np.uint8, a_zero_point=9, bias=bias, isa=isa)
     exact = ((a.astype(np.int64) - 9) @ b.astype(np.int64) + bias).astype(np.int32)
-    expected = requantize_numpy(exact, factor, 3, -100, 127, how, shift)
+    expected = requantize_numpy(exact, factor, 3, -100, 127, requantization, shift)
     assert (product(a) == expected).all()
     assert (product(np.asfortranarray(a)) == expected).all()
     assert (product(np.repeat(np.repeat(a, 2, 0), 3, 1)[::2, ::3]) == expected).all()

@@ -25,19 +25,21 @@ def half_away(x: Fraction) -> int:
     return trunc(x + HALF) if x > 0 else trunc(x - HALF)
 
 
-def expected(how: Requantization, total: int, multiplier: Any, shift: int) -> int:
+def expected(requantization: Requantization, total: int, multiplier: Any, shift: int) -> int:
     """The rule, in exact numbers."""
-    if how == Requantization.F32_EVEN:
+    if requantization == Requantization.F32_EVEN:
         return round(Fraction(float(np.float32(total) * np.float32(multiplier))))
-    if how == Requantization.F64_AWAY:
+    if requantization == Requantization.F64_AWAY:
         return half_away(Fraction(float(total) * float(multiplier)))
     left, right = max(shift, 0), max(-shift, 0)
     held = min(max(total, -(2**31) >> left), (2**31 - 1) >> left) << left
     exact = Fraction(held * int(multiplier), 2**31)
-    if how == Requantization.FIXED_SINGLE_UP:
+    if requantization == Requantization.FIXED_SINGLE_UP:
         return floor(exact / 2**right + HALF)
     high = Fraction(floor(exact + HALF), 2**right)
-    return half_away(high) if how == Requantization.GEMMLOWP_DOUBLE else floor(high + HALF)
+    return (
+        half_away(high) if requantization == Requantization.GEMMLOWP_DOUBLE else floor(high + HALF)
+    )
 
 
 def sums_near(shift: int, count: int) -> Any:
@@ -49,28 +51,30 @@ def sums_near(shift: int, count: int) -> Any:
 
 
 @each_kernel
-@pytest.mark.parametrize("how", ways.COMPILED, ids=lambda how: how.name)
-def test_each_rule_is_exact(isa: Isa, how: Requantization) -> None:
+@pytest.mark.parametrize(
+    "requantization", ways.COMPILED, ids=lambda requantization: requantization.name
+)
+def test_each_rule_is_exact(isa: Isa, requantization: Requantization) -> None:
     """Five channels at once, and one for all: vectors begin, end and overlap in all ways."""
     for shift in range(-31, 31):
         dtype, zero, qmin, qmax = CODES[shift % 4]
-        if not how.fixed:
-            kind = np.float32 if how.multiplier is Multiplier.FLOAT32 else np.float64
+        if not requantization.fixed:
+            kind = np.float32 if requantization.multiplier is Multiplier.FLOAT32 else np.float64
             factors = np.ldexp(np.array([0.5, 0.75, 1 - 2.0**-24, 0.7, 1], kind), shift)
         else:
             factors = np.array([0, 2**30, 3 * 2**29, 2**31 - 1, 1503238553], np.int32)
-        shifts = 0 if not how.fixed else shift
+        shifts = 0 if not requantization.fixed else shift
         ends = {"zero_point": zero, "qmin": qmin, "qmax": qmax, "dtype": dtype}
         sums = sums_near(shift, 5)
-        whole = ways.requantized(how, factors, shifts, channels=5, **ends)
+        whole = ways.requantized(requantization, factors, shifts, channels=5, **ends)
         got = requantize(sums, whole, isa=isa)
         want = [
-            [min(max(expected(how, s, f, shift) + zero, qmin), qmax)
+            [min(max(expected(requantization, s, f, shift) + zero, qmin), qmax)
              for s, f in zip(row, factors, strict=True)] for row in sums.tolist()
         ]  # fmt: skip
         assert got.dtype == dtype
-        assert got.tolist() == want, (how, shift)
-        alone = ways.requantized(how, factors[2:3], shifts, channels=1, **ends)
+        assert got.tolist() == want, (requantization, shift)
+        alone = ways.requantized(requantization, factors[2:3], shifts, channels=1, **ends)
         assert (requantize(sums[:, 2], alone, isa=isa) == got[:, 2]).all()
 
 

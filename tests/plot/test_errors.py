@@ -76,7 +76,7 @@ MISTAKES = {
     "packed_layout of a name": (
         partial(plot.packed_layout, "float16", 2),
         TypeError,
-        "fmt is 'float16'; allowed is Format",
+        "format is 'float16'; allowed is Format",
     ),
     "packed_layout in no order": (
         partial(plot.packed_layout, UINT4, 2, "low first"),

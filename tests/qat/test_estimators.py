@@ -76,7 +76,7 @@ def test_an_exclusive_mask_kills_what_saturates():
 def test_straight_through_is_torch(axis):
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
-    fmt, shape = nq.INT4, (6, 40)
+    format, shape = nq.INT4, (6, 40)
     scale = single(*rng.uniform(0.05, 0.2, 6 if axis == 0 else 40))
     zero = rng.integers(-8, 8, scale.shape).astype(np.int32)
     if axis is None:
@@ -88,7 +88,7 @@ def test_straight_through_is_torch(axis):
     rule = nq.rules.TORCH_FAKE_QUANTIZE
     if axis is not None:
         rule = nq.rules.TORCH_FAKE_QUANTIZE_PER_CHANNEL
-    params = nq.QParams(scale, zero, fmt, kind)
+    params = nq.QParams(scale, zero, format, kind)
     y, (grad,) = gradient(lambda t: fake_quantize_ste(t, params, rule=rule), x, seed=g)
     t = torch.tensor(x, requires_grad=True)
     if axis is None:
@@ -118,10 +118,10 @@ def test_stored_straight_through(meta, r):
 @pytest.mark.parametrize(("meta", "r"), [v for v in VECTORS if v[0]["op"] == "lsq"])
 def test_stored_learned(meta, r):
     kind = nq.PerTensor() if meta["axis"] is None else nq.PerChannel(meta["axis"])
-    fmt, factor = format_of(meta), meta["grad_factor"]
+    format, factor = format_of(meta), meta["grad_factor"]
 
     def function(x, s, z):
-        return lsq(x, s, fmt, kind, zero_point=z, grad_factor=factor)
+        return lsq(x, s, format, kind, zero_point=z, grad_factor=factor)
 
     given = r["x"], r["scale"], r["zp"].astype(np.float32)
     y, (dx, ds, dz) = gradient(function, *given, seed=r["dy"])

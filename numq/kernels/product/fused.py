@@ -65,7 +65,7 @@ def matmul_requantized(
     *,
     multiplier: Any,
     shift: Any = 0,
-    how: Requantization = Requantization.F32_EVEN,
+    requantization: Requantization = Requantization.F32_EVEN,
     zero_point: int = 0,
     qmin: int = -128,
     qmax: int = 127,
@@ -81,9 +81,9 @@ def matmul_requantized(
         a: as for ``matmul_integers``, as are ``b``, the zero points, ``bias`` and ``isa``.
         b: see ``a``.
         multiplier: one number or (N,) of them, input scale x weight scale / output scale: above 0,
-            float32, or what ``how`` says.
+            float32, or what ``requantization`` says.
         shift: beside an int32 multiplier, see `requantized`.
-        how: the arithmetic, one that is compiled; by default float32, ties to even.
+        requantization: the arithmetic, one that is compiled; by default float32, ties to even.
         zero_point: of the output.
         qmin: lowest code of the output; ``zero_point`` makes it a ReLU.
         qmax: highest code of the output.
@@ -100,8 +100,8 @@ def matmul_requantized(
     checked_sign("a", a)
     weight = b if isinstance(b, PackedWeight) else pack_weight(b, isa=isa)
     way = requantized(
-        how, multiplier, shift, channels=weight.shape[1], zero_point=zero_point, qmin=qmin,
-        qmax=qmax, dtype=dtype,
+        requantization, multiplier, shift, channels=weight.shape[1], zero_point=zero_point,
+        qmin=qmin, qmax=qmax, dtype=dtype,
     )  # fmt: skip
     product = prepare_product(
         weight, way, a_dtype=a.dtype, a_zero_point=a_zero_point, b_zero_point=b_zero_point,

@@ -46,7 +46,7 @@ class WayOut:
     """Made by ``integers``, ``dequantized`` or ``requantized``; all arrays are read-only."""
 
     mode: Mode
-    how: Requantization | None  #: of codes, the arithmetic
+    requantization: Requantization | None  #: of codes, the arithmetic
     dtype: np.dtype[Any]  #: of what comes out
     scale: NDArray[Any]  #: (N,) float32, float64 or int32; empty for integers
     shift: NDArray[np.int32]  #: (N,) beside int32 multipliers, else empty
@@ -70,8 +70,10 @@ class WayOut:
                     sums, down, self.scale, self.bias if self.bias.size else None
                 )
             case _:
-                assert self.how is not None
-                codes = requantize_numpy(sums, self.scale, *self.codes, self.how, self.shift)
+                assert self.requantization is not None
+                codes = requantize_numpy(
+                    sums, self.scale, *self.codes, self.requantization, self.shift
+                )
                 return codes.astype(self.dtype)
 
 
@@ -96,7 +98,7 @@ def dequantized(
 
 
 def requantized(
-    how: Requantization,
+    requantization: Requantization,
     multiplier: Any,
     shift: Any = 0,
     *,
@@ -109,7 +111,7 @@ def requantized(
     """``clamp(round(sums * multiplier) + zero_point, qmin, qmax)``, codes of 8 or 16 bits.
 
     Args:
-        how: which multiplier, and how it rounds; one of `COMPILED`.
+        requantization: which multiplier, and how it rounds; one of `COMPILED`.
         multiplier: one number or (channels,) of them: float32 or float64 above 0, or int32 from 0
             on, which stands for ``multiplier * 2**(shift - 31)``.
         shift: int32 from -31 to 30, one or (channels,), beside an int32 multiplier, else 0.
@@ -123,16 +125,18 @@ def requantized(
         TypeError: an argument has a type that is not listed.
         ValueError: a shape or a value does not fit.
     """
-    mode = COMPILED.get(how) if isinstance(how, Requantization) else None
+    mode = COMPILED.get(requantization) if isinstance(requantization, Requantization) else None
     if mode is None:
         allowed = ", ".join(rule.name for rule in COMPILED)
-        raise ValueError(f"how is {shown(how)}; allowed are those compiled: {allowed}")
+        raise ValueError(
+            f"requantization is {shown(requantization)}; allowed are those compiled: {allowed}"
+        )
     codes = checked_codes(limits_of(dtype, CODE_LIMITS), zero_point, qmin, qmax)
     scale: NDArray[Any]
-    if not how.fixed:
+    if not requantization.fixed:
         integers_of("shift", shift, channels, (0, 0))
     shifts = NO_SHIFTS
-    match how.multiplier:
+    match requantization.multiplier:
         case Multiplier.FLOAT32:
             scale = reals_of("multiplier", multiplier, channels, Reals.POSITIVE)
         case Multiplier.FLOAT64:
@@ -140,7 +144,9 @@ def requantized(
         case Multiplier.Q31:
             scale = integers_of("multiplier", multiplier, channels, (0, 2**31 - 1))
             shifts = integers_of("shift", shift, channels, (-31, 30))
-    return _way(mode, np.dtype(dtype), scale, how=how, shift=shifts, codes=codes)
+    return _way(
+        mode, np.dtype(dtype), scale, requantization=requantization, shift=shifts, codes=codes
+    )
 
 
 def _doubles_of(name: str, value: Any, count: int) -> NDArray[np.float64]:
@@ -160,7 +166,7 @@ def _way(
     dtype: np.dtype[Any],
     scale: NDArray[Any],
     *,
-    how: Requantization | None = None,
+    requantization: Requantization | None = None,
     shift: NDArray[np.int32] = NO_SHIFTS,
     bias: NDArray[np.float32] = NO_FLOATS,
     codes: tuple[int, int, int] = (0, 0, 0),
@@ -179,7 +185,7 @@ def _way(
         record[begin:end] = part.view(np.int8)
     record.flags.writeable = False
     views = [record[begin:end].view(part.dtype) for begin, end, part in parts]
-    return WayOut(mode, how, dtype, views[0], views[1], views[2], codes, record)
+    return WayOut(mode, requantization, dtype, views[0], views[1], views[2], codes, record)
 
 
 _INTEGERS = _way(Mode.INTEGERS, INT32, NO_FLOATS)
