@@ -30,6 +30,7 @@ from numq.kernels.grouped.activations import quantize_activation
 from numq.kernels.passes import elementwise, ranges, rows, special
 from numq.kernels.passes.requantize import requantize
 from numq.kernels.product import ways
+from numq.kernels.product.prepared import prepare_product
 from numq.requantization import Requantization as How
 from numq.kernels.grouped.weights import PackedGroupedWeight, pack_grouped_weight
 from numq.kernels.grouped.weight_only import matmul_float, matmul_integer
@@ -74,6 +75,10 @@ def run(front, isa, name):
             matmul_integers(a, w, bias=word(n), out=g(np.zeros((m, n), np.int32)), **zeros)
             matmul_requantized(a, w, multiplier=factors, bias=word(n), **zeros)
             matmul_dequantized(a, w, row_scale=real(m), column_scale=real(n), bias=real(n), **zeros)
+            way = ways.dequantized(factors, real(n), n)
+            way = replace(way, record=g(way.record))
+            real_out = prepare_product(w, way, a_dtype=np.int8, b_zero_point=word(n))
+            real_out(a, row_scale=real(m), row_zero_point=word(m))
     if name == "conv":
         for layout, (c, h, w, o, kernel, groups) in product(Layout, LAYERS):
             shape = (1, c, h, w) if layout is Layout.NCHW else (1, h, w, c)
