@@ -144,8 +144,18 @@ def matmul_dequantized(
         weight, dequantized(across, bias, weight.shape[1]), a_dtype=a.dtype,
         a_zero_point=a_zero_point, b_zero_point=b_zero_point, isa=isa,
     )  # fmt: skip
+    _check_rows(a, weight)
     down = reals_of("row_scale", row_scale, prod(a.shape[:-1]), Reals.FINITE)
     return _run(product, a, row_scale=down)
+
+
+def _check_rows(a: NDArray[Any], weight: PackedWeight) -> None:
+    """Refuse an A whose rows the weight cannot multiply."""
+    k = weight.shape[0]
+    if a.ndim < 2 or a.shape[-1] != k:
+        raise ValueError(
+            f"a has shape {a.shape}; allowed is (..., M, {k}) for b of shape {weight.shape}"
+        )
 
 
 def _run(
@@ -155,10 +165,8 @@ def _run(
     row_scale: NDArray[np.float32] = NO_FLOATS,
 ) -> NDArray[Any]:
     """Run it on the rows of all leading axes."""
+    _check_rows(a, product.weight)
     k, n = product.weight.shape
-    if a.ndim < 2 or a.shape[-1] != k:
-        shape = product.weight.shape
-        raise ValueError(f"a has shape {a.shape}; allowed is (..., M, {k}) for b of shape {shape}")
     shape = (*a.shape[:-1], n)
     if out is not None:
         checked_out(out, shape, product.way.dtype, a)
