@@ -81,7 +81,7 @@ class QTensor(Coded):
         return QTensor(codes, self.qparams)
 
     def __getstate__(self) -> tuple[IntArray, QParams]:
-        """Codes and parameters; what is laid out for this processor stays here."""
+        """Codes and parameters."""
         return self.codes, self.qparams
 
     def __setstate__(self, state: tuple[IntArray, QParams]) -> None:
