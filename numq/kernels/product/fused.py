@@ -56,7 +56,7 @@ def matmul_integers(
         b, integers(), a_dtype=a.dtype, a_zero_point=a_zero_point, b_zero_point=b_zero_point,
         bias=bias, isa=isa,
     )  # fmt: skip
-    return _run(product, a, out)
+    return run_rows(product, a, out)
 
 
 def matmul_requantized(
@@ -107,7 +107,7 @@ def matmul_requantized(
         weight, way, a_dtype=a.dtype, a_zero_point=a_zero_point, b_zero_point=b_zero_point,
         bias=bias, isa=isa,
     )  # fmt: skip
-    return _run(product, a)
+    return run_rows(product, a)
 
 
 def matmul_dequantized(
@@ -146,7 +146,7 @@ def matmul_dequantized(
     )  # fmt: skip
     _check_rows(a, weight)
     down = reals_of("row_scale", row_scale, prod(a.shape[:-1]), Reals.FINITE)
-    return _run(product, a, row_scale=down)
+    return run_rows(product, a, row_scale=down)
 
 
 def _check_rows(a: NDArray[Any], weight: PackedWeight) -> None:
@@ -158,7 +158,7 @@ def _check_rows(a: NDArray[Any], weight: PackedWeight) -> None:
         )
 
 
-def _run(
+def run_rows(
     product: PreparedProduct,
     a: NDArray[Any],
     out: NDArray[Any] | None = None,

@@ -16,8 +16,10 @@ from numq.kernels.machine.parallel import grid, tasks_for
 from numq.kernels.machine.workspace import room
 from numq.kernels.operands import INT32, SIGNS, as_bytes, checked_out, checked_sign
 from numq.kernels.product.entries import Kernels, kernels
-from numq.kernels.product.fused import matmul_integers
+from numq.kernels.product.fused import run_rows
 from numq.kernels.product.loops import direct_room
+from numq.kernels.product.prepared import prepare_product
+from numq.kernels.product.ways import integers
 from numq.kernels.product.weights import PackedWeight
 from numq.kernels.reference import matmul_numpy
 
@@ -48,7 +50,7 @@ def matmul(
     array([[49152, 49152]], dtype=int32)
     """
     if isinstance(b, PackedWeight):
-        return matmul_integers(a, b, out=out, isa=isa)
+        return _packed(a, b, out, isa)
     plain = type(a) is type(b) is np.ndarray
     a_sign, b_sign = (SIGNS.get(a.dtype), SIGNS.get(b.dtype)) if plain else (None, None)
     if a_sign is None or b_sign is None:
@@ -67,6 +69,18 @@ def matmul(
     else:
         c[...] = 0
     return c
+
+
+def _packed(
+    a: NDArray[Any], b: PackedWeight, out: NDArray[np.int32] | None, isa: KernelPath | None
+) -> NDArray[np.int32]:
+    """What such a product needs beside A is prepared at the first one, and kept with B."""
+    checked_sign("a", a)
+    product = b.plain.get(a.dtype)
+    if product is None or isa is not None:
+        product = prepare_product(b, integers(), a_dtype=a.dtype, isa=isa)
+        b.plain[a.dtype] = product
+    return run_rows(product, a, out)
 
 
 def _product(

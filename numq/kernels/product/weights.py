@@ -43,6 +43,11 @@ class PackedWeight:
         k, n = self.shape
         return _read_only(self.sums[:n] + np.int32(self.shift * k))
 
+    @made_once
+    def plain(self) -> dict[np.dtype[Any], Any]:
+        """Products with nothing beside them, by the dtype of A: `matmul` prepares each once."""
+        return {}
+
     @property
     def shift(self) -> int:
         """What was taken from each element to store it: 128 for uint8."""
