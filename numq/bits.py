@@ -295,7 +295,7 @@ def decode_float(code: int, format: FloatFormat) -> float:
     """The number that `code` means in `format`, exactly; ValueError for a code of more bits."""
     check_type(format, FloatFormat, "format")
     if not 0 <= integer(code, "code") < 2**format.bits:
-        raise ValueError(f"code is {code}; {format.name} has codes 0 to {2**format.bits - 1}")
+        raise ValueError(f"code is {code}; allowed for {format.name} are 0 to {2**format.bits - 1}")
     exponent = (code >> format.mantissa_bits) & (2**format.exponent_bits - 1)
     mantissa = code & (2**format.mantissa_bits - 1)
     negative = format.signed and bool(code >> (format.bits - 1))

@@ -78,9 +78,9 @@ def choose_qparams(
     check_finite(lo, "rmin")
     check_finite(hi, "rmax")
     if lo.shape != hi.shape:
-        raise ValueError(f"rmin has shape {lo.shape}, rmax {hi.shape}; they must be equal")
+        raise ValueError(f"rmin has shape {lo.shape}, rmax {hi.shape}; allowed is one shape")
     if (lo > hi).any():
-        raise ValueError(f"rmin is {span(lo)} and rmax {span(hi)}; rmin must not exceed rmax")
+        raise ValueError(f"rmin is {span(lo)} and rmax {span(hi)}; allowed is rmin <= rmax")
     target = Target(format, scheme, scale_format, scale_rounding, floor)
     scale: FloatArray | Coded
     if scales is None:

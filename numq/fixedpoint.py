@@ -140,7 +140,7 @@ def multiply_by_quantized_multiplier(
     if m.size and m.min() < 0:
         raise ValueError(f"multiplier is {m.min()}; allowed are integers from 0 on")
     if s.size and (s.min() < -31 or s.max() > 30):
-        raise ValueError(f"shift reaches from {s.min()} to {s.max()}; allowed is -31 to 30")
+        raise ValueError(f"shift has values from {s.min()} to {s.max()}; allowed are -31 to 30")
     if requantization.twice:
         _fits(value << np.maximum(s, 0), "x · 2^shift")
     return _fits(scaled(value, m, s, requantization), "the result").astype(np.int32)
@@ -169,7 +169,7 @@ def as_int32(x: ArrayLike, name: str) -> IntArray:
 
 def _fits(x: IntArray, name: str) -> IntArray:
     if x.size and (x.min() < INT32_MIN or x.max() > INT32_MAX):
-        raise OverflowError(f"{name} reaches from {x.min()} to {x.max()}, outside int32")
+        raise OverflowError(f"{name} has values from {x.min()} to {x.max()}; allowed is int32")
     return x
 
 
@@ -195,5 +195,7 @@ def _operands(x: ArrayLike, exponent: ArrayLike) -> tuple[IntArray, IntArray]:
 def _exponent(exponent: ArrayLike) -> IntArray:
     power = as_int32(exponent, "exponent")
     if power.size and (power.min() < 0 or power.max() > 31):
-        raise ValueError(f"exponent reaches from {power.min()} to {power.max()}; allowed is 0…31")
+        raise ValueError(
+            f"exponent has values from {power.min()} to {power.max()}; allowed are 0 to 31"
+        )
     return power

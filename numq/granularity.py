@@ -154,7 +154,7 @@ class PerBlock(Granularity):
         """The given shape."""
         shape = _lengths(shape)
         if len(shape) != len(self.shape):
-            raise ValueError(f"{self} needs a {len(self.shape)}-dimensional tensor, got {shape}")
+            raise ValueError(f"x has shape {shape}; allowed for {self} are {len(self.shape)} axes")
         return tuple(map(_within, self.shape, shape))
 
     def kept_axes(self, ndim: int) -> Shape:
@@ -180,7 +180,9 @@ def _within(block: int, extent: int) -> int:
 def _axis(granularity: Granularity, axis: int, ndim: int) -> int:
     """`axis` counted from the front; ValueError if the tensor does not have it."""
     if not -ndim <= axis < ndim:
-        raise ValueError(f"{granularity} needs axis {axis}, but the tensor has {ndim} dimension(s)")
+        raise ValueError(
+            f"x has {ndim} axes; allowed for {granularity} are shapes with an axis {axis}"
+        )
     return axis % ndim
 
 
@@ -207,8 +209,8 @@ def check_params(params: Array, granularity: Granularity, shape: Shape, name: st
     expected = param_shape(granularity, shape)
     if params.shape != expected:
         raise ValueError(
-            f"scale and zero_point have shape {params.shape}; {granularity} on {name} of shape "
-            f"{shape} needs {expected}"
+            f"scale and zero_point have shape {params.shape}; allowed for {granularity} on {name} "
+            f"of shape {shape} is {expected}"
         )
 
 

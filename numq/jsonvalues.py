@@ -36,8 +36,8 @@ def encoded(value: Any, what: str, known: Known) -> Any:
     kind = type(value)
     if known.get(kind.__name__) is not kind:
         raise TypeError(
-            f"{what} holds a {kind.__module__}.{kind.__qualname__}; a file holds numbers, text, "
-            f"tuples of them, and these of numq: {', '.join(known)}"
+            f"{what} has a {kind.__module__}.{kind.__qualname__}; allowed in a file are numbers, "
+            f"text, tuples of them, and these of numq: {', '.join(known)}"
         )
     if isinstance(value, Enum) or value in _named(kind).values():
         return {"enum": kind.__name__, "name": value.name}
@@ -58,7 +58,9 @@ def decoded(value: Any, known: Known) -> Any:
     name = value["enum"] if "enum" in value else value["class"]
     kind = known.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise ValueError(f"a file may name {', '.join(known)}; it names {str(name)[:100]!r}")
+        raise ValueError(
+            f"the kind is {str(name)[:100]!r}; allowed in a file are {', '.join(known)}"
+        )
     if issubclass(kind, Enum):
         return kind[value["name"]]
     if "enum" in value:
@@ -95,5 +97,5 @@ def lengths(value: Any, name: str) -> tuple[int, ...]:
     """A list of integers, as a tuple."""
     for entry in listed(value, name):
         if type(entry) is not int:
-            raise TypeError(f"{name} holds {entry!r}; allowed are integers")
+            raise TypeError(f"{name} has {entry!r}; allowed are integers")
     return tuple(value)

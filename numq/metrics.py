@@ -23,7 +23,9 @@ def sqnr_db(signal: ArrayLike, approximation: ArrayLike) -> float:
     """
     x, y = as_float(signal, "signal"), as_float(approximation, "approximation")
     if x.shape != y.shape:
-        raise ValueError(f"signal has shape {x.shape}, approximation {y.shape}; they must be equal")
+        raise ValueError(
+            f"signal has shape {x.shape}, approximation {y.shape}; allowed is one shape"
+        )
     check_finite(x, "signal")
     check_finite(y, "approximation")
     x, y = x.astype(np.float64), y.astype(np.float64)
@@ -66,7 +68,7 @@ def error_report(x: ArrayLike, q: QTensor) -> ErrorReport:
     x = as_float(x, "x")
     check_finite(x, "x")
     if x.shape != q.shape:
-        raise ValueError(f"x has shape {x.shape}, q {q.shape}; they must be equal")
+        raise ValueError(f"x has shape {x.shape}, q {q.shape}; allowed is one shape")
     wide = x.astype(np.float64)
     error = np.abs(wide - dequantize(q, np.float64))
     mean_abs = float(error.mean()) if error.size else 0.0

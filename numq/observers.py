@@ -73,8 +73,8 @@ class Observer(ABC):
         self._check_state(b, "b")
         if (a.granularity, a.shape) != (b.granularity, b.shape):
             raise ValueError(
-                f"the states differ: {a.granularity} with scales of shape {a.shape} and "
-                f"{b.granularity} with {b.shape}; only equal ones merge"
+                f"the states have {a.granularity} with scales of shape {a.shape} and "
+                f"{b.granularity} with {b.shape}; allowed are equal ones, which merge"
             )
         if not b.samples.counts.any():
             return a
@@ -98,7 +98,9 @@ class Observer(ABC):
         check_type(target, Target, "target")
         if not state.samples.counts.all():
             name = type(self).__name__
-            raise ValueError(f"{name} has seen no values; observe at least one non-empty array")
+            raise ValueError(
+                f"{name} has seen no values; allowed is a range after one non-empty array and more"
+            )
         low, high = _clipped(*self._choose(state.samples, target), target)
         return low.reshape(state.shape), high.reshape(state.shape)
 
@@ -106,8 +108,8 @@ class Observer(ABC):
         check_type(state, Observed, name)
         if state.observer is not type(self):
             raise ValueError(
-                f"{name} is what a {state.observer.__name__} has seen; a {type(self).__name__} "
-                "remembers other things"
+                f"{name} is what a {state.observer.__name__} has seen; allowed is what a "
+                f"{type(self).__name__} remembers"
             )
 
     @abstractmethod

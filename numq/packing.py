@@ -95,7 +95,7 @@ def unpack(
     bits = np.unpackbits(stream, axis=-1, bitorder="little")
     whole = bits.shape[-1] // (format.bits * _RUN[order]) * _RUN[order]
     if not 0 <= count <= whole:
-        raise ValueError(f"count is {count}; packed holds {whole} codes of {format.bits} bits")
+        raise ValueError(f"count is {count}; allowed are 0 to {whole}, of {format.bits} bits each")
     codes = bits[..., : whole * format.bits].reshape(*packed.shape[:-1], whole, format.bits)
     values = (codes.astype(np.int32) << np.arange(format.bits, dtype=np.int32)).sum(
         -1, dtype=np.int32
@@ -140,18 +140,18 @@ def _check_order(format: Format, order: PackOrder) -> None:
     if format.dtype.kind == "i" and order is not PackOrder.LOW_FIRST:
         offset = 2 ** (format.bits - 1)
         raise ValueError(
-            f"format is {format!r}; {order.name} stores unsigned codes: add {offset} first"
+            f"format is {format!r}; allowed for {order.name} are unsigned codes: add {offset} first"
         )
     if format.bits not in _WIDTHS[order]:
         allowed = ", ".join(map(str, _WIDTHS[order]))
-        raise ValueError(f"format has {format.bits} bits; {order.name} packs {allowed}")
+        raise ValueError(f"format has {format.bits} bits; allowed for {order.name} are {allowed}")
 
 
 def _check_packed(packed: NDArray[Any], order: PackOrder) -> NDArray[Any]:
     packed = as_int(packed, "packed")
     expected = np.dtype(np.uint32 if order in _WORDS else np.uint8)
     if packed.dtype != expected:
-        raise TypeError(f"packed has dtype {packed.dtype}; {order.name} uses {expected}")
+        raise TypeError(f"packed has dtype {packed.dtype}; allowed for {order.name} is {expected}")
     if packed.ndim == 0:
         raise ValueError("packed is 0-dimensional; allowed is at least one axis")
     return packed

@@ -127,8 +127,8 @@ covers [-1, 6.5])
             raise ValueError(f"zero_point is {span(zeros)}; allowed beside an offset is 0")
         if granularity.scale_ndim not in (None, scales.ndim):
             raise ValueError(
-                f"scale has shape {scales.shape}; {granularity} has {granularity.scale_ndim}-"
-                "dimensional scales"
+                f"scale has shape {scales.shape}; allowed for {granularity} are "
+                f"{granularity.scale_ndim} axes"
             )
         if isinstance(scale, Coded) and scale_format != FLOAT32:
             raise ValueError(
@@ -276,7 +276,7 @@ def _checked_offset(
 ) -> Array:
     given, stored = _as_kept(offset, scale_format, "offset")
     if given.shape != shape and (given.ndim or isinstance(offset, Coded)):
-        raise ValueError(f"offset has shape {given.shape}; the scale has {shape}")
+        raise ValueError(f"offset has shape {given.shape}; allowed is that of the scale, {shape}")
     if not np.isfinite(stored).all():
         raise ValueError(
             f"offset is {span(given)} as {scale_format.name}; allowed are finite numbers"
@@ -307,7 +307,10 @@ def _check_held(given: Array, stored: Array, scale_format: FloatFormat, name: st
     if scale_format == FLOAT16:
         lost = np.abs(stored.astype(np.float64) - given) > 2.0**-11 * np.abs(given)
         if lost.any():
-            raise ValueError(f"{name} is {span(given)}, which float16 holds only as {span(stored)}")
+            raise ValueError(
+                f"{name} is {span(given)}, which float16 holds only as {span(stored)}; allowed is "
+                "what it holds"
+            )
     elif (scale_format.nearest(given.astype(np.float64)) != given).any():
         raise ValueError(
             f"{name} is {span(given)}; allowed are the numbers of {scale_format.name} only"
@@ -317,7 +320,9 @@ def _check_held(given: Array, stored: Array, scale_format: FloatFormat, name: st
 def _checked_zero_point(zero_point: ArrayLike, format: Format, shape: tuple[int, ...]) -> Array:
     given = as_int(zero_point, "zero_point")
     if given.shape not in ((), shape):
-        raise ValueError(f"zero_point has shape {given.shape}; the scale has {shape}")
+        raise ValueError(
+            f"zero_point has shape {given.shape}; allowed is that of the scale, {shape}"
+        )
     allowed = format.zero_points
     if given.size and (given.min() < allowed.start or given.max() >= allowed.stop):
         which = (

@@ -132,8 +132,8 @@ class QTensor(Coded):
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         """No array by itself: TypeError that says which two there are."""
         raise TypeError(
-            "a QTensor is no array: take .codes for the integers, .dequantize() for the real "
-            "numbers they stand for"
+            "a QTensor is no array; allowed are its .codes, the integers, and .dequantize(), the "
+            "real numbers they stand for"
         )
 
     def __eq__(self, other: object) -> bool:
@@ -266,7 +266,7 @@ def _to_steps(x: FloatArray, scale: Array, zero_point: Array, rule: QuantizeRule
             if rule.order is ZeroPointOrder.FUSED_ADD_THEN_ROUND:
                 if dtype != np.float32:
                     raise ValueError(
-                        f"x has dtype {dtype}; FUSED_ADD_THEN_ROUND is defined for float32"
+                        f"x has dtype {dtype}; allowed for FUSED_ADD_THEN_ROUND is float32"
                     )
                 return fma32(x, reciprocal, zero_point)
             steps = x * reciprocal
@@ -279,7 +279,10 @@ def _reciprocal(scale: FloatArray) -> FloatArray:
     reciprocal = 1 / scale
     if np.isinf(reciprocal).any():
         smallest = np.abs(scale).min()
-        raise ValueError(f"scale is {smallest}, whose reciprocal overflows {scale.dtype}")
+        raise ValueError(
+            f"scale is {smallest}, whose reciprocal overflows; allowed is what {scale.dtype} has "
+            "a reciprocal for"
+        )
     return reciprocal
 
 

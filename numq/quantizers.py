@@ -192,7 +192,7 @@ class Quantizer(ABC):
         arrays = (as_float(batch, f"batches[{i}]") for i, batch in enumerate(batches))
         states = [self.observe(batch) for batch in arrays]
         if not states:
-            raise ValueError("batches is empty; at least one non-empty array is needed")
+            raise ValueError("batches is empty; allowed is one non-empty array and more")
         return self.qparams_of(reduce(self.merge, states))
 
     def qparams_of(self, state: Observed) -> QParams:

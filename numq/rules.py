@@ -73,7 +73,9 @@ class QuantizeRule:
         check_type(self.non_finite, NonFinite, "non_finite")
         fused = self.order is ZeroPointOrder.FUSED_ADD_THEN_ROUND
         if fused and self.scale_op is not ScaleOp.MULTIPLY_RECIPROCAL:
-            raise ValueError("order FUSED_ADD_THEN_ROUND needs scale_op MULTIPLY_RECIPROCAL")
+            raise ValueError(
+                "order is FUSED_ADD_THEN_ROUND; allowed with it is scale_op MULTIPLY_RECIPROCAL"
+            )
 
 
 ONNX = QuantizeRule()

@@ -177,13 +177,13 @@ class Target:
 def _checked_clip(clip: Clip) -> Clip:
     check_type(clip, tuple, "clip")
     if len(clip) != 2:
-        raise ValueError(f"clip is {shown(clip)}; it has two ends, (lo, hi)")
+        raise ValueError(f"clip is {shown(clip)}; allowed are two ends, (lo, hi)")
     for end in clip:
         if end is not None:
             number(end, "clip")
     lo, hi = (end.item() if isinstance(end, np.generic) else end for end in clip)
     if lo is not None and hi is not None and lo >= hi:
-        raise ValueError(f"clip is {clip}; the low end must be below the high end")
+        raise ValueError(f"clip is {clip}; allowed is a low end below the high end")
     return lo, hi
 
 

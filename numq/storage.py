@@ -58,7 +58,9 @@ def save_arrays(
     """
     target = as_path(path)
     if target.suffix.lower() in _OTHERS:
-        raise ValueError(f"path is {target}; what is written is a {SUFFIX} file, name it so")
+        raise ValueError(
+            f"path is {target}; allowed are names of {SUFFIX} files, as that is what is written"
+        )
     check_type(arrays, Mapping, "arrays")
     check_type(metadata, Mapping, "metadata")
     _check_metadata(metadata)
@@ -89,15 +91,17 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[st
         OverflowError,
         RecursionError,
     ) as error:
-        raise ValueError(f"path is {path}, which is no sound safetensors file: {error}") from error
+        raise ValueError(
+            f"path is {path}, which is no sound safetensors file: {error}; allowed are whole files"
+        ) from error
     metadata = dict(header.get("__metadata__") or {})
     mark, digest = metadata.pop(_MARK, None), metadata.pop(_DIGEST, None)
     if (mark, digest) != (None, None) and (
         mark != _DIGEST or digest != _digest({**header, "__metadata__": metadata}, data)
     ):
         raise ValueError(
-            f"path is {path}, which is no sound safetensors file: its digest is another one; it "
-            "was damaged or changed after it was saved"
+            f"path is {path}, which is no sound safetensors file: its digest is another one; "
+            "allowed are files as they were saved"
         )
     return arrays, metadata
 
@@ -107,7 +111,7 @@ def _check_metadata(metadata: Mapping[str, str]) -> None:
         good = isinstance(name, str) and isinstance(text, str) and _encodable(name + text)
         if not good or name in (_MARK, _DIGEST):
             raise ValueError(
-                f"metadata holds {shown(name)}: {shown(text)}; allowed is text under any name but "
+                f"metadata has {shown(name)}: {shown(text)}; allowed is text under any name but "
                 f"{_MARK} and {_DIGEST}"
             )
 
@@ -117,11 +121,14 @@ def _storable(name: str, array: Array) -> Array:
     if not isinstance(name, str) or name == _RESERVED or not _encodable(name):
         raise ValueError(f"arrays has the name {shown(name)}; allowed is any text but {_RESERVED}")
     if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"arrays[{shown(name)}] is a masked array; fill the masked entries first")
+        raise TypeError(
+            f"arrays[{shown(name)}] is a masked array; allowed are arrays whose masked entries "
+            "are filled"
+        )
     kept = np.asarray(array, order="C")
     if kept.dtype.newbyteorder("=") not in _DTYPES.values():
         allowed = ", ".join(dtype.name for dtype in _DTYPES.values())
-        raise TypeError(f"arrays[{shown(name)}] has dtype {kept.dtype}; allowed: {allowed}")
+        raise TypeError(f"arrays[{shown(name)}] has dtype {kept.dtype}; allowed are {allowed}")
     return kept.astype(kept.dtype.newbyteorder("="), copy=False)
 
 
@@ -139,7 +146,7 @@ def _entries(content: bytes) -> list[tuple[str, dict[str, Any]]]:
 
 def _array(entry: Mapping[str, Any]) -> Array:
     if entry["dtype"] not in _DTYPES:
-        raise ValueError(f"dtype is {entry['dtype']}; allowed: {', '.join(_DTYPES)}")
+        raise ValueError(f"dtype is {entry['dtype']}; allowed are {', '.join(_DTYPES)}")
     return np.frombuffer(entry["data"], _DTYPES[entry["dtype"]]).reshape(entry["shape"]).copy()
 
 

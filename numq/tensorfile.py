@@ -85,8 +85,8 @@ def check_kind(
     """Raise ValueError for a file that says to be something else."""
     if metadata.get("format") != kind or metadata.get("version") not in [str(v) for v in versions]:
         raise ValueError(
-            f"path is {path}: format {metadata.get('format')!r}, version "
-            f"{metadata.get('version')!r}; needed is a {kind} of version "
+            f"path is {path}, which has format {metadata.get('format')!r}, version "
+            f"{metadata.get('version')!r}; allowed is a {kind} of version "
             f"{' or '.join(map(str, versions))}"
         )
 
@@ -97,11 +97,17 @@ def damage_named(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        raise ValueError(f"path is {path}, which is damaged: {error} is missing") from error
+        raise ValueError(
+            f"path is {path}, which is damaged; allowed are whole files: {error} is missing"
+        ) from error
     except RecursionError as error:
-        raise ValueError(f"path is {path}, which is damaged: nested too deep") from error
+        raise ValueError(
+            f"path is {path}, which is damaged; allowed are whole files: nested too deep"
+        ) from error
     except (TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise ValueError(f"path is {path}, which is damaged: {error}") from error
+        raise ValueError(
+            f"path is {path}, which is damaged; allowed are whole files: {error}"
+        ) from error
 
 
 def put_tensors(tensors: Mapping[str, Tensor], arrays: dict[str, Array]) -> dict[str, Any]:
@@ -124,7 +130,9 @@ def take_tensors(meanings: Any, arrays: Mapping[str, Array]) -> dict[str, Tensor
         meaning = meanings.get(name)
         tensors[name] = arrays[key] if meaning is None else _take(key, meaning, arrays)
     if lost := [name for name in meanings if name not in tensors]:
-        raise ValueError(f"the codes of {lost[0]!r} are missing")
+        raise ValueError(
+            f"the codes of {lost[0]!r} are missing; allowed are files with all of them"
+        )
     return tensors
 
 
@@ -226,11 +234,13 @@ def _unpacked(stored: Array, format: Any, shape: Shape, name: str) -> IntArray:
     _check_width(format)
     count = math.prod(shape)
     if min(shape, default=0) < 0 or format.packed_nbytes(count) != stored.nbytes:
-        raise ValueError(f"{name} has shape {shape}, but {stored.nbytes} bytes")
+        raise ValueError(
+            f"{name} has shape {shape} and {stored.nbytes} bytes; allowed is what fits"
+        )
     flat = stored.view(format.dtype) if format.bits > 16 else unpack(stored, format, count)
     return flat.reshape(shape)
 
 
 def _check_width(format: Format) -> None:
     if format.bits > 16 and format.bits not in (32, 64):
-        raise TypeError(f"format has {format.bits} bits; a file holds up to 16, 32 and 64")
+        raise TypeError(f"format has {format.bits} bits; allowed in a file are up to 16, 32 and 64")

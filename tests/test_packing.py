@@ -111,13 +111,13 @@ def signs(order):
 
 
 def test_a_narrow_format_does_not_read_the_code_it_lacks():
-    with pytest.raises(ValueError, match="packed codes reach from -8 to 0; allowed is int4_narrow"):
+    with pytest.raises(ValueError, match="has values from -8 to 0; allowed is int4_narrow"):
         unpack(np.uint8([0x80]), INT4.narrow(), 2)
 
 
 @pytest.mark.parametrize("order", [GPTQ, AWQ, GGUF])
 def test_signed_codes_are_refused_where_the_format_stores_an_offset(order):
-    with pytest.raises(ValueError, match=f"{order.name} stores unsigned codes: add 8"):
+    with pytest.raises(ValueError, match=f"{order.name} are unsigned codes: add 8"):
         pack([-1, 7], INT4, order)
 
 
@@ -253,7 +253,7 @@ def test_pack_refuses(codes, error, message):
     ],
 )
 def test_widths_that_an_order_does_not_define_are_refused(order, format):
-    message = f"format has {format.bits} bits; {order.name} packs "
+    message = f"format has {format.bits} bits; allowed for {order.name} are "
     with pytest.raises(ValueError, match=message):
         pack([0, 1], format, order)
     with pytest.raises(ValueError, match=message):
@@ -287,7 +287,7 @@ def test_unpack_refuses_more_codes_than_there_are(order, bits, units, most):
     format = IntFormat(bits, signed=False)
     assert unpack(packed, format, most, order).shape == (most,)
     for count in (most + 1, -1):
-        with pytest.raises(ValueError, match=f"count is {count}; packed holds {most} codes"):
+        with pytest.raises(ValueError, match=f"count is {count}; allowed are 0 to {most}"):
             unpack(packed, format, count, order)
     with pytest.raises(ValueError, match="packed is 0-dimensional"):
         unpack(packed.dtype.type(0), format, 0, order)

@@ -340,7 +340,7 @@ def test_files_hold_what_they_say(tmp_path):
     wide = nq.FloatFormat("tf32", 8, 10)
     with pytest.raises(TypeError, match="format has 19 bits"):
         nq.save_tensors(path, {"a": nq.SymmetricQuantizer(wide)(np.eye(2))})
-    with pytest.raises(ValueError, match="needed is a numq graph"):
+    with pytest.raises(ValueError, match="allowed is a numq graph"):
         nq.graph.load_graph(path)
 
 

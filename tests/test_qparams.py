@@ -241,8 +241,8 @@ def test_float16_scales():
         ({"scale": [1.0, np.inf]}, ValueError, r"scale\[1\] is inf"),
         ({"scale": "a"}, TypeError, "scale has dtype <U1"),
         ({"scale": 1 + 2j}, TypeError, "scale has dtype complex128"),
-        ({"scale": [1.0, 2.0]}, ValueError, r"PerTensor\(\) has 0-dimensional scales"),
-        ({"granularity": PerChannel(0)}, ValueError, "has 1-dimensional scales"),
+        ({"scale": [1.0, 2.0]}, ValueError, r"has shape \(2,\); allowed for"),
+        ({"granularity": PerChannel(0)}, ValueError, r"has shape \(\); allowed for"),
         ({"scale_format": FLOAT16, "scale": 1e-7}, ValueError, "only as 1.19209e-07"),
         ({"zero_point": 128}, ValueError, "zero_point is 128; allowed is int8"),
         ({"zero_point": 1.0}, TypeError, "zero_point has dtype float64"),
@@ -279,7 +279,7 @@ def test_qparams_are_frozen_values():
 @pytest.mark.parametrize(
     ("rmin", "rmax", "message"),
     [
-        (2.0, 1.0, "rmin is 2 and rmax 1; rmin must not exceed rmax"),
+        (2.0, 1.0, "rmin is 2 and rmax 1; allowed is rmin <="),
         (np.nan, 1.0, "rmin.* NaN or infinite"),
         (0.0, np.inf, "rmax.* NaN or infinite"),
         ([0.0], 1.0, r"rmin has shape \(1,\), rmax \(\)"),

@@ -301,9 +301,9 @@ def test_non_finite_policies():
 
 
 def test_fused_order_is_refused_where_no_hardware_has_it():
-    with pytest.raises(ValueError, match="needs scale_op MULTIPLY_RECIPROCAL"):
+    with pytest.raises(ValueError, match="with it is scale_op MULTIPLY_RECIPROCAL"):
         QuantizeRule(order=ZeroPointOrder.FUSED_ADD_THEN_ROUND)
-    with pytest.raises(ValueError, match="defined for float32"):
+    with pytest.raises(ValueError, match="dtype float64; allowed for"):
         quantize(np.ones(1), QParams(1.0, 0, INT8), rule=FUSED)
 
 
@@ -324,11 +324,11 @@ def test_qtensor_is_frozen(value):
 
 
 def test_qtensor_refuses_what_does_not_belong_together():
-    with pytest.raises(ValueError, match="codes reach from 0 to 300; allowed is int8"):
+    with pytest.raises(ValueError, match=r"from 0 to 300; allowed is int8 \[-128,"):
         QTensor(np.array([0, 300]), QParams(1.0, 0, INT8))
     with pytest.raises(TypeError, match="codes has dtype float64"):
         QTensor(np.array([0.0]), QParams(1.0, 0, INT8))
-    with pytest.raises(ValueError, match=r"needs \(3,\)"):
+    with pytest.raises(ValueError, match=r"is \(3,\)"):
         QTensor(np.zeros((3, 2), np.int8), QParams([1.0, 2.0], 0, INT8, PerChannel(0)))
 
 

@@ -135,7 +135,7 @@ def test_int32_bounds_survive_float32():
 
 def test_raise_names_the_first_value_outside():
     x = np.array([[1.0, 2.0], [300.0, -400.0]])
-    with pytest.raises(OverflowError, match=r"2 values lie outside int8 .* at \(1, 0\): 300"):
+    with pytest.raises(OverflowError, match=r"has 2 outside, .* at \(1, 0\): 300; allowed is int8"):
         INT8.encode(x, overflow=Overflow.RAISE)
     assert INT8.encode(x[0], overflow=Overflow.RAISE).tolist() == [1, 2]
 

@@ -163,10 +163,10 @@ def test_numpys_numbers_become_pythons():
         (lambda: Target(nq.INT8, scale_format=16), TypeError, "scale_format is 16"),
         (lambda: Target(nq.INT8, floor=0.1), TypeError, "floor is 0.1; allowed is ScaleFloor"),
         (lambda: Target(nq.INT8, clip=[0, 1]), TypeError, "clip is .*; allowed is tuple"),
-        (lambda: Target(nq.INT8, clip=(0,)), ValueError, r"clip is \(0,\); it has two ends"),
+        (lambda: Target(nq.INT8, clip=(0,)), ValueError, r"clip is \(0,\); allowed are two"),
         (lambda: Target(nq.INT8, clip=(True, 2)), TypeError, "clip is True"),
         (lambda: Target(nq.INT8, clip=(0, np.inf)), ValueError, "clip is inf"),
-        (lambda: Target(nq.INT8, clip=(1, 1)), ValueError, r"clip is \(1, 1\); the low end"),
+        (lambda: Target(nq.INT8, clip=(1, 1)), ValueError, r"clip is \(1, 1\); allowed is a low"),
         (lambda: AffineQuantizer(nq.INT8, clip=("a", 2)), TypeError, "clip is 'a'"),
         (lambda: AffineQuantizer("int8"), TypeError, "format is 'int8'"),
         (lambda: AffineQuantizer(nq.INT8, PerTensor), TypeError,
@@ -216,7 +216,7 @@ def test_an_observer_reads_only_what_its_kind_has_seen(mine, other):
     if mine is other:
         assert mine.range(state, Target(nq.INT8))[1] == pytest.approx(2, rel=1e-4)
         return
-    message = f"is what a {type(other).__name__} has seen; a {type(mine).__name__} remembers"
+    message = f"is what a {type(other).__name__} has seen; allowed is what a {type(mine).__name__}"
     for call in (
         lambda: mine.range(state, Target(nq.INT8)),
         lambda: mine.merge(own, state),
@@ -302,7 +302,7 @@ def test_the_public_face():
 def test_a_qtensor_is_no_array_and_says_so():
     q = nq.quantize([0.5], QParams(0.25, 0, nq.INT8))
     for call in (np.asarray, np.array, lambda v: np.float32(1) * v, lambda v: np.ones(1) + v):
-        with pytest.raises(TypeError, match=r"no array: take \.codes|unsupported operand"):
+        with pytest.raises(TypeError, match=r"no array; .* its \.codes|unsupported operand"):
             call(q)
     with pytest.raises(TypeError, match="x is a QTensor; allowed are arrays of real"):
         nq.quantize(q, q.qparams)

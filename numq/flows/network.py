@@ -73,7 +73,10 @@ class Network:
         try:
             return cls(graph)
         except (ValueError, TypeError) as error:
-            raise ValueError(f"path is {path}, whose graph cannot run: {error}") from error
+            raise ValueError(
+                f"path is {path}, whose graph cannot run: {error}; allowed are whole graphs that "
+                "save has written"
+            ) from error
 
     def __repr__(self) -> str:
         """A line for each node, then the float islands of a network that has codes."""

@@ -126,7 +126,9 @@ class FloatFormat(Format):
         """The code of NaN, quiet and positive; ValueError where there is none."""
         match self.specials:
             case Specials.NONE:
-                raise ValueError(f"value is NaN, which {self.name} cannot hold")
+                raise ValueError(
+                    f"value is NaN; allowed in {self.name} are numbers, as it has no NaN"
+                )
             case Specials.FNUZ:
                 return int(2 ** (self.bits - 1))
             case Specials.IEEE:
@@ -236,8 +238,8 @@ class FloatFormat(Format):
         if outside.any():
             where = first(outside)
             raise OverflowError(
-                f"{int(outside.sum())} values lie outside {self!r}, the first at {where}: "
-                f"{values[where]}"
+                f"values has {int(outside.sum())} outside, the first at {where}: {values[where]}; "
+                f"allowed is {self!r}"
             )
 
     def _outside(self, values: FloatArray, code: Array) -> Array:

@@ -151,7 +151,8 @@ class Format(ABC):
             raise ValueError(f"offset is not 0; allowed for {self.name} is 0: it has no zero point")
         if not self.has_nan and np.isnan(values).any():
             raise ValueError(
-                f"values holds NaN, which has no code in {self.name}; choose a NonFinite policy"
+                f"values has NaN, which has no code; allowed in {self.name} are numbers, or a "
+                "NonFinite policy"
             )
         return self.to_codes(values, rounding, overflow, shift, rng)
 
@@ -173,7 +174,7 @@ class Format(ABC):
         array, allowed = as_int(codes, name), self.codes
         if array.size and (array.min() < allowed.start or array.max() >= allowed.stop):
             raise ValueError(
-                f"{name} reach from {array.min()} to {array.max()}; allowed is {self!r}"
+                f"{name} has values from {array.min()} to {array.max()}; allowed is {self!r}"
             )
         return array
 

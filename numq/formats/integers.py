@@ -178,11 +178,11 @@ def _wrap(whole: FloatArray, offset: IntArray, format: IntFormat) -> FloatArray:
     """
     if format.narrow_range:
         raise ValueError(
-            f"overflow is WRAP and the format {format!r}; a register wraps over all its codes, "
-            "not a narrow range"
+            f"overflow is WRAP and the format {format!r}; allowed is one without a narrow range, "
+            "as a register wraps over all its codes"
         )
     if np.isinf(whole).any():
-        raise ValueError("values holds an infinity, which Overflow.WRAP cannot reduce")
+        raise ValueError("values has an infinity; allowed with Overflow.WRAP are finite numbers")
     span = 2.0**format.bits
     low = np.mod(np.mod(whole, span) + offset, span)
     return np.where(low > format.qmax, low - span, low)
@@ -205,8 +205,8 @@ def _all_inside(codes: FloatArray, format: IntFormat) -> FloatArray:
     if outside.any():
         where = first(outside)
         raise OverflowError(
-            f"{int(outside.sum())} values lie outside {format!r}, the first at {where}: "
-            f"{codes[where]:.0f}"
+            f"values has {int(outside.sum())} outside, the first at {where}: {codes[where]:.0f}; "
+            f"allowed is {format!r}"
         )
     return codes
 

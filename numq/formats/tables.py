@@ -96,8 +96,8 @@ class TableFormat(Format):
         if overflow is Overflow.RAISE and (outside := ~self.inside(values)).any():
             where = first(outside)
             raise OverflowError(
-                f"{int(outside.sum())} values lie outside {self!r}, the first at {where}: "
-                f"{values[where]}"
+                f"values has {int(outside.sum())} outside, the first at {where}: {values[where]}; "
+                f"allowed is {self!r}"
             )
         x = np.clip(values.astype(np.float64), self.lowest, self.highest)
         near = np.clip(np.searchsorted(self._grid, x, "right") - 1, 0, len(self.values) - 2)

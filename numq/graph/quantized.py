@@ -109,7 +109,7 @@ def dynamic_conv(node: Node, graph: Graph) -> Step:
     check_beside(quantizer, "quantizer")
     if not isinstance(quantizer.granularity, PerTensor) or not small_integers(quantizer.format):
         raise ValueError(
-            f"quantizer is {quantizer!r}; an integer convolution needs PerTensor() and "
+            f"quantizer is {quantizer!r}; allowed in an integer convolution are PerTensor() and "
             "integers of 8 bits or fewer"
         )
     channels = w.shape[0]
@@ -137,7 +137,7 @@ def _moves(node: Node) -> dict[str, Any]:
 def _padding(node: Node, x: Array, kernel: tuple[int, ...]) -> Padding:
     """The border of the pictures that came."""
     if x.ndim != 4:
-        raise ValueError(f"x has shape {x.shape}; needed is (N, C, H, W)")
+        raise ValueError(f"x has shape {x.shape}; allowed is (N, C, H, W)")
     return padding_of(node.attributes, (x.shape[2], x.shape[3]), (kernel[0], kernel[1]))
 
 

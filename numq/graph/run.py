@@ -52,7 +52,10 @@ def run_tensors(
         _check_tensor(name, graph.declared[name].numbers, x)
     sizes = check_inputs(graph, inputs)
     if coded := [node for node in graph if node.op not in (*OPERATORS, *SEVERAL)]:
-        raise ValueError(f"{coded[0].label} works on codes; a Program runs it, on arrays")
+        raise ValueError(
+            f"{coded[0].label} has codes to work on; allowed here are real numbers: a Program "
+            "runs it, on arrays"
+        )
     values = {n: _real(graph, n, x) for n, x in zip(graph.inputs, inputs, strict=True)}
     given = constants or {}
     for name, constant in graph.constants.items():

@@ -73,11 +73,14 @@ def matmul_int8(a: ArrayLike, b: ArrayLike | PackedWeight, *, isa: Isa | None = 
     x = eight_bit(a, "a")
     y = b if isinstance(b, PackedWeight) else eight_bit(b, "b")
     if not x.ndim or not len(y.shape):
-        raise ValueError(f"a has shape {x.shape}, b {y.shape}; each needs at least one axis")
+        raise ValueError(
+            f"a has shape {x.shape}, b {y.shape}; allowed is one axis and more for each"
+        )
     inner = y.shape[-2] if len(y.shape) > 1 else y.shape[0]
     if x.shape[-1] != inner:
         raise ValueError(
-            f"a has shape {x.shape}, b {y.shape}; K must agree: (..., M, K) x (..., K, N)"
+            f"a has shape {x.shape}, b {y.shape}; allowed are (..., M, K) and (..., K, N), as K "
+            "must agree"
         )
     check_depth(inner, ends(x.dtype), ends(y.dtype))
     return matmul(x, y, isa=isa)
@@ -132,7 +135,10 @@ def check_operands(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The zero points as (M or 1, 1) and (1, N or 1), once shapes and K are known to be good."""
     if codes_x.shape[1] != codes_w.shape[0]:
-        raise ValueError(f"x has shape {codes_x.shape}, w {codes_w.shape}; K must agree")
+        raise ValueError(
+            f"x has shape {codes_x.shape}, w {codes_w.shape}; allowed are (M, K) and (K, N), as K "
+            "must agree"
+        )
     zero_x = zero_points(x_zero_point, codes_x.shape[0], "x_zero_point", codes_x.dtype).reshape(
         -1, 1
     )
@@ -158,7 +164,7 @@ def eight_bit(x: ArrayLike, name: str) -> IntArray:
 def _eight_bit_matrix(x: ArrayLike, name: str) -> IntArray:
     array = eight_bit(x, name)
     if array.ndim != 2:
-        raise ValueError(f"{name} has shape {array.shape}; it must be a matrix")
+        raise ValueError(f"{name} has shape {array.shape}; allowed is a matrix")
     return array
 
 
@@ -189,6 +195,6 @@ def check_depth(depth: int, a: tuple[int, int], b: tuple[int, int]) -> None:
     limit = max_depth(*a, *b)
     if depth > limit:
         raise ValueError(
-            f"K is {depth}; sums of products of [{a[0]}, {a[1]}] and [{b[0]}, {b[1]}] are sure to "
-            f"fit int32 only up to K = {limit}; split K and add the parts in int64"
+            f"K is {depth}; allowed are sums that are sure to fit int32: of products of [{a[0]}, "
+            f"{a[1]}] and [{b[0]}, {b[1]}] up to K = {limit}; split K and add the parts in int64"
         )

@@ -111,8 +111,8 @@ def prepare_add(
     for name, params in (("a", a), ("b", b)):
         if float(params.scale) / float(out.scale) >= 2.0**limit:
             raise ValueError(
-                f"{name} has scale {params.scale:g}, out {out.scale:g}, too small for it: "
-                f"{requantization.name} allows a ratio below 2^{limit}"
+                f"{name} has scale {params.scale:g}, out {out.scale:g}, too small for it; allowed "
+                f"for {requantization.name} is a ratio below 2^{limit}"
             )
     sums = _sums(a, b, out, requantization) + int(out.zero_point)
     lowest = max(out.format.qmin, int(out.zero_point)) if relu else out.format.qmin

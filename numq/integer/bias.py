@@ -119,7 +119,7 @@ def quantize_bias(bias: ArrayLike, x_scale: ArrayLike, w_scale: ArrayLike) -> In
     if at_risk.size:
         raise ValueError(
             f"bias of channel(s) {at_risk[:8].tolist()} is {real[at_risk[0]]:g}, which is "
-            f"{steps[at_risk[0]]:.3g} steps of x_scale · w_scale, more than int32 holds: "
+            f"{steps[at_risk[0]]:.3g} steps of x_scale · w_scale; allowed is what int32 holds: "
             "raise the scale of the input or of these weights, in a flow by a wider `clip` or a "
             "larger `floor` of the quantizer of `activations` or of `weights`"
         )
@@ -144,7 +144,8 @@ def check_sums(x: QParams, w: QTensor, bias: IntArray) -> None:
     at_risk = np.flatnonzero(worst > INT32_MAX)
     if at_risk.size:
         raise ValueError(
-            f"the accumulator of channel(s) {at_risk[:8].tolist()} could reach "
-            f"{worst[at_risk[0]]}, bias included, more than int32 holds; split the layer along its "
-            "inputs, or raise the weight scale, in a flow by a wider `clip` of `weights`"
+            f"the accumulator of channel(s) {at_risk[:8].tolist()} has a reach of "
+            f"{worst[at_risk[0]]}, bias included; allowed is what int32 holds: split the layer "
+            "along its inputs, or raise the weight scale, in a flow by a wider `clip` of "
+            "`weights`"
         )

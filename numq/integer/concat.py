@@ -91,7 +91,7 @@ def prepare_concat(
     """
     check_type(inputs, list | tuple, "inputs")
     if not inputs:
-        raise ValueError("inputs is empty; at least one is needed")
+        raise ValueError("inputs is empty; allowed is one and more")
     for i, params in enumerate(inputs):
         check_input(params, f"inputs[{i}]")
     check_input(out, "out")

@@ -139,7 +139,9 @@ def prepare_conv2d(
     check_conv_weight(w)
     real = np.zeros(w.shape[0]) if bias is None else as_float32(bias, "bias")
     if real.shape != w.shape[:1]:
-        raise ValueError(f"bias has shape {real.shape}; w of shape {w.shape} needs {w.shape[:1]}")
+        raise ValueError(
+            f"bias has shape {real.shape}; allowed is {w.shape[:1]} for w of shape {w.shape}"
+        )
     check_output(out)
     w, int_bias = static_bias(w, real, x, out)
     requantizer = prepare_requantizer(x.scale, w.scale, out, requantization, relu=relu)
@@ -162,6 +164,6 @@ def check_conv_weight(w: QTensor) -> None:
     kept = isinstance(g, PerTensor) or (isinstance(g, PerChannel) and g.axis in (0, -4))
     if len(w.shape) != 4 or not kept or not small_integers(w.format):
         raise ValueError(
-            f"w is {w.format.name} {g} of shape {w.shape}; an integer convolution needs "
+            f"w is {w.format.name} {g} of shape {w.shape}; allowed in an integer convolution are "
             "(O, C/groups, kh, kw), integers of 8 bits or fewer, PerTensor() or PerChannel(0)"
         )

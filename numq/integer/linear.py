@@ -72,7 +72,7 @@ class Linear(Frozen):
     def _checked(self, codes: ArrayLike) -> IntArray:
         x, depth = check_codes(codes, self.x_format), self.w.shape[1]
         if x.ndim != 2 or x.shape[1] != depth:
-            raise ValueError(f"codes has shape {x.shape}; the layer needs (M, {depth})")
+            raise ValueError(f"codes has shape {x.shape}; allowed is (M, {depth})")
         return x
 
     def prepared(self) -> Self:
@@ -154,7 +154,8 @@ def check_input(x: QParams, name: str = "x") -> None:
         raise ValueError(f"{name} has scales of shape {x.scale.shape}; allowed is one, per tensor")
     if not small_integers(x.format):
         raise ValueError(
-            f"{name} is {x.format.name}; an integer kernel needs integers of 8 bits or fewer"
+            f"{name} is {x.format.name}; allowed in an integer kernel are integers of 8 bits or "
+            "fewer"
         )
 
 
@@ -163,7 +164,7 @@ def check_output(out: QParams) -> None:
     check_type(out, QParams, "out")
     check_plain(out, "out")
     if out.scale.ndim:
-        raise ValueError(f"out has scales of shape {out.scale.shape}; the output is per tensor")
+        raise ValueError(f"out has scales of shape {out.scale.shape}; allowed is one, per tensor")
 
 
 def checked_border(padding: Border) -> Border:
@@ -179,9 +180,12 @@ def check_codes(codes: ArrayLike, format: IntFormat, name: str = "codes") -> Int
     """The codes as an array of the format's dtype, all of them within it."""
     x = as_int(codes, name)
     if x.dtype != format.dtype:
-        raise TypeError(f"{name} has dtype {x.dtype}; the layer was prepared for {format.dtype}")
+        raise TypeError(
+            f"{name} has dtype {x.dtype}; allowed is {format.dtype}, which the layer was prepared "
+            "for"
+        )
     # A format that fills its dtype has nothing to check: that would be a pass over all codes.
     fills = format.qmax - format.qmin == 2 ** (8 * x.dtype.itemsize) - 1
     if not fills and x.size and (x.min() < format.qmin or x.max() > format.qmax):
-        raise ValueError(f"{name} reaches from {x.min()} to {x.max()}; allowed is {format!r}")
+        raise ValueError(f"{name} has values from {x.min()} to {x.max()}; allowed is {format!r}")
     return x

@@ -21,12 +21,12 @@ def check_weight(w: QTensor) -> None:
     kept = isinstance(g, PerTensor) or (isinstance(g, PerChannel) and g.axis in (0, -len(w.shape)))
     if len(w.shape) != 2 or not kept:
         raise ValueError(
-            f"w is {g} of shape {w.shape}; an integer product needs a (out, in) weight with scales "
-            "PerTensor() or PerChannel(0), which are the same along the sum"
+            f"w is {g} of shape {w.shape}; allowed in an integer product is a (out, in) weight "
+            "with scales PerTensor() or PerChannel(0), which are the same along the sum"
         )
     if not small_integers(w.format):
         raise ValueError(
-            f"w is {w.format.name}; an integer product needs integers of 8 bits or fewer"
+            f"w is {w.format.name}; allowed in an integer product are integers of 8 bits or fewer"
         )
 
 
@@ -38,8 +38,8 @@ def check_dynamic(quantizer: Quantizer) -> None:
         quantizer.format
     ):
         raise ValueError(
-            f"quantizer is {quantizer!r}; an integer product needs PerToken() or PerTensor() and "
-            "integers of 8 bits or fewer"
+            f"quantizer is {quantizer!r}; allowed in an integer product are PerToken() or "
+            "PerTensor() and integers of 8 bits or fewer"
         )
 
 
@@ -47,7 +47,7 @@ def check_matrix(w: QTensor) -> None:
     """Refuse what is no weight of a Linear layer."""
     check_type(w, QTensor, "w")
     if len(w.shape) != 2:
-        raise ValueError(f"w has shape {w.shape}; a Linear weight is (out, in)")
+        raise ValueError(f"w has shape {w.shape}; allowed is (out, in)")
 
 
 def float_input(x: ArrayLike, w: QTensor) -> FloatArray:
@@ -55,7 +55,9 @@ def float_input(x: ArrayLike, w: QTensor) -> FloatArray:
     check_matrix(w)
     array = as_float32(x, "x")
     if array.ndim != 2 or array.shape[1] != w.shape[1]:
-        raise ValueError(f"x has shape {array.shape}; w of shape {w.shape} needs (M, {w.shape[1]})")
+        raise ValueError(
+            f"x has shape {array.shape}; allowed is (M, {w.shape[1]}) for w of shape {w.shape}"
+        )
     return array
 
 
@@ -64,7 +66,9 @@ def float_rows(x: FloatArray, w: QTensor) -> FloatArray:
     array = x if x.dtype == np.float32 else as_float32(x, "x")
     depth = w.shape[1]
     if not x.ndim or x.shape[-1] != depth:
-        raise ValueError(f"x has shape {x.shape}; w of shape {w.shape} needs (..., {depth})")
+        raise ValueError(
+            f"x has shape {x.shape}; allowed is (..., {depth}) for w of shape {w.shape}"
+        )
     return array if array.ndim == 2 else array.reshape(-1, depth)
 
 
@@ -72,5 +76,7 @@ def float_bias(bias: ArrayLike, w: QTensor) -> FloatArray:
     """`bias` as (out,) float32 for a (out, in) weight."""
     array = as_float32(bias, "bias")
     if array.shape != w.shape[:1]:
-        raise ValueError(f"bias has shape {array.shape}; w of shape {w.shape} needs {w.shape[:1]}")
+        raise ValueError(
+            f"bias has shape {array.shape}; allowed is {w.shape[:1]} for w of shape {w.shape}"
+        )
     return array

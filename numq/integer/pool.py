@@ -59,8 +59,8 @@ class Window:
         down, across = height + sum(rows) - kh, width + sum(columns) - kw
         if min(down, across) < 0 or not height * width:
             raise ValueError(
-                f"a window of {kh, kw} does not fit pictures of {height, width} padded by "
-                f"{self.padding}"
+                f"the window is {(kh, kw)}; allowed is what fits pictures of {(height, width)} "
+                f"padded by {self.padding}"
             )
         return down // sh + 1, across // sw + 1
 

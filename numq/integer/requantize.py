@@ -65,14 +65,12 @@ class Requantizer(Frozen):
         check_type(self.requantization, Requantization, "requantization")
         check_type(self.format, IntFormat, "format")
         if self.format.bits > 16:
-            raise ValueError(
-                f"format is {self.format.name}; requantization goes to 16 bits or fewer"
-            )
+            raise ValueError(f"format is {self.format.name}; allowed are 16 bits or fewer")
         low, high = self.format.qmin, self.format.qmax
         for name in ("zero_point", "qmin", "qmax"):
             object.__setattr__(self, name, integer(getattr(self, name), name, low, high))
         if self.qmin > self.qmax:
-            raise ValueError(f"qmin is {self.qmin}, qmax {self.qmax}; qmin must not exceed qmax")
+            raise ValueError(f"qmin is {self.qmin}, qmax {self.qmax}; allowed is qmin <= qmax")
         multiplier = _checked_multiplier(self.multiplier, self.requantization)
         object.__setattr__(self, "multiplier", frozen(multiplier))
         object.__setattr__(self, "shift", frozen(_checked_shift(self.shift, self)))
@@ -123,7 +121,7 @@ def _checked_multiplier(given: Array, requantization: Requantization) -> Array:
     multiplier = as_data(given, "multiplier")
     if multiplier.dtype != dtype:
         raise TypeError(
-            f"multiplier has dtype {multiplier.dtype}; {requantization.name} has {dtype}"
+            f"multiplier has dtype {multiplier.dtype}; allowed for {requantization.name} is {dtype}"
         )
     if multiplier.ndim > 1:
         raise ValueError(f"multiplier has shape {multiplier.shape}; allowed are () and (N,)")
@@ -133,7 +131,7 @@ def _checked_multiplier(given: Array, requantization: Requantization) -> Array:
         good = np.isfinite(multiplier) & (multiplier > 0)
     if not good.all():
         allowed = "0 and [2^30, 2^31)" if requantization.fixed else "finite numbers above 0"
-        raise ValueError(f"multiplier is {multiplier[~good].flat[0]}; allowed: {allowed}")
+        raise ValueError(f"multiplier is {multiplier[~good].flat[0]}; allowed are {allowed}")
     return multiplier
 
 
@@ -142,10 +140,12 @@ def _checked_shift(given: IntArray, r: Requantizer) -> NDArray[np.int32]:
     if not r.requantization.fixed:
         low = high = 0
     elif shift.shape != r.multiplier.shape:
-        raise ValueError(f"shift has shape {shift.shape}, multiplier {r.multiplier.shape}")
+        raise ValueError(
+            f"shift has shape {shift.shape}; allowed is that of multiplier, {r.multiplier.shape}"
+        )
     if shift.size and (shift.min() < low or shift.max() > high):
         raise ValueError(
-            f"shift reaches from {shift.min()} to {shift.max()}; allowed is {low} to {high}"
+            f"shift has values from {shift.min()} to {shift.max()}; allowed are {low} to {high}"
         )
     return shift.astype(np.int32)
 
@@ -180,13 +180,18 @@ def prepare_requantizer(
     relu = flag(relu, "relu")
     s_x, s_w = _scale32(x_scale, "x_scale"), _scale32(w_scale, "w_scale")
     if s_x.ndim:
-        raise ValueError(f"x_scale has shape {s_x.shape}; the input is per tensor")
+        raise ValueError(
+            f"x_scale has shape {s_x.shape}; allowed is (), as the input is per tensor"
+        )
     if s_w.ndim > 1:
         raise ValueError(f"w_scale has shape {s_w.shape}; allowed are () and (N,)")
     if out.scale.ndim:
-        raise ValueError(f"out has scales of shape {out.scale.shape}; the output is per tensor")
+        raise ValueError(
+            f"out has scales of shape {out.scale.shape}; allowed is one, as the output is per "
+            "tensor"
+        )
     if out.format.bits > 16:
-        raise ValueError(f"out is {out.format.name}; requantization goes to 16 bits or fewer")
+        raise ValueError(f"out is {out.format.name}; allowed are 16 bits or fewer")
     s_y = _scale32(out.scale, "the scale of out")
     exact = _exact(s_x.astype(np.float64) * s_w / s_y.astype(np.float64), "x_scale · w_scale")
     if requantization.multiplier is Multiplier.FLOAT32:
@@ -289,7 +294,10 @@ def _scale32(scale: ArrayLike, name: str) -> FloatArray:
     lost = np.abs(stored / given.astype(np.float64) - 1) > 2.0**-24
     if lost.any():
         bad = given[lost].flat[0]
-        raise ValueError(f"{name} is {bad:g}, which float32 holds only as {stored[lost].flat[0]:g}")
+        raise ValueError(
+            f"{name} is {bad:g}, which float32 holds only as {stored[lost].flat[0]:g}; allowed "
+            "are normal numbers of float32"
+        )
     return stored
 
 
@@ -313,7 +321,7 @@ def requantize(acc: ArrayLike, requantizer: Requantizer) -> IntArray:
     sums = as_int32(acc, "acc")
     if r.multiplier.ndim and sums.shape[-1:] != r.multiplier.shape:
         raise ValueError(
-            f"acc has shape {sums.shape}; {r.multiplier.size} multipliers need "
-            f"(..., {r.multiplier.size})"
+            f"acc has shape {sums.shape}; allowed for {r.multiplier.size} multipliers is (..., "
+            f"{r.multiplier.size})"
         )
     return r.run(sums.astype(np.int32))

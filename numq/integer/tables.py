@@ -82,7 +82,7 @@ def prepare_table(
         check_finite(values, "function(x)")
     if values.shape != codes.shape:
         raise ValueError(
-            f"function gives shape {values.shape} for {codes.shape}; allowed: the same"
+            f"function has a result of shape {values.shape} for {codes.shape}; allowed is the same"
         )
     answers = np.zeros(256, out.format.dtype)
     answers[codes] = quantize(values, out, rule=rule).codes

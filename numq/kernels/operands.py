@@ -101,7 +101,7 @@ def checked_out(
         lacks = "read-only" if out.flags.c_contiguous else "not C-contiguous"
         raise ValueError(f"out is {lacks}; allowed are arrays that are C-contiguous and writeable")
     if any(np.may_share_memory(out, array) for array in inputs):
-        raise ValueError("out overlaps an input; allowed is memory of its own")
+        raise ValueError("out has memory of an input; allowed is memory of its own")
     return out
 
 

@@ -103,7 +103,10 @@ def bars(values: Mapping[str, float], *, xlabel: str, ax: Axes | None = None) ->
     check_type(xlabel, str, "xlabel")
     lengths = as_float(list(values.values()), "values").astype(np.float64)
     if np.isnan(lengths).any():
-        raise ValueError(f"values has NaN for {list(values)[int(np.isnan(lengths).argmax())]!r}")
+        raise ValueError(
+            f"values has NaN for {list(values)[int(np.isnan(lengths).argmax())]!r}; allowed are "
+            "numbers"
+        )
     ax = given(ax, 0.3 * len(values) + 0.8)
     drawn = ax.barh(range(len(values)), np.where(np.isfinite(lengths), lengths, 0), color=BLUE)
     written = [minus(f"{v:.1f}") for v in lengths]

@@ -27,11 +27,13 @@ def levels(qparams: QParams) -> FloatArray:
     """The finite real numbers that codes stand for, from the lowest grid value on, float64."""
     check_type(qparams, QParams, "qparams")
     if qparams.format.bits > 16:
-        raise ValueError(f"qparams has {qparams.format.name}; a picture shows at most 16 bits")
+        raise ValueError(
+            f"qparams has {qparams.format.name}; allowed in a picture are 16 bits at most"
+        )
     if qparams.scale.ndim:
         raise ValueError(
-            f"qparams has scales of shape {qparams.scale.shape}; a picture shows one scale: "
-            "allowed is per tensor"
+            f"qparams has scales of shape {qparams.scale.shape}; allowed in a picture is one, per "
+            "tensor"
         )
     grid = np.unique(qparams.format.decode(qparams.format.codes))
     offset = 0.0 if qparams.offset is None else float(qparams.offset)

@@ -51,11 +51,13 @@ def _start(draw: Callable[..., Axes], name: str, values: Sequence[Any]) -> Any:
     named = [p.name for p in parameters.values() if p.kind is not p.VAR_KEYWORD]
     if name not in named:
         allowed = ", ".join(named) or "none"
-        raise ValueError(f"choices has {name!r}; the arguments of draw are: {allowed}")
+        raise ValueError(f"choices has {name!r}; allowed are the arguments of draw: {allowed}")
     if parameters[name].default is inspect.Parameter.empty:
-        raise ValueError(f"{name} has no default in draw; each argument needs one")
+        raise ValueError(f"{name} has no default in draw; allowed are arguments with one")
     if parameters[name].default not in values:
-        raise ValueError(f"{name} is {parameters[name].default!r} by default, not one of {values}")
+        raise ValueError(
+            f"{name} is {parameters[name].default!r} by default; allowed is one of {values}"
+        )
     return parameters[name].default
 
 

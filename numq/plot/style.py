@@ -89,7 +89,7 @@ def figure_of(ax: Axes) -> Figure:
     """The figure that the axes belong to."""
     figure = ax.get_figure(root=True)
     if figure is None:
-        raise ValueError("ax belongs to no figure any more; make new axes with `plot.axes()`")
+        raise ValueError("ax is of no figure any more; allowed are new axes: `plot.axes()`")
     return figure
 
 

@@ -190,7 +190,7 @@ def pact(x: Operand, alpha: Operand, bits: int) -> Tensor:
     top, levels = level.data.astype(wide), wide.type(2**bits - 1)
     step = top / levels
     if step == 0 or top > np.finfo(wide).max / levels:
-        raise ValueError(f"alpha is {level.data}; {wide} has no {bits} bits of it")
+        raise ValueError(f"alpha is {level.data}; allowed in {wide} is what has {bits} bits")
     codes = np.rint(np.clip(values, 0, top) * levels / top)
     y = (codes * step).astype(x.dtype, copy=False)
 
@@ -218,7 +218,8 @@ def _check(
     for name, t in {"scale": s, **others}.items():
         if t.shape != needed:
             raise ValueError(
-                f"{name} has shape {t.shape}; {granularity} of x, {x.shape}, needs {needed}"
+                f"{name} has shape {t.shape}; allowed for {granularity} of x, {x.shape}, is "
+                f"{needed}"
             )
         check_finite(t.data, name)
     check_finite(x.data, "x")

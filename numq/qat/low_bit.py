@@ -120,7 +120,7 @@ def _weights(w: Operand, ndim: int) -> Tensor:
     """Finite floats, with so many axes at least and something in them."""
     w = floating(w, "w")
     if w.ndim < ndim or not w.size:
-        raise ValueError(f"w has shape {w.shape}; needed is (out, ...) with weights in it")
+        raise ValueError(f"w has shape {w.shape}; allowed is (out, ...) with weights in it")
     check_finite(w.data, "w")
     return w
 

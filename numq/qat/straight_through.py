@@ -76,7 +76,9 @@ def unclipped(x: FloatArray, qparams: QParams, rule: QuantizeRule) -> FloatArray
         ValueError: a rule that adds the zero point before it rounds; its mask is another one.
     """
     if rule.order is not ZeroPointOrder.ROUND_THEN_ADD or rule.rounding is Rounding.STOCHASTIC:
-        raise ValueError(f"rule is {rule}; a mask needs ROUND_THEN_ADD and a fixed rounding")
+        raise ValueError(
+            f"rule is {rule}; allowed for a mask is ROUND_THEN_ADD with a fixed rounding"
+        )
     check_plain(qparams, "qparams")
     scale = expand(qparams.scale, qparams.granularity, x.shape)
     scale = scale.astype(np.result_type(x.dtype, scale.dtype))

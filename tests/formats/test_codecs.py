@@ -167,11 +167,11 @@ def test_stochastic_rounding_is_right_on_average(format):
 @pytest.mark.parametrize("format", SMALL, **NAMES)
 def test_what_a_format_has_not_is_refused(format):
     if not format.has_nan:
-        with pytest.raises(ValueError, match=f"NaN, which has no code in {format.name}"):
+        with pytest.raises(ValueError, match=f"NaN, which has no code; allowed in {format.name}"):
             format.encode([1.0, np.nan])
-    with pytest.raises(ValueError, match=r"codes reach from .* allowed is "):
+    with pytest.raises(ValueError, match=r"has values from \S+ to \S+; allowed is"):
         format.decode([format.codes.start, format.codes.stop])
-    with pytest.raises(OverflowError, match=r"1 values lie outside .* the first at \(1,\)"):
+    with pytest.raises(OverflowError, match=r"has 1 outside, the first at \(1,\)"):
         format.encode([format.highest, 1e300], overflow=Overflow.RAISE)
     assert format.encode([format.highest], overflow=Overflow.RAISE).shape == (1,)
     refused = set(Overflow) - set(format.overflows)
@@ -242,7 +242,7 @@ def test_below_an_unsigned_format():
     native = format.decode(format.encode(x, overflow=Overflow.NATIVE))
     np.testing.assert_array_equal(native, [0, 0, np.nan, np.nan])
     assert format.inside(np.array(x)).tolist() == [True, True, False, False]
-    with pytest.raises(OverflowError, match=r"1 values lie outside .* at \(1,\): -1"):
+    with pytest.raises(OverflowError, match=r"has 1 outside, .* at \(1,\): -1"):
         format.encode(x[1:3], overflow=Overflow.RAISE)
 
 
@@ -257,7 +257,7 @@ def test_raise_sees_what_rounding_toward_zero_would_hide():
     raising = {"rounding": Rounding.TOWARD_ZERO, "overflow": Overflow.RAISE}
     assert FLOAT8_E5M2.encode([65535.0], **raising).tolist() == [FLOAT8_E5M2.top]
     for value in (65536.0, 1e9, np.inf):
-        with pytest.raises(OverflowError, match="1 values lie outside float8_e5m2"):
+        with pytest.raises(OverflowError, match=r"has 1 outside, .* float8_e5m2"):
             FLOAT8_E5M2.encode([value], **raising)
 
 

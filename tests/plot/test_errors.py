@@ -15,7 +15,7 @@ from numq.plot.style import figure_of
 
 SCALAR = nq.QParams(0.5, 3, UINT8)
 CHANNELS = nq.QParams(np.array([0.1, 0.2]), 0, nq.INT8, PerChannel(0))
-ONE_SCALE = r"qparams has scales of shape \(2,\); a picture shows one scale: allowed is per tensor"
+ONE_SCALE = r"qparams has scales of shape \(2,\); allowed in a picture is one, per tensor"
 
 MISTAKES = {
     "levels of channels": (partial(plot.levels, CHANNELS), ValueError, ONE_SCALE),
@@ -101,12 +101,12 @@ MISTAKES = {
     "blocks along no axis": (
         partial(plot.blocks, (2, 3), PerChannel(2)),
         ValueError,
-        r"PerChannel\(axis=2\) needs axis 2, but the tensor has 2",
+        r"x has 2 axes; allowed for PerChannel\(axis=2\) are",
     ),
     "blocks of groups along no axis": (
         partial(plot.blocks, (2, 3), PerGroup(5, 2)),
         ValueError,
-        r"PerGroup\(axis=5, size=2\) needs axis 5, but the tensor has 2",
+        r"x has 2 axes; allowed for PerGroup\(axis=5, size=2\) are",
     ),
     "blocks of other dimensions": (
         partial(plot.blocks, (2, 3), PerBlock((2, 3, 1))),
@@ -171,7 +171,7 @@ MISTAKES = {
     "number_line of 32 bits": (
         partial(plot.number_line, nq.QParams(1e-5, 0, nq.INT32)),
         ValueError,
-        "qparams has int32; a picture shows at most 16 bits",
+        "qparams has int32; allowed in a picture are",
     ),
     "float_values of long integers": (
         partial(plot.float_values, {"int16": nq.QParams(0.1, 0, nq.INT16)}),
@@ -252,7 +252,7 @@ def test_mistake_leaves_no_empty_figure(mistake):
 def test_axes_without_a_figure_are_explained():
     ax = plot.axes()
     ax.remove()
-    with pytest.raises(ValueError, match="ax belongs to no figure any more"):
+    with pytest.raises(ValueError, match="ax is of no figure any more"):
         figure_of(ax)
 
 

@@ -84,7 +84,7 @@ def test_nothing_gives_nothing(name):
 )
 def test_no_weights_are_refused(function):
     for shape in ((0, 3), (3, 0), (0,)):
-        with pytest.raises(ValueError, match=r"w has shape \(\d, ?\d?\); needed is \(out, ...\)"):
+        with pytest.raises(ValueError, match=r"w has shape \(\d, ?\d?\); allowed is \(out, ...\)"):
             function(np.zeros(shape))
 
 

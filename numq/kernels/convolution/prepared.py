@@ -216,7 +216,7 @@ def prepare_conv2d(
     dtype, weight = np.dtype(x_dtype), packed_conv_weight(w, groups, isa)
     steps = checked_steps(stride, padding, dilation)
     if not isinstance(layout, Layout):
-        raise TypeError(f"layout is {shown(layout)}; allowed: {', '.join(map(str, Layout))}")
+        raise TypeError(f"layout is {shown(layout)}; allowed are {', '.join(map(str, Layout))}")
     no_zero = type(w_zero_point) is int and not w_zero_point
     zeros = NO_INTS if no_zero else integers_of("w_zero_point", w_zero_point, weight.outputs)
     added = NO_INTS if bias is None else integers_of("bias", bias, weight.outputs)

@@ -129,9 +129,9 @@ def _pair(name: str, value: Any, least: int) -> Pair:
 
 def _two(name: str, value: Any, allowed: str) -> tuple[Any, Any]:
     if not isinstance(value, tuple | list):
-        raise TypeError(f"{name} is {shown(value)}; allowed: {allowed}")
+        raise TypeError(f"{name} is {shown(value)}; allowed is {allowed}")
     if len(value) != 2:
-        raise ValueError(f"{name} is {shown(value)}; allowed: {allowed}")
+        raise ValueError(f"{name} is {shown(value)}; allowed is {allowed}")
     return value[0], value[1]
 
 

@@ -147,15 +147,15 @@ def _check_grouped(
                 f"{name} has shape {np.shape(array)}; allowed is {shape}, (ceil(K / group), N)"
             )
     if not np.isfinite(scales).all():
-        raise ValueError("scales holds NaN or infinity; allowed are finite numbers")
+        raise ValueError("scales has NaN or infinity; allowed are finite numbers")
     low = -(1 << (bits - 1)) if codes.dtype.kind == "i" else 0
     high = low + (1 << bits) - 1
     if zero_points is not None:
         checked_array("zero_points", zero_points, INTEGERS)
     for name, array in (("codes", codes), ("zero_points", zero_points)):
         if array is not None and array.size and not low <= array.min() <= array.max() <= high:
-            reach = f"reaches from {array.min()} to {array.max()}"
-            raise ValueError(f"{name} {reach}; allowed is {low} to {high}, {bits} bits")
+            reach = f"values from {array.min()} to {array.max()}"
+            raise ValueError(f"{name} has {reach}; allowed are {low} to {high}, {bits} bits")
 
 
 def padded(group: int) -> int:
