@@ -317,10 +317,8 @@ def scale_dtype(scale_format: FloatFormat) -> np.dtype[Any]:
     return np.dtype(np.float32 if fits and smallest >= -149 else np.float64)
 
 
-def store_scale(
-    scale: FloatArray, scale_format: FloatFormat, rounding: Rounding = Rounding.HALF_EVEN
-) -> FloatArray:
-    """`scale` as the number that its format holds, of `scale_dtype`; zeros stay zeros.
+def store_scale(scale: FloatArray, scale_format: FloatFormat, rounding: Rounding) -> FloatArray:
+    """`scale`, nowhere 0, as the number that its format holds, of `scale_dtype`.
 
     Magnitudes are rounded. One that would become zero becomes the smallest positive number, and
     float16's subnormals are rounded up when rounding to nearest: rounding down would clip a lot.
@@ -339,10 +337,10 @@ def store_scale(
         codes = scale_format.to_codes(size, rounding, Overflow.SATURATE)
         stored = np.copysign(scale_format.to_values(codes), exact).astype(dtype)
         near = rounding if rounding is Rounding.CEIL else Rounding.HALF_EVEN
-        signs = scale_format.signed or exact >= 0
-        held = (scale_format.inside(size, rounding=near) | (size == 0)) & signs
+        signs = scale_format.signed or exact > 0
+        held = scale_format.inside(size, rounding=near) & signs
     if not held.all():
-        low = -scale_format.highest if scale_format.signed else 0
+        low = -scale_format.highest if scale_format.signed else scale_format.smallest
         raise ValueError(
             f"scale is {float(exact[~held].flat[0]):g}; allowed for {scale_format.name} is "
             f"{low:g} to {scale_format.highest:g}"
@@ -352,7 +350,7 @@ def store_scale(
         short &= np.abs(stored.astype(np.float64)) < np.abs(exact)
         upward = np.nextafter(stored, np.copysign(np.inf, exact).astype(np.float16))
         stored = np.where(short, upward, stored)
-    if not stored.all() and (lost := (stored == 0) & (exact != 0)).any():
+    if not stored.all():
         smallest = np.copysign(dtype.type(scale_format.smallest), exact).astype(dtype)
-        stored = np.where(lost, smallest, stored)
+        stored = np.where(stored == 0, smallest, stored)
     return np.asarray(stored)

@@ -249,6 +249,8 @@ def test_product_and_offset_are_rounded_once():
     ("call", "message"),
     [
         (lambda: nq.QParams(1.0, 3, nq.INT8, offset=1.0), "zero_point is 3; allowed beside an off"),
+        (lambda: nq.QParams(1.0, 3, nq.NF4), "zero_point is 3; allowed is 0 for nf4, which has no"),
+        (lambda: nq.QParams([1.0, -2.0], 0, nq.INT8, nq.PerChannel(0)), "scale is -2.0 as float32"),
         (lambda: nq.QParams(1.0, 0, nq.INT8, offset=np.inf), "offset is inf"),
         (lambda: nq.QParams(1.0, 0, nq.INT8, offset=[1.0]), r"offset has shape \(1,\)"),
         (lambda: nq.QParams(0.3, 0, nq.INT8, scale_format=nq.FLOAT8_E4M3FN),
@@ -270,7 +272,10 @@ def test_product_and_offset_are_rounded_once():
         (lambda: nq.AffineQuantizer(scale_format=nq.FLOAT8_E4M3FN)([1e6]), "scale is .* to 448"),
         (lambda: nq.SymmetricQuantizer(
             range=nq.SymmetricRange.SIGNED_MAX, scale_format=nq.FLOAT8_E8M0FNU)([1.0]),
-         "scale is -0.0078125; allowed for float8_e8m0fnu is 0 to"),
+         "scale is -0.0078125; allowed for float8_e8m0fnu is 5.87747e-39 to"),
+        (lambda: nq.SymmetricQuantizer(scale_format=nq.FLOAT8_E4M3FN,
+                                       scale_rounding=nq.Rounding.CEIL)([450.0 * 127]),
+         "scale is 450; allowed for float8_e4m3fn is -448 to 448"),
         (lambda: nq.AffineQuantizer(scale_format=nq.FLOAT4_E2M1)([1e6]), "scale is .* to 6"),
     ],
 )  # fmt: skip
@@ -342,6 +347,9 @@ def test_files_hold_what_they_say(tmp_path):
         nq.save_tensors(path, {"a": nq.SymmetricQuantizer(wide)(np.eye(2))})
     with pytest.raises(ValueError, match="allowed is a numq graph"):
         nq.graph.load_graph(path)
+    nq.graph.save_graph(nq.graph.Graph(("x",), ("x",), ()), path)
+    with pytest.raises(ValueError, match="'numq graph', version '2'; allowed is a numq tensors of"):
+        nq.load_tensors(path)
 
 
 @pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])

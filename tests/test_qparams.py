@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from strategies import FLOAT32_MAX, TINY, finite32, formats
 
 from numq.choose import choose_qparams
-from numq.formats import FLOAT8_E8M0FNU, FLOAT16, FLOAT64, INT2, INT4, INT8, UINT8
+from numq.formats import (
+    BFLOAT16,
+    FLOAT8_E8M0FNU,
+    FLOAT16,
+    FLOAT64,
+    INT2,
+    INT4,
+    INT8,
+    UINT8,
+    TableFormat,
+)
 from numq.granularity import PerChannel, PerTensor
 from numq.integer.requantize import prepare_requantizer
 from numq.qparams import QParams
@@ -87,6 +97,10 @@ def test_difference_that_overflows_float32():
     for kind in (AffineQuantizer, SymmetricQuantizer):
         for format in (INT2, INT8, UINT8):
             assert np.isfinite(kind(format)(x).dequantize()).all()
+        for held in (FLOAT8_E8M0FNU, BFLOAT16):
+            q = kind(INT8, scale_format=held)(x)
+            assert np.isfinite(q.dequantize()).all()
+            assert float(q.scale) == held.nearest(np.float64(q.scale))
     wide = AffineQuantizer(INT8, scale_format=FLOAT64)([-1.7e308, 1.7e308])
     assert np.isfinite(wide.scale)
 
@@ -203,6 +217,21 @@ def test_every_range_gives_valid_parameters_that_cover_it(ends, format, scheme):
 # Scale formats.
 
 
+def test_tflites_zero_point_comes_from_the_end_with_the_smaller_error():
+    """A tie, 2.5 steps from the minimum, that the float32 scale breaks one way at either end."""
+    ends = Affine(ZeroPointRule.NEAREST_END)
+    assert choose_qparams(-0.25, 25.25, INT8, scheme=ends).zero_point == -126
+    assert choose_qparams(-25.25, 0.25, INT8, scheme=ends).zero_point == 125
+
+
+def test_what_has_nothing_below_zero_is_divided_by_what_is_above():
+    grid = TableFormat("positive", (1.0, 2.0))
+    assert choose_qparams(0.0, 4.0, grid, scheme=Symmetric()).scale == 2
+    for convention in set(SymmetricRange) - {SymmetricRange.RESTRICTED}:
+        with pytest.raises(ValueError, match=f"range is {convention.name}; allowed for positive"):
+            choose_qparams(0.0, 4.0, grid, scheme=Symmetric(convention))
+
+
 def test_power_of_two_scales_cover_the_range():
     for amax in (0.9, 1.0, 1.1, 127.0, 127.1, 3e-39, 1e30):
         got = choose_qparams(
@@ -226,6 +255,15 @@ def test_float16_scales():
     assert scale_of(12.7).dtype == np.float16
     assert scale_of(12.7) == np.float16(0.1)
     assert scale_of(1e-12) == np.finfo(np.float16).smallest_subnormal
+    tiny = {"scheme": Symmetric(), "scale_format": FLOAT16}
+    for steps, rounding, expected in (
+        (1.25, Rounding.HALF_EVEN, 2), (1.25, Rounding.FLOOR, 1), (1.25, Rounding.HALF_AWAY, 1),
+        (0.25, Rounding.FLOOR, 1), (3, Rounding.HALF_EVEN, 3),
+        (2.0**10 + 0.25, Rounding.HALF_EVEN, 2**10),
+    ):  # fmt: skip
+        amax = 127 * steps * 2.0**-24
+        got = choose_qparams(-amax, amax, INT8, scale_rounding=rounding, **tiny).scale
+        assert float(got) == expected * 2.0**-24
     with pytest.raises(ValueError, match=r"scale is 78740\.2; allowed for float16 is -65504 to"):
         scale_of(1e7)
 
