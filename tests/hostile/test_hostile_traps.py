@@ -19,7 +19,7 @@ MODEL = nn.Sequential(nn.Linear(3, 2, rng=np.random.default_rng(0)))
         (lambda: nq.dequantize(CODES), TypeError,
          r"^q is an array of shape \(2, 2\), int8; allowed is QTensor"),
         (lambda: np.asarray(Q), TypeError,
-         r"a QTensor is no array: take \.codes .* \.dequantize\(\)"),
+         r"a QTensor is no array; allowed are its \.codes, .* \.dequantize\(\)"),
         (lambda: np.add(Q, 1), TypeError, "a QTensor is no array"),
         (lambda: flows.static(MODEL, [(X, np.array([0, 1]))]), ValueError,
          r"calibration\[0\] is a tuple of 2; .* without the labels"),
