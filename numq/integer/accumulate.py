@@ -86,17 +86,6 @@ def matmul_int8(a: ArrayLike, b: ArrayLike | PackedWeight, *, isa: Isa | None = 
     return matmul(x, y, isa=isa)
 
 
-def accumulate_naive(
-    x: ArrayLike, x_zero_point: ArrayLike, w: ArrayLike, w_zero_point: ArrayLike
-) -> IntArray:
-    """`Σ_k (x − z_x)(w − z_w)`, term by term as written; see `accumulate` for the arguments."""
-    codes_x, codes_w = _eight_bit_matrix(x, "x"), _eight_bit_matrix(w, "w")
-    zero_x, zero_w = check_operands(codes_x, x_zero_point, codes_w, w_zero_point)
-    left = codes_x.astype(np.int32) - zero_x
-    right = codes_w.astype(np.int32) - zero_w
-    return np.matmul(left, right, dtype=np.int32)
-
-
 def accumulate(
     x: ArrayLike, x_zero_point: ArrayLike, w: ArrayLike | PackedWeight, w_zero_point: ArrayLike
 ) -> IntArray:
