@@ -115,6 +115,7 @@ def multiply_by_quantized_multiplier(
     x: ArrayLike,
     multiplier: ArrayLike,
     shift: ArrayLike,
+    *,
     requantization: Requantization = Requantization.GEMMLOWP_DOUBLE,
 ) -> IntArray:
     """`round(x · multiplier · 2^(shift − 31))` in integers.

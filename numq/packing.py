@@ -39,7 +39,7 @@ _WORDS = (PackOrder.GPTQ, PackOrder.AWQ)
 
 
 def pack(
-    codes: ArrayLike, format: Format, order: PackOrder = PackOrder.LOW_FIRST
+    codes: ArrayLike, format: Format, *, order: PackOrder = PackOrder.LOW_FIRST
 ) -> NDArray[np.unsignedinteger[Any]]:
     """Pack integer codes along the last axis.
 
@@ -80,6 +80,7 @@ def unpack(
     packed: NDArray[np.unsignedinteger[Any]],
     format: Format,
     count: int,
+    *,
     order: PackOrder = PackOrder.LOW_FIRST,
 ) -> IntArray:
     """The first `count` codes of each packed run, (..., count) of `format.dtype`: undoes `pack`.

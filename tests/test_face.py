@@ -1,8 +1,12 @@
 """The public face reads like a page: what it names, in which order, and in which words."""
 
+import inspect
 import pydoc
+import re
+from enum import EnumMeta
 
 import numq as nq
+from numq import plot
 
 PAGE = nq.__doc__ or ""
 
@@ -21,3 +25,53 @@ def test_help_fits_a_terminal():
 
 def test_dir_is_the_face():
     assert {name for name in dir(nq) if not name.startswith("__")} == set(nq.__all__)
+
+
+WORDS = {  # one word for one thing: the synonym, and the word
+    "fmt": "format",
+    "how": "requantization",
+    "z_x": "x_zero_point",
+    "z_w": "w_zero_point",
+    "z_a": "a_zero_point",
+    "z_b": "b_zero_point",
+    "params": "qparams",
+}
+ROOMS = [nq, nq.autograd, nq.nn, nq.optim, nq.qat, nq.graph, nq.flows, nq.integer, nq.kernels, plot]
+PUBLIC = {
+    f"{room.__name__}.{name}": getattr(room, name)
+    for room in ROOMS
+    for name in room.__all__
+    if callable(getattr(room, name)) and not isinstance(getattr(room, name), EnumMeta)
+}
+
+
+def parameters():
+    """The name of each public callable, and each of its parameters."""
+    for name, function in PUBLIC.items():
+        try:
+            yield from ((name, p) for p in inspect.signature(function).parameters.values())
+        except ValueError:  # of what NumPy or Python brings
+            continue
+
+
+def test_one_word_for_one_thing():
+    assert [(name, p.name) for name, p in parameters() if p.name in WORDS] == []
+
+
+SUBJECT = ("numq.round_values", "rounding")  # a choice that says what is done, not how
+
+
+def test_choices_are_keywords():
+    """Rules, orders and flags; a class that holds them as fields takes them in their order."""
+    choices = re.compile(
+        r"Rounding|Overflow|Order|Requantization|QuantizeRule|Isa|Layout|Form\b|bool"
+    )
+    late = [
+        (name, p.name)
+        for name, p in parameters()
+        if inspect.isfunction(PUBLIC[name])
+        and p.kind is p.POSITIONAL_OR_KEYWORD
+        and choices.search(str(p.annotation))
+        and (name, p.name) != SUBJECT
+    ]
+    assert late == []

@@ -123,7 +123,7 @@ def test_static_layer_is_the_exact_computation(requantization, weights, relu):
     x, out = nq.QParams(0.03, 11, nq.UINT8), nq.QParams(0.017, -20, nq.INT8)
     w, codes = weights(layer.weight.data), rng.integers(0, 256, (50, 12)).astype(np.uint8)
     ours, plain = (
-        prepare_linear(x, w, layer.bias.data, out, requantization, relu=fused)(codes)
+        prepare_linear(x, w, layer.bias.data, out, requantization=requantization, relu=fused)(codes)
         for fused in (relu, False)
     )
     assert (plain < -20).any()

@@ -135,11 +135,11 @@ def test_rounding_divide_by_pot(meta, data):
 def test_multiply_by_quantized_multiplier(meta, data):
     rules = {"single": Requantization.FIXED_SINGLE_UP, "double": Requantization.GEMMLOWP_DOUBLE}
     y = multiply_by_quantized_multiplier(
-        data["x"], data["m"], data["s"], rules.pop(meta["rounding"])
+        data["x"], data["m"], data["s"], requantization=rules.pop(meta["rounding"])
     )
     np.testing.assert_array_equal(y, data["y"])
     (other,) = rules.values()
-    rival = multiply_by_quantized_multiplier(data["x"], data["m"], data["s"], other)
+    rival = multiply_by_quantized_multiplier(data["x"], data["m"], data["s"], requantization=other)
     assert (rival != data["y"]).any(), "these vectors do not tell single from double rounding"
 
 
@@ -178,7 +178,7 @@ def test_litert_fully_connected_reference(meta, data):
     out = QParams(data["sy"], data["zy"], INT8)
     scale = data["sw"][0] if data["sw"].size == 1 else data["sw"]
     requantization = Requantization.F64_AWAY
-    y = requantize(acc, prepare_requantizer(data["sx"], scale, out, requantization))
+    y = requantize(acc, prepare_requantizer(data["sx"], scale, out, requantization=requantization))
     np.testing.assert_array_equal(y, data["y"])
 
 
@@ -189,7 +189,9 @@ def test_torch_quantized_linear(meta, data):
     acc = accumulate(data["x"], data["zx"], data["w"].T, 0) + bias.astype(np.int32)
     out = QParams(data["sy"], data["zy"], UINT8)
     requantization = Requantization.F32_EVEN
-    y = requantize(acc, prepare_requantizer(data["sx"], data["sw"], out, requantization))
+    y = requantize(
+        acc, prepare_requantizer(data["sx"], data["sw"], out, requantization=requantization)
+    )
     difference = np.abs(y.astype(int) - data["y"])
     # The int32 bias is off by at most half a step of the accumulator, of which an output step
     # holds 1/multiplier: that share of the outputs may land on the other side of a tie.

@@ -85,14 +85,14 @@ def random_codes(format, *shape, seed=0):
     ],
 )
 def test_literals(order, format, codes, expected):
-    packed = pack(codes, format, order)
+    packed = pack(codes, format, order=order)
     if order in WORDS:
         assert packed.dtype == np.uint32
         assert packed.tolist() == expected
     else:
         assert packed.dtype == np.uint8
         assert packed.tobytes().hex() == expected
-    assert unpack(packed, format, len(codes), order).tolist() == codes
+    assert unpack(packed, format, len(codes), order=order).tolist() == codes
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 31, 32, 33, 65])
@@ -101,7 +101,7 @@ def test_equals_the_definition_in_integers(order, bits, count):
     for signed in signs(order):
         format = IntFormat(bits, signed)
         codes = random_codes(format, 3, count, seed=count)
-        packed = pack(codes, format, order)
+        packed = pack(codes, format, order=order)
         assert packed.tolist() == [by_hand(row, bits, order) for row in codes.tolist()]
 
 
@@ -118,7 +118,7 @@ def test_a_narrow_format_does_not_read_the_code_it_lacks():
 @pytest.mark.parametrize("order", [GPTQ, AWQ, GGUF])
 def test_signed_codes_are_refused_where_the_format_stores_an_offset(order):
     with pytest.raises(ValueError, match=f"{order.name} are unsigned codes: add 8"):
-        pack([-1, 7], INT4, order)
+        pack([-1, 7], INT4, order=order)
 
 
 def gptq_3bit(codes):
@@ -136,7 +136,7 @@ def gptq_3bit(codes):
 
 def test_gptq_3bit_equals_its_packer():
     codes = random_codes(UINT3, 96).tolist()
-    assert pack(codes, UINT3, GPTQ).tolist() == gptq_3bit(codes)
+    assert pack(codes, UINT3, order=GPTQ).tolist() == gptq_3bit(codes)
 
 
 # int2 came with onnx 1.20.
@@ -161,7 +161,7 @@ def test_low_first_is_onnx(name, count):
 
 def test_gguf_is_q4_0():
     codes = random_codes(UINT4, 5, 64)
-    blocks = pack(codes, UINT4, GGUF).reshape(5, 2, 16)
+    blocks = pack(codes, UINT4, order=GGUF).reshape(5, 2, 16)
     # A block is a float16 scale, here 1, then the codes; they stand for code − 8.
     scale = np.frombuffer(np.float16(1).tobytes(), np.uint8)
     stored = np.concatenate([np.broadcast_to(scale, (5, 2, 2)), blocks], axis=-1).reshape(5, 36)
@@ -171,7 +171,7 @@ def test_gguf_is_q4_0():
     codes[:, ::32] = 0  # −8, so that the scale of every block is 1 when gguf quantizes
     theirs = gguf_quantize((codes - 8).astype(np.float32), GGMLQuantizationType.Q4_0)
     assert (
-        pack(codes, UINT4, GGUF).tolist()
+        pack(codes, UINT4, order=GGUF).tolist()
         == theirs.reshape(5, 2, 18)[..., 2:].reshape(5, 32).tolist()
     )
 
@@ -184,25 +184,25 @@ def test_round_trip(data, format, order):
     shape = data.draw(st.sampled_from([(), (2,), (0,), (2, 3)]))
     count = data.draw(st.integers(0, 70))
     codes = random_codes(format, *shape, count, seed=data.draw(st.integers(0, 2**32 - 1)))
-    packed = pack(codes, format, order)
+    packed = pack(codes, format, order=order)
     run, unit = {LOW_FIRST: (1, 8), GPTQ: (1, 32), AWQ: (8, 32), GGUF: (32, 8)}[order]
     units = -(-(-(-count // run) * run * format.bits) // unit)  # whole runs, then whole units
     assert packed.shape == (*shape, units)
     if order is LOW_FIRST:
         assert units == format.packed_nbytes(count)
-    back = unpack(packed, format, count, order)
+    back = unpack(packed, format, count, order=order)
     assert back.dtype == format.dtype
     assert back.shape == codes.shape
     assert (back == codes).all()
     fewer = data.draw(st.integers(0, count))
-    assert (unpack(packed, format, fewer, order) == codes[..., :fewer]).all()
+    assert (unpack(packed, format, fewer, order=order) == codes[..., :fewer]).all()
 
 
 @pytest.mark.parametrize(("order", "bits"), PAIRS)
 def test_both_ends_of_every_format(order, bits):
     for format in (IntFormat(bits, signed) for signed in signs(order)):
         codes = [format.qmin, format.qmax, format.qmax, format.qmin, 0]
-        assert unpack(pack(codes, format, order), format, 5, order).tolist() == codes
+        assert unpack(pack(codes, format, order=order), format, 5, order=order).tolist() == codes
 
 
 @pytest.mark.parametrize("order", PackOrder)
@@ -210,11 +210,11 @@ def test_memory_layout_does_not_matter(order):
     codes = random_codes(UINT4, 64, 6).astype(np.uint8)
     views = (codes.T, codes[::-1, ::-1], np.asfortranarray(codes), codes.T.astype(">i4"))
     for view in views:
-        packed = pack(view, UINT4, order)
-        assert packed.tolist() == pack(view.copy(order="C"), UINT4, order).tolist()
+        packed = pack(view, UINT4, order=order)
+        assert packed.tolist() == pack(view.copy(order="C"), UINT4, order=order).tolist()
         strided = np.repeat(packed, 2, axis=-1)[..., ::2]
         for stored in (strided, packed.astype(packed.dtype.newbyteorder(">"))):
-            assert unpack(stored, UINT4, view.shape[-1], order).tolist() == view.tolist()
+            assert unpack(stored, UINT4, view.shape[-1], order=order).tolist() == view.tolist()
 
 
 @pytest.mark.parametrize("format", [UINT4, INT4, INT4.narrow(), UINT2], ids=lambda f: f.name)
@@ -255,9 +255,9 @@ def test_pack_refuses(codes, error, message):
 def test_widths_that_an_order_does_not_define_are_refused(order, format):
     message = f"format has {format.bits} bits; allowed for {order.name} are "
     with pytest.raises(ValueError, match=message):
-        pack([0, 1], format, order)
+        pack([0, 1], format, order=order)
     with pytest.raises(ValueError, match=message):
-        unpack(np.zeros(16, np.uint32 if order in WORDS else np.uint8), format, 1, order)
+        unpack(np.zeros(16, np.uint32 if order in WORDS else np.uint8), format, 1, order=order)
 
 
 @pytest.mark.parametrize("order", PackOrder)
@@ -267,7 +267,7 @@ def test_unpack_refuses_other_dtypes(order):
         right
     }:
         with pytest.raises(TypeError, match=f"packed has dtype {np.dtype(dtype)}"):
-            unpack(np.zeros(16, dtype), UINT4, 1, order)
+            unpack(np.zeros(16, dtype), UINT4, 1, order=order)
 
 
 @pytest.mark.parametrize(
@@ -285,9 +285,9 @@ def test_unpack_refuses_other_dtypes(order):
 def test_unpack_refuses_more_codes_than_there_are(order, bits, units, most):
     packed = np.zeros(units, np.uint32 if order in WORDS else np.uint8)
     format = IntFormat(bits, signed=False)
-    assert unpack(packed, format, most, order).shape == (most,)
+    assert unpack(packed, format, most, order=order).shape == (most,)
     for count in (most + 1, -1):
         with pytest.raises(ValueError, match=f"count is {count}; allowed are 0 to {most}"):
-            unpack(packed, format, count, order)
+            unpack(packed, format, count, order=order)
     with pytest.raises(ValueError, match="packed is 0-dimensional"):
-        unpack(packed.dtype.type(0), format, 0, order)
+        unpack(packed.dtype.type(0), format, 0, order=order)

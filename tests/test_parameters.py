@@ -205,7 +205,7 @@ def test_q4_1_is_what_gguf_reads():
     rng = np.random.default_rng(0)
     d, m = np.abs(half_floats(rng, 50, 1)), half_floats(rng, 50, 1)
     codes = rng.integers(0, 16, (50, 32)).astype(np.uint8)
-    packed = nq.pack(codes, nq.UINT4, nq.PackOrder.GGUF)
+    packed = nq.pack(codes, nq.UINT4, order=nq.PackOrder.GGUF)
     raw = np.hstack([d.view(np.uint8), m.view(np.uint8), packed])
     theirs = gguf.quants.dequantize(raw, gguf.GGMLQuantizationType.Q4_1)
     group = nq.PerGroup(1, 32)

@@ -88,19 +88,23 @@ FIXED = [requantization for requantization in Requantization.NAMED if requantiza
 
 @given(st.integers(-(2**27), 2**27), st.integers(2**30, INT32_MAX), st.integers(-31, 3))
 def test_multiplying_equals_the_oracle(x, m, shift):
-    single = multiply_by_quantized_multiplier(x, m, shift, Requantization.FIXED_SINGLE_UP)
+    single = multiply_by_quantized_multiplier(
+        x, m, shift, requantization=Requantization.FIXED_SINGLE_UP
+    )
     assert int(single) == oracle.multiply_single(x, m, shift)
     high = oracle.saturating_rounding_doubling_high_mul(x << max(shift, 0), m)
     right = max(-shift, 0)
-    double = multiply_by_quantized_multiplier(x, m, shift, Requantization.GEMMLOWP_DOUBLE)
+    double = multiply_by_quantized_multiplier(
+        x, m, shift, requantization=Requantization.GEMMLOWP_DOUBLE
+    )
     assert int(double) == oracle.rounding_divide_by_pot(high, right)
-    up = multiply_by_quantized_multiplier(x, m, shift, Requantization.RUY_DOUBLE_UP)
+    up = multiply_by_quantized_multiplier(x, m, shift, requantization=Requantization.RUY_DOUBLE_UP)
     assert int(up) == oracle.rounding_shift_right(high, right)
 
 
 def test_multiplying_rounds_twice_unless_told_otherwise():
     # By ½ and by ½ again: −2 becomes −1, then −½; 5 becomes 2½, up to 3, then 1½; 6 becomes 3, 1½.
-    by_rule = {r: multiply_by_quantized_multiplier([-2, 5, 6], 2**30, -1, r).tolist()
+    by_rule = {r: multiply_by_quantized_multiplier([-2, 5, 6], 2**30, -1, requantization=r).tolist()
                for r in FIXED}  # fmt: skip
     assert by_rule[Requantization.FIXED_SINGLE_UP] == [0, 1, 2]
     assert by_rule[Requantization.GEMMLOWP_DOUBLE] == [-1, 2, 2]
@@ -112,9 +116,9 @@ def test_multiplying_rounds_twice_unless_told_otherwise():
 @pytest.mark.parametrize("rounding", FIXED)
 def test_leaving_int32_is_an_error(rounding):
     with pytest.raises(OverflowError, match="allowed is int32"):
-        multiply_by_quantized_multiplier(2**30, 2**30, 3, rounding)
+        multiply_by_quantized_multiplier(2**30, 2**30, 3, requantization=rounding)
     with pytest.raises(OverflowError, match="x has values from 4294967296"):
-        multiply_by_quantized_multiplier(2**32, 2**30, 0, rounding)
+        multiply_by_quantized_multiplier(2**32, 2**30, 0, requantization=rounding)
 
 
 @pytest.mark.parametrize(
@@ -184,9 +188,9 @@ QUARTERS = {
 @pytest.mark.parametrize("requantization", Requantization.NAMED)
 def test_rules_on_ties_by_hand(requantization):
     out = QParams(1.0, 1, INT8)
-    half = prepare_requantizer(0.5, 1.0, out, requantization)
+    half = prepare_requantizer(0.5, 1.0, out, requantization=requantization)
     assert requantize(ACC, half).tolist() == HALVES[requantization]
-    quarter = prepare_requantizer(0.25, 1.0, out, requantization)
+    quarter = prepare_requantizer(0.25, 1.0, out, requantization=requantization)
     assert requantize([2 * a for a in ACC], quarter).tolist() == QUARTERS[requantization]
 
 
@@ -197,7 +201,9 @@ def test_rules_on_ties_by_hand(requantization):
 )
 def test_f32_even_is_exact_while_float32_is(acc, exponent, zero_point):
     out = QParams(1.0, zero_point, INT8)
-    ours = requantize(acc, prepare_requantizer(2.0**exponent, 1.0, out, Requantization.F32_EVEN))
+    ours = requantize(
+        acc, prepare_requantizer(2.0**exponent, 1.0, out, requantization=Requantization.F32_EVEN)
+    )
     assert ours.tolist() == [oracle.requantize(a, 2.0**exponent, zero_point, INT8) for a in acc]
 
 
@@ -208,7 +214,7 @@ def test_f32_even_is_exact_while_float32_is(acc, exponent, zero_point):
 )
 def test_every_rule_is_within_one_of_exact(acc, scales, requantization):
     out = QParams(1.0, 3, INT16)
-    ours = requantize(acc, prepare_requantizer(*scales, out, requantization))
+    ours = requantize(acc, prepare_requantizer(*scales, out, requantization=requantization))
     exact = [oracle.requantize(a, scales[0] * scales[1], 3, INT16) for a in acc]
     assert np.abs(ours.astype(int) - exact).max() <= 1
 
@@ -223,7 +229,7 @@ def test_multipliers_run_along_the_last_axis_and_relu_clamps():
 def test_both_ends_at_once_do_not_wrap():
     out = QParams(1.0, 127, INT8)
     for requantization in Requantization.NAMED:
-        r = prepare_requantizer(1.0, 1.0, out, requantization)
+        r = prepare_requantizer(1.0, 1.0, out, requantization=requantization)
         assert requantize([INT32_MAX, INT32_MIN], r).tolist() == [127, -128]
 
 
@@ -267,7 +273,9 @@ def test_every_rule_is_the_oracles_at_the_ends(requantization, case, format, rel
     (s_x, s_w, s_y), acc = case
     zero_point = data.draw(st.integers(format.qmin, format.qmax))
     clamps = (max(zero_point, format.qmin) if relu else format.qmin, format.qmax)
-    r = prepare_requantizer(s_x, s_w, QParams(s_y, zero_point, format), requantization, relu=relu)
+    r = prepare_requantizer(
+        s_x, s_w, QParams(s_y, zero_point, format), requantization=requantization, relu=relu
+    )
     wanted = [
         oracle.requantize_by(requantization, a, (s_x, s_w, s_y), zero_point, clamps) for a in acc
     ]
@@ -280,7 +288,7 @@ def test_every_rule_is_the_oracles_at_the_ends(requantization, case, format, rel
 def test_powers_of_two_are_exact_to_the_ends_of_int32(requantization, exponent):
     """Half a step off at most, and half of that again where a rule rounds twice."""
     s_x, s_w = 2.0 ** (exponent // 2), 2.0 ** (exponent - exponent // 2)
-    r = prepare_requantizer(s_x, s_w, QParams(1.0, -5, INT16), requantization)
+    r = prepare_requantizer(s_x, s_w, QParams(1.0, -5, INT16), requantization=requantization)
     for acc in (INT32_MIN, INT32_MIN + 1, -3, -1, 0, 1, 3, INT32_MAX):
         wanted = oracle.requantize_by(
             requantization, acc, (s_x, s_w, 1.0), -5, (-(2**15), 2**15 - 1)
@@ -294,28 +302,28 @@ def test_what_float32_cannot_hold_is_refused_by_name():
     out, big = QParams(1e-30, 0, INT8), Requantization.F32_EVEN
     for requantization in Requantization.NAMED:
         with pytest.raises(ValueError, match=r"w_scale / the scale of out is 1e\+30; allowed is l"):
-            prepare_requantizer(1.0, 1.0, out, requantization)
+            prepare_requantizer(1.0, 1.0, out, requantization=requantization)
         with pytest.raises(ValueError, match=r"x_scale is 1e-44, which float32 holds only as 9.8"):
-            prepare_requantizer(1e-44, 1.0, out, requantization)
+            prepare_requantizer(1e-44, 1.0, out, requantization=requantization)
         with pytest.raises(ValueError, match="w_scale is 1e-50, which float32 holds only as 0"):
-            prepare_requantizer(1.0, [1e-50], out, requantization)
+            prepare_requantizer(1.0, [1e-50], out, requantization=requantization)
         with pytest.raises(ValueError, match=r"w_scale is 1e\+39, which float32 holds only as inf"):
-            prepare_requantizer(1.0, 1e39, out, requantization)
+            prepare_requantizer(1.0, 1e39, out, requantization=requantization)
         with pytest.raises(ValueError, match=r"w_scale has shape \(1, 2\); allowed are \(\)"):
-            prepare_requantizer(1.0, [[1.0, 1.0]], out, requantization)
+            prepare_requantizer(1.0, [[1.0, 1.0]], out, requantization=requantization)
         with pytest.raises(TypeError, match="relu is 1; allowed are True and False"):
-            prepare_requantizer(1.0, 1.0, out, requantization, relu=1)
+            prepare_requantizer(1.0, 1.0, out, requantization=requantization, relu=1)
     double = QParams(1e-60, 0, INT8, scale_format=FLOAT64)
     with pytest.raises(ValueError, match="the scale of out is 1e-60, which float32 holds only"):
         prepare_requantizer(1.0, 1.0, double)
     # 2^-70·2^-70 is no normal float32; the quotient 2^-20 is exact, but F32_EVEN never sees it.
     small = QParams(2.0**-120, 0, INT8)
     with pytest.raises(ValueError, match=r"x_scale · w_scale is 7.17.*e-43 in float32"):
-        prepare_requantizer(2.0**-70, 2.0**-70, small, big)
+        prepare_requantizer(2.0**-70, 2.0**-70, small, requantization=big)
     fixed = prepare_requantizer(2.0**-70, 2.0**-70, small)
     assert requantize([3 * 2**20], fixed).tolist() == [3]
     with pytest.raises(ValueError, match=r"x_scale · w_scale is inf in float32"):
-        prepare_requantizer(2.0**67, 2.0**67, QParams(2.0**120, 0, INT8), big)
+        prepare_requantizer(2.0**67, 2.0**67, QParams(2.0**120, 0, INT8), requantization=big)
 
 
 READY = {
@@ -375,7 +383,7 @@ def test_a_requantizer_made_by_hand_runs_and_is_frozen():
     assert repr(r) == (
         "Requantizer(FIXED_SINGLE_UP, multiplier 1, int8, zero_point 0, clamped to [-128, 127])"
     )
-    both = prepare_requantizer(1.0, [0.5, 0.25], QParams(1.0, 0, INT8), F32)
+    both = prepare_requantizer(1.0, [0.5, 0.25], QParams(1.0, 0, INT8), requantization=F32)
     assert "multiplier (2,) in 0.25…0.5" in repr(both)
     # 2^128 − 2^104 times an accumulator leaves float32 and is beyond every code.
     huge = np.float32(np.finfo(np.float32).max)
@@ -414,22 +422,24 @@ def test_multipliers_that_cannot_matter_are_nothing(requantization):
     """Below 2^-33 even -2^31 comes to less than ½; the product of the scales may be anything."""
     out = QParams(2.0**-106, 3, INT8)
     r = prepare_requantizer(
-        2.0**-70, [2.0**-70, 1.9 * 2.0**-70], out, requantization
+        2.0**-70, [2.0**-70, 1.9 * 2.0**-70], out, requantization=requantization
     )  # 2^-34, 1.9·2^-34
     assert r.multiplier.tolist() == [0 if r.multiplier.dtype == np.int32 else 2.0**-126] * 2
     assert requantize([[INT32_MIN, INT32_MAX]], r).tolist() == [[3, 3]]
     normal = prepare_requantizer(
-        2.0**-50, 2.0**-50, QParams(2.0**-67, 3, INT8), requantization
+        2.0**-50, 2.0**-50, QParams(2.0**-67, 3, INT8), requantization=requantization
     )  # 2^-33
     assert normal.multiplier in (0, 2.0**-33)
     assert requantize([INT32_MIN], normal) == 3
     with pytest.raises(ValueError, match="w_scale is 1e-50, which float32 holds only as 0"):
-        prepare_requantizer(1.0, [1.0, 1e-50, 1e-47], out, requantization)  # the first is named
+        prepare_requantizer(
+            1.0, [1.0, 1e-50, 1e-47], out, requantization=requantization
+        )  # the first is named
 
 
 @pytest.mark.parametrize("requantization", Requantization.NAMED)
 def test_layers_run_where_no_weight_can_matter(requantization):
     x, out = QParams(2.0**-40, 0, INT8), QParams(1.0, 7, INT8)
     w = QTensor(np.int8([[1, 2]]), QParams(2.0**-40, 0, INT8))
-    layer = integer.prepare_linear(x, w, None, out, requantization)
+    layer = integer.prepare_linear(x, w, None, out, requantization=requantization)
     assert layer(np.int8([[127, -128]])).tolist() == [[7]]

@@ -31,7 +31,9 @@ def exact_matmul(a, b, z_a=0, z_b=0):
 def requantized(sums, s_x, s_w, s_y, z_y):
     """Accumulators as the uint8 codes that the float32 way of torch and ONNX Runtime gives."""
     out = nq.QParams(np.float32(s_y), int(z_y), UINT8)
-    requantization = nq.prepare_requantizer(s_x, np.float32(s_w), out, Requantization.F32_EVEN)
+    requantization = nq.prepare_requantizer(
+        s_x, np.float32(s_w), out, requantization=Requantization.F32_EVEN
+    )
     return nq.requantize(sums, requantization)
 
 

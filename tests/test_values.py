@@ -190,7 +190,7 @@ def test_numpys_numbers_become_pythons():
         (lambda: nq.round_values([1.0], "even"), TypeError, "rounding is 'even'"),
         (lambda: nq.INT8.encode([1.0], overflow="wrap"), TypeError, "overflow is 'wr"),
         (lambda: nq.pack([1], "int4"), TypeError, "format is 'int4'"),
-        (lambda: nq.pack([1], nq.UINT4, "awq"), TypeError, "order is 'awq'"),
+        (lambda: nq.pack([1], nq.UINT4, order="awq"), TypeError, "order is 'awq'"),
         (lambda: QParams(1.0, 0, nq.INT8, signed_scale=1), TypeError, "signed_scale is 1"),
         (lambda: QParams(True, 0, nq.INT8), TypeError, "scale has dtype bool"),
         (lambda: QParams(1.0, True, nq.INT8), TypeError, "zero_point has dtype bool"),
@@ -278,7 +278,7 @@ def test_what_came_is_shown_briefly():
     with pytest.raises(TypeError, match=r"requantizer is an array of shape \(2,\)"):
         nq.requantize([1], np.ones(2))
     with pytest.raises(TypeError, match=r"requantization is 1; allowed is Requantization$"):
-        prepare_requantizer(1.0, 1.0, QParams(1.0, 0, nq.INT8), 1)
+        prepare_requantizer(1.0, 1.0, QParams(1.0, 0, nq.INT8), requantization=1)
     assert len(Requantization.NAMED) == 5
 
 

@@ -87,7 +87,7 @@ class GeluForm(Enum):
 
 
 @silent
-def gelu(a: Operand, form: GeluForm = GeluForm.ERF) -> Tensor:
+def gelu(a: Operand, *, form: GeluForm = GeluForm.ERF) -> Tensor:
     """`a·Φ(a)`, Φ the normal distribution, or its approximation by tanh; ONNX Gelu.
 
     Hendrycks and Gimpel 2016: `a/2·(1 + erf(a/√2))`, `a/2·(1 + tanh(√(2/π)·(a + 0.044715·a³)))`.

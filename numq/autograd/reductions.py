@@ -21,7 +21,7 @@ from numq.autograd.tensor import Operand, Tensor, as_tensor, record
 Axis: TypeAlias = int | Sequence[int] | None
 
 
-def sum(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def sum(a: Operand, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Sum over the axes, all of them by default; ONNX ReduceSum.
 
     Integers and bools are summed in int64; ValueError beyond it.
@@ -36,7 +36,7 @@ def sum(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return record("ReduceSum", (a,), data, backward, **_attributes(axes, keepdims))
 
 
-def mean(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def mean(a: Operand, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Mean over the axes, all of them by default; ONNX ReduceMean.
 
     Raises:
@@ -55,7 +55,7 @@ def mean(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return record("ReduceMean", (a,), data, backward, **_attributes(axes, keepdims))
 
 
-def max(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def max(a: Operand, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Largest over the axes, NaN if one is; equal ones share the gradient; ONNX ReduceMax."""
     a, axes = _reduced(a, axis)
     _count(a, axes, "maximum")
@@ -63,7 +63,7 @@ def max(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return _extreme("ReduceMax", a, a.data.max(axis=axes, keepdims=True), axes, keepdims)
 
 
-def min(a: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def min(a: Operand, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
     """Smallest over the axes, NaN if one is; equal ones share the gradient; ONNX ReduceMin."""
     a, axes = _reduced(a, axis)
     _count(a, axes, "minimum")

@@ -225,7 +225,7 @@ OPERATORS: dict[str, Operator] = {
     "Min": _fold(ag.minimum),
     "Pow": _power,
     "LeakyRelu": lambda i, a: ag.leaky_relu(i[0], a["alpha"]),
-    "Gelu": lambda i, a: ag.gelu(i[0], ag.GeluForm(a["approximate"])),
+    "Gelu": lambda i, a: ag.gelu(i[0], form=ag.GeluForm(a["approximate"])),
     "Clip": _clip,
     "Cast": _cast,
     "Round": _round,

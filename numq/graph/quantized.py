@@ -62,7 +62,7 @@ def _bias(node: Node, graph: Graph) -> Any:
     return graph.constants[node.inputs[2]] if len(node.inputs) > 2 else None
 
 
-def _how(node: Node) -> Requantization:
+def _requantization(node: Node) -> Requantization:
     requantization = node.attributes["requantization"]
     assert isinstance(requantization, Requantization)
     return requantization
@@ -158,7 +158,9 @@ def dequantize_linear(node: Node, graph: Graph) -> Step:
 def static_gemm(node: Node, graph: Graph) -> Step:
     """com.microsoft QGemm, codes to codes."""
     w, (x, y) = _weight(node, graph), _params(node, graph)
-    return integer.prepare_linear(x, w, _bias(node, graph), y, _how(node), relu=_relu(node)).run
+    return integer.prepare_linear(
+        x, w, _bias(node, graph), y, requantization=_requantization(node), relu=_relu(node)
+    ).run
 
 
 def static_conv(node: Node, graph: Graph) -> Step:
@@ -168,8 +170,8 @@ def static_conv(node: Node, graph: Graph) -> Step:
     @cache
     def layer(padding: Padding) -> integer.Conv2d:
         return integer.prepare_conv2d(
-            x, w, _bias(node, graph), y, _how(node), relu=_relu(node), padding=padding,
-            **_moves(node),
+            x, w, _bias(node, graph), y, requantization=_requantization(node), relu=_relu(node),
+            padding=padding, **_moves(node),
         )  # fmt: skip
 
     fixed = _fixed_border(node)
@@ -181,13 +183,17 @@ def static_conv(node: Node, graph: Graph) -> Step:
 def static_add(node: Node, graph: Graph) -> Step:
     """com.microsoft QLinearAdd."""
     a, b = (graph.qparams[name] for name in node.inputs)
-    return integer.prepare_add(a, b, graph.qparams[node.output], _how(node), relu=_relu(node)).run
+    return integer.prepare_add(
+        a, b, graph.qparams[node.output], requantization=_requantization(node), relu=_relu(node)
+    ).run
 
 
 def static_concat(node: Node, graph: Graph) -> Step:
     """com.microsoft QLinearConcat."""
     params = [graph.qparams[name] for name in node.inputs]
-    layer = integer.prepare_concat(params, graph.qparams[node.output], _how(node))
+    layer = integer.prepare_concat(
+        params, graph.qparams[node.output], requantization=_requantization(node)
+    )
     axis = node.attributes["axis"]
     return lambda *codes: layer.run(codes, axis)
 
@@ -204,7 +210,9 @@ def average_pool(node: Node, graph: Graph) -> Step:
     """com.microsoft QLinearAveragePool."""
     window, fixed = _window(node), _fixed_border(node)
     known = Window(node.attributes["kernel_shape"], (1, 1), fixed) if fixed else None
-    layer = integer.prepare_average(*_params(node, graph), _how(node), known)
+    layer = integer.prepare_average(
+        *_params(node, graph), requantization=_requantization(node), window=known
+    )
     include = bool(node.attributes["count_include_pad"])
     return lambda codes: layer.of(codes, window(codes), include_border=include)
 
@@ -233,7 +241,9 @@ def _fixed_border(node: Node) -> Padding | None:
 
 def global_average_pool(node: Node, graph: Graph) -> Step:
     """com.microsoft QLinearGlobalAveragePool."""
-    return integer.prepare_average(*_params(node, graph), _how(node)).of_all
+    return integer.prepare_average(
+        *_params(node, graph), requantization=_requantization(node)
+    ).of_all
 
 
 def lookup(node: Node, graph: Graph) -> Step:

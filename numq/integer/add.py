@@ -23,7 +23,7 @@ Two 8-bit codes have 65 536 answers, all known beforehand: whatever the rule, to
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -86,8 +86,8 @@ def prepare_add(
     a: QParams,
     b: QParams,
     out: QParams,
-    requantization: Requantization = Requantization.F32_EVEN,
     *,
+    requantization: Requantization = Requantization.F32_EVEN,
     relu: bool = False,
 ) -> Add:
     """The offline half (com.microsoft QLinearAdd).
@@ -179,13 +179,10 @@ _LEFT = 20  # bits that the summands are given before they are added
 def _double(a: QParams, b: QParams, out: QParams, requantization: Requantization) -> Array:
     """TFLite's: to a common scale of 2·max(s_a, s_b), then to the output's."""
     common = 2 * max(float(a.scale), float(b.scale))
+    multiply = partial(multiply_by_quantized_multiplier, requantization=requantization)
     parts = [
-        multiply_by_quantized_multiplier(
-            steps << _LEFT, *quantize_multiplier(float(p.scale) / common), requantization
-        )
+        multiply(steps << _LEFT, *quantize_multiplier(float(p.scale) / common))
         for p, steps in zip((a, b), _steps(a, b), strict=True)
     ]
     last = quantize_multiplier(common / (2.0**_LEFT * float(out.scale)))
-    return multiply_by_quantized_multiplier(parts[0] + parts[1], *last, requantization).astype(
-        np.int64
-    )
+    return multiply(parts[0] + parts[1], *last).astype(np.int64)

@@ -76,6 +76,7 @@ class Concat:
 def prepare_concat(
     inputs: Sequence[QParams],
     out: QParams,
+    *,
     requantization: Requantization = Requantization.F32_EVEN,
 ) -> Concat:
     """The offline half (com.microsoft QLinearConcat).
@@ -106,7 +107,7 @@ def _table(x: QParams, out: QParams, requantization: Requantization) -> Table:
         rule = QuantizeRule(rounding=requantization.rounding, order=requantization.order)
         values = quantize(QTensor(codes, x).dequantize(), out, rule=rule).codes
     else:
-        requantizer = prepare_requantizer(x.scale, 1.0, out, requantization)
+        requantizer = prepare_requantizer(x.scale, 1.0, out, requantization=requantization)
         values = requantize(codes.astype(np.int32) - x.zero_point, requantizer)
     answers = np.zeros(256, out.format.dtype)
     answers[codes] = values

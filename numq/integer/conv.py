@@ -108,8 +108,8 @@ def prepare_conv2d(
     w: QTensor,
     bias: ArrayLike | None,
     out: QParams,
-    requantization: Requantization = Requantization.FIXED_SINGLE_UP,
     *,
+    requantization: Requantization = Requantization.FIXED_SINGLE_UP,
     stride: Pair = (1, 1),
     padding: tuple[Pair, Pair] = NO_PADDING,
     dilation: Pair = (1, 1),
@@ -144,7 +144,9 @@ def prepare_conv2d(
         )
     check_output(out)
     w, int_bias = static_bias(w, real, x, out)
-    requantizer = prepare_requantizer(x.scale, w.scale, out, requantization, relu=relu)
+    requantizer = prepare_requantizer(
+        x.scale, w.scale, out, requantization=requantization, relu=relu
+    )
     groups = integer(groups, "groups", 1)
     sh, sw = checked_integers(stride, "stride", 1, 2)
     dh, dw = checked_integers(dilation, "dilation", 1, 2)

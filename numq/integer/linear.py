@@ -114,8 +114,8 @@ def prepare_linear(
     w: QTensor,
     bias: ArrayLike | None,
     out: QParams,
-    requantization: Requantization = Requantization.FIXED_SINGLE_UP,
     *,
+    requantization: Requantization = Requantization.FIXED_SINGLE_UP,
     relu: bool = False,
 ) -> Linear:
     """The offline half of a static Linear layer (com.microsoft QGemm): all that has a scale in it.
@@ -138,7 +138,9 @@ def prepare_linear(
     real = np.zeros(w.shape[0]) if bias is None else float_bias(bias, w)
     check_output(out)
     w, int_bias = static_bias(w, real, x, out)
-    requantizer = prepare_requantizer(x.scale, w.scale, out, requantization, relu=relu)
+    requantizer = prepare_requantizer(
+        x.scale, w.scale, out, requantization=requantization, relu=relu
+    )
     formats = integer_format(x.format, "x.format"), integer_format(w.format, "w.format")
     layer = Linear(
         formats[0], w.codes, formats[1], int(x.zero_point), w.zero_point, int_bias, requantizer

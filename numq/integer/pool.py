@@ -171,6 +171,7 @@ def _cut(window: Window, height: int, width: int) -> list[tuple[int, IntArray]]:
 def prepare_average(
     x: QParams,
     out: QParams,
+    *,
     requantization: Requantization = Requantization.FIXED_SINGLE_UP,
     window: Window | None = None,
 ) -> Average:

@@ -154,8 +154,8 @@ def prepare_requantizer(
     x_scale: ArrayLike,
     w_scale: ArrayLike,
     out: QParams,
-    requantization: Requantization = Requantization.FIXED_SINGLE_UP,
     *,
+    requantization: Requantization = Requantization.FIXED_SINGLE_UP,
     relu: bool = False,
 ) -> Requantizer:
     """The offline half.

@@ -61,7 +61,7 @@ class GELU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x·Φ(x)`."""
-        return gelu(as_tensor(x, name="x"), self.form)
+        return gelu(as_tensor(x, name="x"), form=self.form)
 
 
 class SiLU(Module):

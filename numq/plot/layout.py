@@ -59,7 +59,7 @@ def _title(bits: FloatBits | IntBits) -> str:
 
 
 def packed_layout(
-    format: Format, count: int, order: PackOrder = PackOrder.LOW_FIRST, *, ax: Axes | None = None
+    format: Format, count: int, *, order: PackOrder = PackOrder.LOW_FIRST, ax: Axes | None = None
 ) -> Axes:
     """Which bit of which element each bit of a packed run holds; a row a byte, or a word.
 
@@ -78,7 +78,7 @@ def packed_layout(
     places = [
         _bit_place(format, count, order, e, b) for e in range(count) for b in range(format.bits)
     ]
-    packed = pack(np.zeros(count, int), format, order)
+    packed = pack(np.zeros(count, int), format, order=order)
     width = 8 * packed.itemsize
     ax = given(ax, 0.34 * packed.size + 0.7)
     for number, place in enumerate(places):
@@ -101,7 +101,7 @@ def _bit_place(format: IntFormat, count: int, order: PackOrder, element: int, bi
     """Which bit of the packed run is set when one bit of one element is."""
     codes = np.zeros(count, int)
     codes[element] = 1 << bit
-    stream = np.unpackbits(pack(codes, format, order).view(np.uint8), bitorder="little")
+    stream = np.unpackbits(pack(codes, format, order=order).view(np.uint8), bitorder="little")
     return int(np.flatnonzero(stream)[0])
 
 

@@ -39,7 +39,7 @@ ROUNDED = {
     "erf": lambda f: (ag.erf, lambda a: a.erf()),
     "gelu": lambda f: (ag.gelu, f.gelu),
     "gelu/tanh": lambda f: (
-        lambda a: ag.gelu(a, GeluForm.TANH), lambda a: f.gelu(a, approximate="tanh")
+        lambda a: ag.gelu(a, form=GeluForm.TANH), lambda a: f.gelu(a, approximate="tanh")
     ),
 }  # fmt: skip
 
@@ -107,9 +107,9 @@ def test_gelu_by_hand():
     """Hendrycks and Gimpel 2016: x·Φ(x); Φ(1) = 0.841344746068543 (tables)."""
     assert abs(float(ag.gelu(Tensor(1.0))) - 0.841344746068543) < 1e-15
     u = math.sqrt(2 / math.pi) * (2 + 0.044715 * 8)
-    assert float(ag.gelu(Tensor(2.0), GeluForm.TANH)) == 1 + math.tanh(u)
+    assert float(ag.gelu(Tensor(2.0), form=GeluForm.TANH)) == 1 + math.tanh(u)
     half = parameter(np.float16([300, -300]))  # 300² is beyond float16
-    ag.gelu(half, GeluForm.TANH).backward([1, 1])
+    ag.gelu(half, form=GeluForm.TANH).backward([1, 1])
     assert half.grad.tolist() == [1, 0]
 
 
@@ -212,7 +212,7 @@ def test_integers_are_refused(function):
         (lambda: ag.clip(Tensor([1]), 0.5), TypeError, "lo is 0.5, but a holds int64"),
         (lambda: ag.clip(Tensor([1]), hi=math.inf), TypeError, "hi is inf"),
         (lambda: ag.maximum([1.0, 2], [1.0, 2, 3]), ValueError, r"\(2,\), b has shape \(3,\)"),
-        (lambda: ag.gelu([1.0], "tanh"), TypeError, "form is 'tanh'.*GeluForm.TANH"),
+        (lambda: ag.gelu([1.0], form="tanh"), TypeError, "form is 'tanh'.*GeluForm.TANH"),
     ],
 )  # fmt: skip
 def test_elementwise_errors(action, error, message):

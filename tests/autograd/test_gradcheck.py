@@ -38,7 +38,7 @@ CASES = {
     "leaky_relu": (lambda a: ag.leaky_relu(a, 0.1),
                    lambda t, a: t.nn.functional.leaky_relu(a, 0.1), [(2, 3)], None),
     "gelu": (ag.gelu, lambda t, a: t.nn.functional.gelu(a), [(2, 3)], None),
-    "gelu/tanh": (lambda a: ag.gelu(a, GeluForm.TANH),
+    "gelu/tanh": (lambda a: ag.gelu(a, form=GeluForm.TANH),
                   lambda t, a: t.nn.functional.gelu(a, approximate="tanh"), [(2, 3)], None),
     "absolute": (ag.absolute, lambda t, a: a.abs(), [(2, 3)], None),
     "maximum": (ag.maximum, lambda t, a, b: t.maximum(a, b), [(2, 3), (3,)], None),

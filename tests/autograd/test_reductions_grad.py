@@ -18,7 +18,7 @@ def twin(name, axis, keepdims):
     torch_name = {"max": "amax", "min": "amin"}.get(name, name)
     axes = tuple(range(3)) if axis is None else axis
     return (
-        lambda a: getattr(ag, name)(a, axis, keepdims),
+        lambda a: getattr(ag, name)(a, axis, keepdims=keepdims),
         lambda a: getattr(a, torch_name)(axes, keepdim=keepdims),
     )
 

@@ -25,14 +25,14 @@ def codes_of(bias, out):
 
 
 def linear(w, bias, out, requantization, x=PIXELS):
-    layer = integer.prepare_linear(x, w, bias, out, requantization)
+    layer = integer.prepare_linear(x, w, bias, out, requantization=requantization)
     pixels = np.array([[0, 7, 255]], np.uint8)
     return layer(pixels)[0].tolist()
 
 
 def convolution(w, bias, out, requantization, x=PIXELS):
     w = nq.QTensor(w.codes[:, :, None, None], w.qparams)
-    layer = integer.prepare_conv2d(x, w, bias, out, requantization)
+    layer = integer.prepare_conv2d(x, w, bias, out, requantization=requantization)
     pixels = np.array([0, 7, 255], np.uint8).reshape(1, 3, 1, 1)
     return layer(pixels).ravel().tolist()
 

@@ -46,7 +46,7 @@ def test_convolution_is_the_exact_computation(shape, weight, move, requantizatio
     w = nq.AffineQuantizer(nq.INT4, nq.PerChannel(0))(rng.normal(size=weight))
     bias = rng.normal(size=weight[0])
     codes = rng.integers(0, 256, shape).astype(np.uint8)
-    layer = ops.prepare_conv2d(x, w, bias, out, requantization, relu=relu, **move)
+    layer = ops.prepare_conv2d(x, w, bias, out, requantization=requantization, relu=relu, **move)
     y = layer(codes)
     unit = float(x.scale) * w.scale.astype(np.float64)
     whole = nq.autograd.conv2d(
@@ -81,7 +81,7 @@ def test_average_pool_rounds_the_exact_mean(requantization, include):
     rng = np.random.default_rng(2)
     x, out = params(0.02, 7, nq.UINT8), params(0.017, 3, nq.UINT8)
     codes = rng.integers(0, 256, (2, 2, 5, 5)).astype(np.uint8)
-    layer, padding = ops.prepare_average(x, out, requantization), ((1, 1), (0, 1))
+    layer, padding = ops.prepare_average(x, out, requantization=requantization), ((1, 1), (0, 1))
     y = ops.avg_pool2d(
         codes, layer, (3, 2), stride=(2, 2), padding=padding, count_include_pad=include
     )
@@ -135,7 +135,7 @@ def test_convolution_is_onnxruntimes():
     codes = rng.integers(0, 256, (2, 4, 7, 7)).astype(np.uint8)
     bias = rng.normal(size=6)
     requantization, padding = Requantization.F32_EVEN, ((1, 1), (1, 1))
-    layer = ops.prepare_conv2d(x, w, bias, out, requantization, padding=padding)
+    layer = ops.prepare_conv2d(x, w, bias, out, requantization=requantization, padding=padding)
     theirs = run_node(
         "QLinearConv",
         [None, *numbers(x), w.codes, w.scale, np.zeros(6, np.int8), *numbers(out), layer.bias],

@@ -49,7 +49,7 @@ def test_linear_and_convolution_are_the_oracles(
     w = nq.QTensor(rng.integers(-2, 3, (3, 4)), nq.QParams(scale, 0, nq.INT4, nq.PerChannel(0)))
     bias = rng.integers(-40, 40, 3) * (base * scale.astype(np.float64))
     codes = rng.integers(0, 256, (9, 4)).astype(np.uint8)
-    layer = integer.prepare_linear(x, w, bias, out, requantization, relu=relu)
+    layer = integer.prepare_linear(x, w, bias, out, requantization=requantization, relu=relu)
     acc = layer.accumulators(codes)
     dead = ~w.codes.any(axis=1)
     assume(not dead.any())  # their scale is chosen: tests of the bias
@@ -65,7 +65,7 @@ def test_linear_and_convolution_are_the_oracles(
     assert layer(codes).tolist() == wanted
     picture = codes.T.reshape(1, 4, 3, 3)
     kernel = nq.QTensor(w.codes.reshape(3, 4, 1, 1), w.qparams)
-    conv = integer.prepare_conv2d(x, kernel, bias, out, requantization, relu=relu)
+    conv = integer.prepare_conv2d(x, kernel, bias, out, requantization=requantization, relu=relu)
     got = conv(picture)
     assert got.reshape(3, 9).T.tolist() == wanted
 
@@ -79,7 +79,9 @@ def test_convolution_of_windows_is_the_oracles(requantization, groups):
                    nq.QParams([0.25, 0.5, 1.5], 0, nq.INT4, nq.PerChannel(0)))  # fmt: skip
     codes = rng.integers(100, 160, (2, 3, 6, 5)).astype(np.uint8)
     move = {"stride": (2, 1), "padding": ((1, 1), (0, 1)), "groups": groups}
-    layer = integer.prepare_conv2d(x, w, [0.5, -1.0, 3.0], out, requantization, **move)
+    layer = integer.prepare_conv2d(
+        x, w, [0.5, -1.0, 3.0], out, requantization=requantization, **move
+    )
     exact = nq.autograd.conv2d(codes - 130.0, w.codes.astype(np.float64),
                                np.array([4.0, -4.0, 4.0]), **move).data  # fmt: skip
     got = layer(codes)
@@ -100,7 +102,7 @@ def test_convolution_of_windows_is_the_oracles(requantization, groups):
 def test_average_pools_are_the_oracles(requantization, base, ratio, x_zero_point, z_y, seed):
     x, out = params(base, x_zero_point), params(float(np.float32(base * ratio)), z_y)
     codes = np.random.default_rng(seed).integers(-128, 128, (1, 2, 4, 4)).astype(np.int8)
-    layer = integer.prepare_average(x, out, requantization)
+    layer = integer.prepare_average(x, out, requantization=requantization)
     got = integer.avg_pool2d(codes, layer, (2, 3), stride=(1, 1), padding=((1, 0), (1, 1)))
     whole = np.pad(codes.astype(int) - x_zero_point, ((0, 0), (0, 0), (1, 0), (1, 1)))
     inside = np.pad(np.ones((4, 4), int), ((1, 0), (1, 1)))
@@ -132,7 +134,7 @@ FIXED = [
 def test_means_are_exact_but_beside_ties(requantization, ratio, count):
     """A sum of few codes is itself about a step: rounded twice, it needs bits behind the point."""
     x, out = params(0.1, 3), params(0.1 / ratio, -5)
-    layer = integer.prepare_average(x, out, requantization)
+    layer = integer.prepare_average(x, out, requantization=requantization)
     ends = np.array([-131 * count, 124 * count])
     halves = (np.arange(-300, 300) * count / (2 * ratio)).round().astype(np.int64)
     sums = np.unique(np.clip(halves[:, None] + np.arange(-2, 3), *ends))
@@ -147,7 +149,9 @@ def test_means_are_exact_but_beside_ties(requantization, ratio, count):
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 9, 10, 49, 98])
 def test_a_mean_on_one_scale_is_litert_s_division(count):
     """AVERAGE_POOL_2D of LiteRT's reference kernel: (acc ± count/2) / count, C's division."""
-    layer = integer.prepare_average(params(0.1), params(0.1), Requantization.GEMMLOWP_DOUBLE)
+    layer = integer.prepare_average(
+        params(0.1), params(0.1), requantization=Requantization.GEMMLOWP_DOUBLE
+    )
     sums = np.arange(-128 * count, 127 * count + 1)
     wanted = np.sign(sums) * ((np.abs(sums) + count // 2) // count)
     assert (layer.mean(sums.astype(np.int32), count) == wanted).all()
@@ -163,7 +167,7 @@ def test_a_mean_on_one_scale_is_litert_s_division(count):
 def test_addition_is_the_oracles(requantization, base, r_a, r_b, zeros, relu, seed):
     scales = [float(np.float32(base * r)) for r in (r_a, r_b, 1)]
     a, b, out = (params(s, z) for s, z in zip(scales, zeros, strict=True))
-    layer = integer.prepare_add(a, b, out, requantization, relu=relu)
+    layer = integer.prepare_add(a, b, out, requantization=requantization, relu=relu)
     x, y = np.random.default_rng(seed).integers(-128, 128, (2, 40)).astype(np.int8)
     wanted = [
         oracle.add_by(requantization, (int(p), int(q)), tuple(scales), zeros, ends(out, relu))
@@ -185,7 +189,7 @@ def test_addition_is_exact_but_beside_ties(requantization, scales, zeros, format
     ]
     a, b, out = (params(s, z, f) for s, z, f in zip(scales, zeros, (format, nq.INT8, nq.INT8),
                                                      strict=True))  # fmt: skip
-    layer = integer.prepare_add(a, b, out, requantization)
+    layer = integer.prepare_add(a, b, out, requantization=requantization)
     x, y = (
         np.arange(format.qmin, format.qmax + 1)[::5].astype(format.dtype),
         np.int8([-128, -3, 0, 77, 127]),
@@ -212,9 +216,11 @@ def test_just_below_a_tie_is_rounded_down(requantization):
     """A code of 0.4999 steps and a zero point of 154; a coarse multiplier makes it 155."""
     share = 0.4999 if requantization in TWENTY_BITS else 0.499998
     a, b = params(share, 0, nq.UINT8), params(0.013, 0, nq.UINT8)
-    layer = integer.prepare_add(a, b, params(1.0, 154, nq.UINT8), requantization)
+    layer = integer.prepare_add(a, b, params(1.0, 154, nq.UINT8), requantization=requantization)
     assert layer(np.uint8([1]), np.uint8([0])) == [154]
-    halves = integer.prepare_add(params(0.5), params(0.25), params(1.0, 1), requantization)
+    halves = integer.prepare_add(
+        params(0.5), params(0.25), params(1.0, 1), requantization=requantization
+    )
     got = halves(np.int8([1, 3, -1, -3, 1]), np.int8([0, 0, 0, 0, 3])).tolist()
     away, even, up = [2, 3, 0, -1, 2], [2, 2, 0, 0, 2], [2, 3, 1, 0, 2]
     assert got == {"F32_EVEN": even, "F64_AWAY": away, "GEMMLOWP_DOUBLE": away}.get(
@@ -230,12 +236,12 @@ def test_addition_is_that_of_the_release_to_the_bit(meta, data):
         "LiteRT": (Requantization.GEMMLOWP_DOUBLE, [Requantization.RUY_DOUBLE_UP]),
     }[meta["oracle"].split()[0]]
     x, y = data["codes"][:, None], data["codes"]
-    got = integer.prepare_add(a, b, out, mine)(x, y)
+    got = integer.prepare_add(a, b, out, requantization=mine)(x, y)
     np.testing.assert_array_equal(got, data["y"])
     s_a, s_b, s_y = (Fraction(float(s)) for s in data["scales"])
     if (2 * s_a / s_y) % 1 == 0 and (2 * s_b / s_y) % 1 == 0:  # then many sums are ties
         for rival in rivals:
-            other = integer.prepare_add(a, b, out, rival)(x, y)
+            other = integer.prepare_add(a, b, out, requantization=rival)(x, y)
             assert (other != data["y"]).any()
 
 
@@ -253,7 +259,7 @@ def test_shapes_broadcast_and_are_named():
         integer.prepare_add(params(1e9), params(1.0), params(0.1))
     with pytest.raises(ValueError, match=r"GEMMLOWP_DOUBLE is a ratio below 2.19"):
         integer.prepare_add(params(1.0), params(1e6), params(1.0),
-                               Requantization.GEMMLOWP_DOUBLE)  # fmt: skip
+                               requantization=Requantization.GEMMLOWP_DOUBLE)  # fmt: skip
     with pytest.raises(ValueError, match="out is int16; allowed in an integer kernel are integers"):
         integer.prepare_add(params(1.0), params(1.0), params(1.0, 0, nq.INT16))
     assert repr(layer) == "Add(int8 + int8 to int8)"
@@ -268,7 +274,7 @@ def test_shapes_broadcast_and_are_named():
 def test_concatenation_is_the_oracles(requantization, base, ratio, x_zero_point, z_y):
     x, out = params(float(np.float32(base * ratio)), x_zero_point), params(base, z_y)
     assume(x != out)
-    layer = integer.prepare_concat([out, x], out, requantization)
+    layer = integer.prepare_concat([out, x], out, requantization=requantization)
     codes = CODES.astype(np.int8)
     got = layer([codes[:3], codes], 0).tolist()
     if requantization is Requantization.F32_EVEN:
@@ -403,7 +409,7 @@ def test_concatenation_and_means_are_onnxruntimes(format):
         layer = integer.prepare_concat([x], out)
         assert (layer([codes], 0) == theirs).all()
         picture = rng.integers(format.qmin, format.qmax + 1, (1, 99, 2, 3)).astype(format.dtype)
-        average = integer.prepare_average(x, out, Requantization.F32_EVEN)
+        average = integer.prepare_average(x, out, requantization=Requantization.F32_EVEN)
         constants = [None, *numbers(x), *numbers(out)]
         theirs = run_node("QLinearGlobalAveragePool", constants, picture)
         assert (integer.global_avg_pool2d(picture, average) == theirs).all()
@@ -415,7 +421,9 @@ def test_concatenation_and_means_are_onnxruntimes(format):
 
 def test_rounding_of_ties_tells_the_rules_apart():
     layers = {
-        requantization: integer.prepare_average(params(1.0), params(1.0), requantization)
+        requantization: integer.prepare_average(
+            params(1.0), params(1.0), requantization=requantization
+        )
         for requantization in Requantization.NAMED
     }
     codes = np.int8([[[[1, 0]], [[3, 0]], [[-1, 0]], [[-3, 0]]]])

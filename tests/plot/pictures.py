@@ -94,10 +94,10 @@ PICTURES = {
     "packed_layout-uint4": partial(plot.packed_layout, UINT4, 5),
     "packed_layout-uint3": partial(plot.packed_layout, IntFormat(3, signed=False), 8),
     "packed_layout-gptq": partial(
-        plot.packed_layout, IntFormat(3, signed=False), 12, PackOrder.GPTQ
+        plot.packed_layout, IntFormat(3, signed=False), 12, order=PackOrder.GPTQ
     ),
-    "packed_layout-awq": partial(plot.packed_layout, UINT4, 8, PackOrder.AWQ),
-    "packed_layout-gguf": partial(plot.packed_layout, UINT4, 32, PackOrder.GGUF),
+    "packed_layout-awq": partial(plot.packed_layout, UINT4, 8, order=PackOrder.AWQ),
+    "packed_layout-gguf": partial(plot.packed_layout, UINT4, 32, order=PackOrder.GGUF),
     "packed_layout-uint2": partial(plot.packed_layout, UINT2, 4),
     "blocks-tensor": partial(plot.blocks, (3, 6), PerTensor()),
     "blocks-channel": partial(plot.blocks, (4, 6), PerChannel(0)),

@@ -79,12 +79,12 @@ MISTAKES = {
         "format is 'float16'; allowed is Format",
     ),
     "packed_layout in no order": (
-        partial(plot.packed_layout, UINT4, 2, "low first"),
+        partial(plot.packed_layout, UINT4, 2, order="low first"),
         TypeError,
         "order is 'low first'; allowed are PackOrder.LOW_FIRST, PackOrder.GPTQ",
     ),
     "packed_layout of a width without that order": (
-        partial(plot.packed_layout, UINT2, 8, PackOrder.AWQ),
+        partial(plot.packed_layout, UINT2, 8, order=PackOrder.AWQ),
         ValueError,
         "uint2.*AWQ|AWQ.*uint2|2 bits",
     ),
