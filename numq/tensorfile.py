@@ -136,9 +136,14 @@ def take_tensors(meanings: Any, arrays: Mapping[str, Array]) -> dict[str, Tensor
     return tensors
 
 
+_USUAL = (FLOAT32, False)  #: scale format and sign of most parameters
+
+
 def put_params(key: str, params: QParams, arrays: dict[str, Array]) -> dict[str, Any]:
     """Puts scale and what stands beside it among the arrays; what is left is text."""
-    kinds = (params.format, params.granularity, params.scale_format, params.signed_scale)
+    kinds = [params.format, params.granularity, params.scale_format, params.signed_scale]
+    while len(kinds) > 2 and kinds[-1] == _USUAL[len(kinds) - 3]:
+        kinds.pop()  # what is usual is not said
     text: dict[str, Any] = {
         "params": [encoded(kind, f"what {key} means", MEANINGS) for kind in kinds]
     }
@@ -155,9 +160,8 @@ def put_params(key: str, params: QParams, arrays: dict[str, Array]) -> dict[str,
 def take_params(key: str, text: Any, arrays: Mapping[str, Array]) -> QParams:
     """The way back."""
     check_type(text, dict, f"what {key} means")
-    format, kind, scale_format, signed = (
-        decoded(v, MEANINGS) for v in listed(text["params"], "params")
-    )
+    format, kind, *others = (decoded(v, MEANINGS) for v in listed(text["params"], "params"))
+    scale_format, signed = others + list(_USUAL[len(others) :])
     check_type(scale_format, FloatFormat, "scale_format")
     scale = _take_kept(f"{key}:scale", text.get("scale"), scale_format, arrays)
     offset = None

@@ -117,7 +117,7 @@ def test_overflow_is_said(capsys):
         (["inspect", "two"], "value is 'two'; allowed is a number"),
         (["inspect", "-2.5", "--format", "int8"], "value is '-2.5'; allowed for an integer"),
         (["inspect", "inf", "--format", "uint8"], "value is 'inf'; allowed for an integer"),
-        (["inspect", "nan", "--format", "float4_e2m1"], "NaN, which float4_e2m1 cannot hold"),
+        (["inspect", "nan", "--format", "float4_e2m1"], "NaN; allowed in float4_e2m1 are numbers"),
         (["inspect", "1", "--format", "float12"], "--format is 'float12'; allowed are float64, "),
         (
             ["inspect", "0x1zp3"],

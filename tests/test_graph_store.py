@@ -181,7 +181,7 @@ def changed(path, change):
         (lambda t: t["quantized"]["0.weight"]["params"].__setitem__(0, {"class": "os.system"}),
          r"the kind is 'os.system'; allowed in a file are IntFormat"),
         (lambda t: t["quantized"]["0.weight"]["params"].__setitem__(0, {"class": [[]]}), "kind is"),
-        (lambda t: t["quantized"]["0.weight"]["params"].__setitem__(2, {"enum": "Specials"}),
+        (lambda t: t["quantized"]["0.weight"]["params"].append({"enum": "Specials"}),
          "'name' is missing"),
         (lambda t: t["edges"]["x:codes"].update(params=5), "params is 5"),
         (lambda t: t["edges"].update({"more": t["edges"]["x:codes"]}), "'edge:more:scale' is m"),
