@@ -116,11 +116,13 @@ def run(program: Program, inputs: Sequence[ArrayLike], visit: Visit | None = Non
             made = ready(*[values[name] for name in sources])
         except (ValueError, TypeError, IndexError) as error:
             raise type(error)(f"{node.label}: {error}") from error
-        several = made if isinstance(made, tuple) else (made,)
-        for name, array in zip(node.outputs, several, strict=True):
-            values[name] = array
-            if visit:
-                visit(name, array)
+        if type(made) is tuple:
+            values.update(zip(node.outputs, made, strict=True))
+        else:
+            values[node.outputs[0]] = made
+        if visit:
+            for name in node.outputs:
+                visit(name, values[name])
     return [values[name] for name in graph.outputs]
 
 

@@ -116,8 +116,11 @@ class PreparedProduct:
             )
         rows = (("row_scale", row_scale, NO_FLOATS), ("row_zero_point", row_zero_point, NO_INTS))
         for name, array, nothing in rows:
-            checked_array(name, array, (nothing.dtype,))
-            if array is not nothing and array.shape != (m,):
+            if array is nothing:
+                continue
+            if type(array) is not np.ndarray or array.dtype is not nothing.dtype:
+                checked_array(name, array, (nothing.dtype,))
+            if array.shape != (m,):
                 raise ValueError(f"{name} has shape {array.shape}; allowed is ({m},)")
         return np.ascontiguousarray(row_scale), np.ascontiguousarray(row_zero_point)
 
