@@ -124,7 +124,9 @@ def _quantize_rows(
     if type(x) is not np.ndarray or x.dtype != np.float32 or x.ndim != 2 or not uses_kernels():
         return None
     codes, scales, zeros, finite = quantized_rows(x, symmetric, qmin, qmax, dtype, choose(None))
-    return (codes, scales, zeros) if finite and np.maximum.reduce(scales, initial=0) < most else None
+    return (
+        (codes, scales, zeros) if finite and np.maximum.reduce(scales, initial=0) < most else None
+    )
 
 
 def _parameters(scale: Array, zero_point: Array) -> tuple[FloatArray, Array]:
