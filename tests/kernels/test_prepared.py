@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
 import pytest
 from matrices import TYPES, each_kernel, integers
 
-from numq.kernels import Isa, matmul_requantized, pack_weight
+from numq.kernels import Isa, matmul, matmul_requantized, pack_weight
 from numq.kernels.product.prepared import prepare_product
 from numq.kernels.product.ways import COMPILED, dequantized, requantized
 from numq.kernels.product.ways import integers as sums
@@ -110,3 +112,18 @@ def test_a_copy_and_a_stored_one_are_whole() -> None:
     expected = matmul_requantized(a, b, multiplier=factors, **CODES)
     for twin in (copy.deepcopy(product), pickle.loads(pickle.dumps(product))):
         assert (twin(a) == expected).all()
+
+
+def test_a_packed_weight_goes_when_it_is_dropped_and_is_pickled_bare() -> None:
+    a, b = np.ones((2, 70), np.int8), pack_weight(np.ones((70, 33), np.int8))
+    bare = len(pickle.dumps(b))
+    assert (matmul(a, b) == 70).all()
+    assert len(pickle.dumps(b)) == bare
+    assert (matmul(a, pickle.loads(pickle.dumps(b))) == 70).all()
+    there = weakref.ref(b)
+    gc.disable()
+    try:
+        del b
+        assert there() is None
+    finally:
+        gc.enable()

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from numq.kernels.machine.cpu import KernelPath
+from numq.kernels.machine.cpu import KernelPath, choose
 from numq.kernels.machine.parallel import grid, tasks_for
 from numq.kernels.machine.workspace import room
 from numq.kernels.operands import INT32, SIGNS, as_bytes, checked_out, checked_sign
 from numq.kernels.product.entries import Kernels, kernels
 from numq.kernels.product.fused import run_rows
 from numq.kernels.product.loops import direct_room
-from numq.kernels.product.prepared import prepare_product
-from numq.kernels.product.ways import integers
+from numq.kernels.product.prepared import plain
 from numq.kernels.product.weights import PackedWeight
 from numq.kernels.reference import matmul_numpy
 
@@ -74,13 +73,10 @@ def matmul(
 def _packed(
     a: NDArray[Any], b: PackedWeight, out: NDArray[np.int32] | None, isa: KernelPath | None
 ) -> NDArray[np.int32]:
-    """What such a product needs beside A is prepared at the first one, and kept with B."""
     checked_sign("a", a)
-    product = b.plain.get(a.dtype)
-    if product is None or isa is not None:
-        product = prepare_product(b, integers(), a_dtype=a.dtype, isa=isa)
-        b.plain[a.dtype] = product
-    return run_rows(product, a, out)
+    if isa is not None:
+        choose(isa)
+    return run_rows(plain(b, a.dtype), a, out)
 
 
 def _product(

@@ -26,7 +26,7 @@ from numq.kernels.operands import (
 from numq.kernels.product.entries import kernels
 from numq.kernels.product.rules import Mode
 from numq.kernels.product.walk import rows_of_block, walk_room
-from numq.kernels.product.ways import NO_FLOATS, WayOut
+from numq.kernels.product.ways import NO_FLOATS, WayOut, integers
 from numq.kernels.product.weights import PackedWeight, pack_weight
 from numq.kernels.product.zeros import NO_INTS, Folded, folded, stored_as_a, stored_as_b
 from numq.kernels.reference import correct_numpy, matmul_numpy
@@ -182,6 +182,19 @@ def prepare_product(
     k = weight.shape[0]
     operands = (SIGNS[a_dtype], weight.panels, *fold, rows_of_block(kit.tile, k))
     return PreparedProduct(*given, kit.packed, operands, walk_room(kit.tile, k))
+
+
+def plain(weight: PackedWeight, a_dtype: np.dtype[Any]) -> PreparedProduct:
+    """The product with nothing beside it, int32.
+
+    What it needs beside A is made at the first one and kept with the weight; the product itself is
+    not, as it holds the weight.
+    """
+    kept = weight.plain.get(a_dtype)
+    if kept is None:
+        made = prepare_product(weight, integers(), a_dtype=a_dtype)
+        kept = weight.plain[a_dtype] = made.task, made.operands, made.room_bytes
+    return PreparedProduct(weight, integers(), a_dtype, 0, NO_INTS, NO_INTS, *kept)
 
 
 def _folded(

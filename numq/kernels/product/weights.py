@@ -45,8 +45,12 @@ class PackedWeight:
 
     @made_once
     def plain(self) -> dict[np.dtype[Any], Any]:
-        """Products with nothing beside them, by the dtype of A: `matmul` prepares each once."""
+        """What a product with nothing beside it needs, by the dtype of A: see `prepared.plain`."""
         return {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What was made of it meanwhile stays here."""
+        return PackedWeight, (self.isa, self.shape, self.dtype, self.panels, self.sums)
 
     @property
     def shift(self) -> int:
