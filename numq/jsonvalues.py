@@ -5,6 +5,7 @@ A file can name what `known` has and nothing else, and each class checks its own
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from enum import Enum
 from typing import Any, TypeAlias
@@ -14,6 +15,18 @@ import numpy as np
 from numq.arrays import check_type
 
 Known: TypeAlias = dict[str, type]
+
+
+def parsed(text: str) -> Any:
+    """JSON; ValueError for an object that has a key twice, as the first would vanish."""
+    return json.loads(text, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError(f"keys are {[key for key, _ in pairs]}; allowed is each once")
+    return made
 
 
 def known(*kinds: type) -> Known:
@@ -61,6 +74,7 @@ def decoded(value: Any, known: Known) -> Any:
         raise ValueError(
             f"the kind is {str(name)[:100]!r}; allowed in a file are {', '.join(known)}"
         )
+    check_keys(value, name, ("enum", "name") if "enum" in value else ("class", "fields"))
     if issubclass(kind, Enum):
         return kind[value["name"]]
     if "enum" in value:
@@ -71,6 +85,20 @@ def decoded(value: Any, known: Known) -> Any:
 def _named(kind: type) -> dict[str, Any]:
     """The values of a class that a file names as if they were an enum's."""
     return {value.name: value for value in getattr(kind, "NAMED", ())}
+
+
+def check_keys(
+    text: Any, name: str, needed: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> None:
+    """Raise KeyError for a needed key that is missing, ValueError for one that is unknown."""
+    check_type(text, dict, name)
+    for key in needed:
+        if key not in text:
+            raise KeyError(key)
+    allowed = needed + optional
+    for key in text:
+        if key not in allowed:
+            raise ValueError(f"{name} has {key[:100]!r}; allowed are {', '.join(allowed)}")
 
 
 def mapping(text: Any, name: str) -> dict[str, Any]:

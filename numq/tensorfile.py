@@ -3,7 +3,9 @@
 The array of a tensor has its name. Beside it stands what codes mean: `weight:scale`, and
 `weight:zero_point` or `weight:offset`; scales that are codes themselves have `weight:scale:scale`.
 A tensor that has such a name itself, or `%` in it, is escaped as in a URL. Codes are packed without
-gaps; formats, granularities and shapes are JSON in the metadata.
+gaps; formats, granularities and shapes are JSON in the metadata, which says of every array beside
+a tensor that it is there. What a reader does not know, be it a key or an array, is refused: a file
+without it would mean something else.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from numq import formats, granularity
 from numq.arrays import Array, IntArray, check_type
 from numq.formats import FLOAT16, FLOAT32, FLOAT64, FloatFormat, Format
 from numq.granularity import Shape
-from numq.jsonvalues import Known, decoded, encoded, known, lengths, listed
+from numq.jsonvalues import Known, check_keys, decoded, encoded, known, lengths, listed, parsed
 from numq.packing import pack, unpack
 from numq.qparams import Kept, QParams
 from numq.qtensor import QTensor
@@ -76,7 +78,10 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     arrays, metadata = load_arrays(path)
     check_kind(path, metadata, "numq tensors", (VERSION,))
     with damage_named(path):
-        return take_tensors(json.loads(metadata["quantized"]), arrays)
+        check_keys(metadata, "the metadata", ("format", "version", "quantized"))
+        tensors = take_tensors(parsed(metadata["quantized"]), arrays)
+        check_all_taken(arrays)
+    return tensors
 
 
 def check_kind(
@@ -115,25 +120,36 @@ def put_tensors(tensors: Mapping[str, Tensor], arrays: dict[str, Array]) -> dict
     meanings = {}
     for name, tensor in tensors.items():
         if isinstance(tensor, QTensor):
-            meanings[name] = _put(_key(name), tensor, arrays)
+            meanings[name] = _put(array_name(name), tensor, arrays)
         else:
-            arrays[_key(name)] = tensor
+            arrays[array_name(name)] = tensor
     return meanings
 
 
-def take_tensors(meanings: Any, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
-    """The way back."""
+def take_tensors(meanings: Any, arrays: dict[str, Array]) -> dict[str, Tensor]:
+    """The way back; takes what belongs to the tensors out of the arrays."""
     check_type(meanings, dict, "quantized")
     tensors: dict[str, Tensor] = {}
-    for key in (key for key in arrays if not _is_taken(key)):
+    for key in [key for key in arrays if not _is_taken(key)]:
         name = unquote(key)
-        meaning = meanings.get(name)
-        tensors[name] = arrays[key] if meaning is None else _take(key, meaning, arrays)
+        if array_name(name) != key:
+            raise ValueError(f"an array is {key[:100]!r}; allowed is {array_name(name)[:100]!r}")
+        whole = name in meanings
+        tensors[name] = _take(key, meanings[name], arrays) if whole else arrays.pop(key)
     if lost := [name for name in meanings if name not in tensors]:
         raise ValueError(
             f"the codes of {lost[0]!r} are missing; allowed are files with all of them"
         )
     return tensors
+
+
+def check_all_taken(arrays: Mapping[str, Array]) -> None:
+    """Raise ValueError for an array that is left: nothing says what it means."""
+    if arrays:
+        raise ValueError(
+            f"arrays has {min(arrays)[:100]!r}, which no tensor has; allowed are those that "
+            "the text names"
+        )
 
 
 _USUAL = (FLOAT32, False)  #: scale format and sign of most parameters
@@ -157,20 +173,29 @@ def put_params(key: str, params: QParams, arrays: dict[str, Array]) -> dict[str,
     return text
 
 
-def take_params(key: str, text: Any, arrays: Mapping[str, Array]) -> QParams:
-    """The way back."""
-    check_type(text, dict, f"what {key} means")
+def take_params(
+    key: str, text: Any, arrays: dict[str, Array], *, more: tuple[str, ...] = ()
+) -> QParams:
+    """The way back, from a text that may have `more` keys; takes what it reads out of the arrays.
+
+    Raises:
+        KeyError: no scale, or an array that the text says is there.
+        ValueError: a key that is unknown, or what codes cannot mean.
+    """
+    check_keys(text, f"what {key} means", ("params", "scale", *more), ("offset", "zero_point"))
     format, kind, *others = (decoded(v, MEANINGS) for v in listed(text["params"], "params"))
     scale_format, signed = others + list(_USUAL[len(others) :])
     check_type(scale_format, FloatFormat, "scale_format")
-    scale = _take_kept(f"{key}:scale", text.get("scale"), scale_format, arrays)
+    scale = _take_kept(f"{key}:scale", text["scale"], scale_format, arrays)
     offset = None
     if "offset" in text:
         offset = _take_kept(f"{key}:offset", text["offset"], scale_format, arrays)
     zero_point: Array = np.zeros(scale.shape, np.int32)
     zeros = f"{key}:zero_point"
-    if "zero_point" in text or zeros in arrays:  # graphs of version 1 do not say it
-        zero_point = _unpacked(arrays[zeros], format, scale.shape, zeros).astype(np.int32)
+    if "zero_point" in text:
+        if text["zero_point"] is not True:
+            raise ValueError(f"zero_point of {key} is {text['zero_point']!r}; allowed is true")
+        zero_point = _unpacked(arrays.pop(zeros), format, scale.shape, zeros).astype(np.int32)
     return QParams(scale, zero_point, format, kind, scale_format, signed, offset)
 
 
@@ -179,10 +204,10 @@ def _put(key: str, q: QTensor, arrays: dict[str, Array]) -> dict[str, Any]:
     return {"shape": list(q.shape), **put_params(key, q.qparams, arrays)}
 
 
-def _take(key: str, text: Any, arrays: Mapping[str, Array]) -> QTensor:
-    params = take_params(key, text, arrays)
+def _take(key: str, text: Any, arrays: dict[str, Array]) -> QTensor:
+    params = take_params(key, text, arrays, more=("shape",))
     shape = lengths(text["shape"], f"shape of {key}")
-    return QTensor(_unpacked(arrays[key], params.format, shape, key), params)
+    return QTensor(_unpacked(arrays.pop(key), params.format, shape, key), params)
 
 
 def _put_kept(
@@ -200,18 +225,17 @@ def _put_kept(
 
 
 def _take_kept(
-    key: str, requantization: Any, format: FloatFormat, arrays: Mapping[str, Array]
+    key: str, said: Any, format: FloatFormat, arrays: dict[str, Array]
 ) -> Array | QTensor:
-    if isinstance(requantization, dict):
-        return _take(key, requantization, arrays)
-    if requantization is None or requantization is True:
-        return arrays[key]
-    return format.decode(
-        _unpacked(arrays[key], format, lengths(requantization, f"shape of {key}"), key)
-    )
+    if isinstance(said, dict):
+        return _take(key, said, arrays)
+    if said is True:
+        return arrays.pop(key)
+    shape = lengths(said, f"shape of {key}")
+    return format.decode(_unpacked(arrays.pop(key), format, shape, key))
 
 
-def _key(name: str) -> str:
+def array_name(name: str) -> str:
     """The name of a tensor's array: not one that stands for something else."""
     check_type(name, str, "the name of a tensor")
     escaped = name.replace("%", "%25")

@@ -385,3 +385,33 @@ def test_any_entry_of_a_file_replaced_by_any_other_is_refused_or_read(tmp_path, 
         storage.save_arrays(path, {k: a for k, a in arrays.items() if k != lost}, metadata)
         with pytest.raises(ValueError, match="missing"):
             nq.load_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t, a, m: t["w"].pop("offset"), "arrays has 'w:offset', which no tensor has"),
+        (lambda t, a, m: t["z"].pop("zero_point"), "arrays has 'z:zero_point', which no tensor"),
+        (lambda t, a, m: t["w"].update(ofset=True), "what w means has 'ofset'; allowed are params"),
+        (lambda t, a, m: t["w"].update(offset=None), "shape of w:offset is None"),
+        (lambda t, a, m: t["w"].update(scale=None), "shape of w:scale is None"),
+        (lambda t, a, m: t["w"].pop("scale"), "'scale' is missing"),
+        (lambda t, a, m: t["z"].update(zero_point=1), "zero_point of z is 1; allowed is true"),
+        (lambda t, a, m: t.update(w=None), "what w means is None"),
+        (lambda t, a, m: a.update({"zz:scale": np.ones(1)}), "arrays has 'zz:scale', which no"),
+        (lambda t, a, m: a.update({"edge:x": np.ones(1)}), "arrays has 'edge:x', which no tensor"),
+        (lambda t, a, m: a.update({"%77": np.ones(1)}), "an array is '%77'; allowed is 'w'"),
+        (lambda t, a, m: m.update(author="me"), "the metadata has 'author'; allowed are format"),
+    ],
+)
+def test_what_a_reader_does_not_know_is_refused(tmp_path, change, message):
+    """An offset whose key is lost would make other numbers of the same codes, without a word."""
+    path = tmp_path / "w.safetensors"
+    w, z = nq.OffsetQuantizer(nq.UINT4)([5.0, 6.5]), nq.AffineQuantizer(nq.UINT8)([-1.0, 1.0])
+    nq.save_tensors(path, {"w": w, "z": z})
+    arrays, metadata = load_arrays(path)
+    text = json.loads(metadata["quantized"])
+    change(text, arrays, metadata)
+    storage.save_arrays(path, arrays, {**metadata, "quantized": json.dumps(text)})
+    with pytest.raises(ValueError, match=message):
+        nq.load_tensors(path)

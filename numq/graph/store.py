@@ -15,12 +15,25 @@ from numq.formats import FLOAT8_E8M0FNU, FLOAT16, FLOAT32, FLOAT64
 from numq.graph.graph import Graph, Node
 from numq.graph.inputs import Input, Numbers
 from numq.graph.schema import Size
-from numq.jsonvalues import Known, decoded, encoded, known, lengths, listed, mapping, names
+from numq.jsonvalues import (
+    Known,
+    check_keys,
+    decoded,
+    encoded,
+    known,
+    lengths,
+    listed,
+    mapping,
+    names,
+    parsed,
+)
 from numq.requantization import Multiplier, Requantization
 from numq.rounding import Overflow, Rounding, ZeroPointOrder
 from numq.storage import load_arrays, save_arrays
 from numq.tensorfile import (
     MEANINGS,
+    array_name,
+    check_all_taken,
     check_kind,
     damage_named,
     put_params,
@@ -81,8 +94,11 @@ def load_graph(path: str | os.PathLike[str]) -> Graph:
     arrays, metadata = load_arrays(path)
     check_kind(path, metadata, "numq graph", (1, VERSION))
     with damage_named(path):
-        text = json.loads(metadata["graph"])
-        return _graph(_upgraded(text) if metadata["version"] == "1" else text, arrays)
+        check_keys(metadata, "the metadata", ("format", "version", "graph"))
+        text = parsed(metadata["graph"])
+        made = _graph(_upgraded(text, arrays) if metadata["version"] == "1" else text, arrays)
+        check_all_taken(arrays)
+    return made
 
 
 _SCALE_FORMATS = {
@@ -90,23 +106,42 @@ _SCALE_FORMATS = {
 }  # fmt: skip
 
 
-def _upgraded(text: Any) -> Any:
-    """The text of version 1, in which scales were stored in an enum of their own."""
+def _upgraded(text: Any, arrays: dict[str, Array]) -> Any:
+    """The text of version 1, which declares no inputs and does not say what stands beside codes."""
+    made = _with_formats(text)
+    meanings = {array_name(name): m for name, m in mapping(made, "quantized").items()}
+    meanings |= {f"edge:{name}": m for name, m in mapping(made, "edges").items()}
+    for key, meaning in meanings.items():
+        check_keys(meaning, f"what {key} means", ("params",), ("shape",))
+        meaning["scale"] = True
+        if f"{key}:zero_point" in arrays:
+            meaning["zero_point"] = True
+    return {"declared": {}, **made}
+
+
+def _with_formats(text: Any) -> Any:
+    """Version 1 stored scales in an enum of their own."""
     if isinstance(text, list):
-        return [_upgraded(entry) for entry in text]
+        return [_with_formats(entry) for entry in text]
     if not isinstance(text, dict):
         return text
     if text.get("enum") == "ScaleFormat":
         return encoded(_SCALE_FORMATS[text["name"]], "version 1", _KNOWN)
-    made = {name: _upgraded(entry) for name, entry in text.items()}
+    made = {name: _with_formats(entry) for name, entry in text.items()}
     if made.get("scale_format") == encoded(FLOAT8_E8M0FNU, "version 1", _KNOWN):
         made["scale_rounding"] = encoded(Rounding.CEIL, "version 1", _KNOWN)
     return made
 
 
+_PARTS = (
+    "inputs", "outputs", "parameters", "nodes", "quantized", "edges", "shapes", "declared",
+)  # fmt: skip
+_NODE = ("op", "name", "inputs", "outputs", "attributes")
+
+
 def _graph(text: Any, arrays: dict[str, Array]) -> Graph:
-    edges = mapping(text, "edges")
-    declared = mapping(text, "declared") if "declared" in text else {}
+    check_keys(text, "the text of the graph", _PARTS)
+    edges, declared = mapping(text, "edges"), mapping(text, "declared")
     shapes = mapping(text, "shapes")
     return Graph(
         names(text["inputs"], "inputs"),
@@ -132,7 +167,7 @@ def _node(node: Node) -> dict[str, Any]:
 
 
 def _read_node(text: Any) -> Node:
-    check_type(text, dict, "a node")
+    check_keys(text, "a node", _NODE)
     op, name = names([text["op"], text["name"]], "op and name of a node")
     return Node(
         op, name, names(text["inputs"], f"inputs of {name}"),
