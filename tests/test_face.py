@@ -1,9 +1,13 @@
 """The public face reads like a page: what it names, in which order, and in which words."""
 
+import ast
 import inspect
 import pydoc
 import re
 from enum import EnumMeta
+from pathlib import Path
+
+import pytest
 
 import numq as nq
 from numq import plot
@@ -21,6 +25,16 @@ def test_help_names_all_that_is_public_in_the_order_of_all():
 def test_help_fits_a_terminal():
     rendered = pydoc.plain(pydoc.render_doc(nq)).split("PACKAGE CONTENTS")[0]
     assert max(map(len, rendered.splitlines())) <= 80
+
+
+ROOM_PAGES = sorted(Path(nq.__file__).parent.glob("*/__init__.py"))
+
+
+@pytest.mark.parametrize("path", ROOM_PAGES, ids=lambda path: path.parent.name)
+def test_each_room_has_a_page_that_fits_a_terminal(path):
+    page = ast.get_docstring(ast.parse(path.read_text()))
+    assert page
+    assert max(map(len, page.splitlines())) <= 76  # help() indents by four
 
 
 def test_dir_is_the_face():

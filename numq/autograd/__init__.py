@@ -1,8 +1,9 @@
-"""Reverse-mode automatic differentiation over NumPy: each backward beside its forward.
+"""Automatic differentiation over NumPy: each backward beside its forward.
 
-Reading order: `tape`, `tensor`, `broadcasting`, `arithmetic`, `elementwise`, `reductions`,
-`shaping`, `indexing`, `softmax`, `windows`, `convolution`, `pooling`, `normalization`; `operators`
-gives the functions their signs.
+Reading order: `tape`, `tensor`, `broadcasting`, `arithmetic`,
+`elementwise`, `reductions`, `shaping`, `indexing`, `softmax`, `windows`,
+`convolution`, `pooling`, `normalization`; `operators` gives the functions
+their signs.
 """
 
 from numq.autograd import operators as operators

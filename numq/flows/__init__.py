@@ -1,8 +1,9 @@
 """Float model in, quantized network out: weight-only, dynamic, static.
 
-`static` is `convert(calibrate(prepare(fuse(graph)), batches))`, each step a function of values;
-`prepare_qat` gives a module to train, which `convert` takes too. Both follow one `Plan`: which
-nodes run on codes, and what quantizes each edge. A `Recipe` says how, an `Override` how some nodes
+`static` is `convert(calibrate(prepare(fuse(graph)), batches))`, each step a
+function of values; `prepare_qat` gives a module to train, which `convert`
+takes too. Both follow one `Plan`: which nodes run on codes, and what
+quantizes each edge. A `Recipe` says how, an `Override` how some nodes
 differ.
 """
 

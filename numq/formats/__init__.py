@@ -1,4 +1,4 @@
-"""Number formats as values: integers, floats, tables; what their codes stand for, both ways.
+"""Number formats as values: integers, floats, tables; codes, both ways.
 
 format      `Format`: what all of them have, `encode` and `decode` first
 integers    `IntFormat`: a code is its grid value

@@ -1,4 +1,4 @@
-"""One graph for training, quantization, export and import; nodes have ONNX operator names."""
+"""One graph for training, quantization and files; nodes are named by ONNX."""
 
 from numq.graph.graph import Constant, Graph, Node
 from numq.graph.inputs import Input, Numbers

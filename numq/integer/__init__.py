@@ -1,16 +1,17 @@
-"""Integers in, integers out: arithmetic on codes, and the operators of a quantized network.
+"""Integers in, integers out: arithmetic and operators of quantized networks.
 
 A Linear layer runs in four ways; the last is the integer network's:
 
 | | weights | activations | product | between layers |
 |---|---|---|---|---|
 | weight-only | integers, dequantized before use | float | float | float |
-| weight-only, integer | integers, scales within the sum | integers by group | int32 | float |
-| dynamic | integers | integers, range taken from the batch at run time | int32 | float |
+| integer weight-only | integers, scales in sums | groups | int32 | float |
+| dynamic | integers | integers, range from the batch | int32 | float |
 | static | integers | integers, range calibrated before | int32 | integers |
 
-`prepare_…` does offline what has a scale in it and gives a layer; the layer is called with codes,
-which it checks. A network, whose codes are its own, calls `run` instead, which checks nothing.
+`prepare_…` does offline what has a scale in it and gives a layer; the layer
+is called with codes, which it checks. A network, whose codes are its own,
+calls `run` instead, which checks nothing.
 """
 
 from numq.integer.add import Add, prepare_add

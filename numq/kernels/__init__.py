@@ -1,18 +1,20 @@
-"""Fast kernels: arrays in, arrays out, compiled by Numba for the processor at hand.
+"""Fast kernels: arrays in, arrays out, compiled for the processor at hand.
 
-They know nothing of scales as a concept or of tensors: 8-bit matrices are multiplied exactly, and
-the int32 sums are taken back to codes or to float32. The rooms, each with a reading order at its
-own door (`help(numq.kernels.product)`):
+They know nothing of scales as a concept or of tensors: 8-bit matrices are
+multiplied exactly, and the int32 sums are taken back to codes or to
+float32. The rooms, each with a reading order at its own door
+(`help(numq.kernels.product)`):
 
-    machine      what code is written for: instruction sets, Numba, vector code, threads, memory
-    product      the exact product: register tile, packing, the walk, the ways out of int32
-    convolution  the same product with patches packed in place of rows; depthwise beside it
-    grouped      float32 times weights of 4 or 8 bits that have a scale per group
-    passes       once over memory: quantize and dequantize, ranges, requantize
+    machine      instruction sets, Numba, vector code, threads, memory
+    product      register tile, packing, the walk, the ways out of int32
+    convolution  the product with patches packed as rows; depthwise
+    grouped      float32 times weights of 4 or 8 bits, a scale per group
+    passes       once over memory: quantize, dequantize, ranges
 
-At the door stand `ladder` (from three nested loops to the speed of the hardware in six functions),
-`reference` (what every kernel computes, in NumPy), `operands` (every check there is) and `roof`
-(what the machine could do at most). What runs often is prepared once: see `product.prepared` and
+At the door stand `ladder` (from three nested loops to the speed of the
+hardware in six functions), `reference` (what every kernel computes, in
+NumPy), `operands` (every check there is) and `roof` (what the machine could
+do at most). What runs often is prepared once: see `product.prepared` and
 `convolution.prepared`.
 """
 

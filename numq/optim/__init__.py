@@ -1,4 +1,4 @@
-"""Optimizers: what a gradient does to a parameter. And what goes with them: schedules, clipping."""
+"""Optimizers: what a gradient does to a parameter; schedules, clipping."""
 
 from numq.optim.clipping import clip_grad_norm
 from numq.optim.optimizers import SGD, Adam, Optimizer

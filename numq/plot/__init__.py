@@ -1,14 +1,15 @@
 """The pictures of quantization, with matplotlib (extra `notebooks`).
 
-Every function takes `ax=` and returns the axes that it drew on, without one it makes a new figure:
+Every function takes `ax=` and returns the axes that it drew on, without one
+it makes a new figure:
 
     from numq import plot
     plot.number_line(nq.QParams(0.01, 100, nq.UINT8))
 
 style          the look; `axes` and `panels` make empty axes
 grid           `number_line`, `staircase`, `error`: one scale and zero point
-distribution   `histogram` with the codes' grid, `float_values`: where formats have their numbers
-layout         `bit_field`, `packed_layout`, `blocks`: where bits go and who shares a scale
+distribution   `histogram` with the codes' grid, `float_values`
+layout         `bit_field`, `packed_layout`, `blocks`: where bits go
 curves         `lines`, `accuracy_against_bits`, `bars`
 roof           `roofline`: rates under what the machine allows
 matrices       `matrix`

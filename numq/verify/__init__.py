@@ -1,1 +1,1 @@
-"""Checks of other people's arithmetic, and the oracle that ours is checked against."""
+"""Checks of others' arithmetic, and the oracle that ours is held to."""

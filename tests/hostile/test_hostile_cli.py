@@ -36,7 +36,10 @@ LONG = "9" * 5000
             "--format is 'int9x'; allowed are float64, float32",
         ),
         (["inspect", "1.5", "--format", "int8"], "value is '1.5'; allowed for an integer format"),
-        (["inspect", "nan", "--format", "e2m1"], "value is NaN; allowed in float4_e2m1 are numbers"),
+        (
+            ["inspect", "nan", "--format", "e2m1"],
+            "value is NaN; allowed in float4_e2m1 are numbers",
+        ),
         (["inspect", "-1", "--code"], "code is -1; allowed are integers from 0 to"),
         (["inspect", "256", "--code", "--format", "int8"], "code is 256; allowed are integers"),
         (["inspect", "1.5", "--code"], "value is '1.5'; allowed for a code are integers"),
