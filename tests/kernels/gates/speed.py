@@ -7,7 +7,7 @@ arrays of a row (the same ones, by the row's own seed), answers must agree to th
 the two take turns on one thread: the one, the other, the other, the one. A row's ratio is the
 median over the turns of *before / after*: above 1 is faster. What other programs do to a machine
 does not last and where memory lies does not repeat, so a row below the gate is measured again in
-new processes with more turns, and fails when no attempt reaches it.
+new processes with more turns; what counts is the median over all turns of all attempts.
 
 Prints every row; exits with 1 if one fails or answers differ, which `--only` cuts down to the rows
 whose title or label holds one of the texts. BEFORE is asked for the problem tables of
@@ -112,8 +112,8 @@ def turn(call, count: int) -> float:
     return (time.perf_counter() - start) / count
 
 
-def measured(workers: list[Worker], row: list[str], rounds: int) -> tuple[float, float, float]:
-    """The ratio, and seconds of a call before and after.
+def measured(workers: list[Worker], row: list[str], rounds: int) -> list[tuple[float, float]]:
+    """Seconds of a call before and after, of every turn.
 
     Raises:
         ValueError: the answers differ.
@@ -126,8 +126,12 @@ def measured(workers: list[Worker], row: list[str], rounds: int) -> tuple[float,
         order = (0, 1) if number % 2 == 0 else (1, 0)
         taken = {which: workers[which].ask("turn", count) for which in order}
         pairs.append((taken[0], taken[1]))
-    before, after = (median(times) for times in zip(*pairs, strict=True))
-    return median(first / second for first, second in pairs), before, after
+    return pairs
+
+
+def ratio_of(pairs: list[tuple[float, float]]) -> float:
+    """The median of before / after."""
+    return median(first / second for first, second in pairs) if pairs else 0.0
 
 
 def main() -> int:
@@ -149,20 +153,21 @@ def main() -> int:
             continue
         if row[0] != group:
             print(group := row[0], flush=True)
-        ratio, attempt = 0.0, 0
+        pairs, attempt = [], 0
         try:
-            while ratio < GATE and attempt < ATTEMPTS:
+            while ratio_of(pairs) < GATE and attempt < ATTEMPTS:
                 if attempt:
                     for worker in workers:
                         worker.close()
                     workers = [Worker(checkout) for checkout in checkouts]
                 attempt += 1
-                found, before, after = measured(workers, row, options.rounds * attempt)
-                ratio = max(ratio, found)
+                pairs += measured(workers, row, options.rounds * attempt)
+            before, after = (median(times) for times in zip(*pairs, strict=True))
             times = f"{1e6 * before:11.1f} {1e6 * after:11.1f} µs"
             note = "" if attempt == 1 else f"  attempt {attempt}"
         except ValueError as error:
-            times, note = f"{error}", ""
+            pairs, times, note = [], f"{error}", ""
+        ratio = ratio_of(pairs)
         if ratio < GATE:
             failed.append(row)
         print(f"  {row[1]:28} {ratio:6.3f} {times}{note}{'  FAILS' * (ratio < GATE)}", flush=True)
