@@ -19,7 +19,6 @@ from numq.scales import (
     ScaleFloor,
     Scheme,
     Symmetric,
-    SymmetricRange,
     Target,
     exact_offset,
     exact_scale,
@@ -92,8 +91,9 @@ def choose_qparams(
         effective = scale.dequantize()
         zero_point = zero_points(*ends, effective, target)
     offset = _offset(lo, effective, target, offsets) if isinstance(scheme, Offset) else None
-    signed = isinstance(scheme, Symmetric) and scheme.range is SymmetricRange.SIGNED_MAX
-    return QParams(scale, zero_point, format, granularity, scale_format, signed, offset)
+    return QParams(
+        scale, zero_point, format, granularity, scale_format, target.signed_scale, offset
+    )
 
 
 def _above_zero(scale: FloatArray, scales: Callable[[FloatArray], Coded]) -> Coded:

@@ -94,6 +94,8 @@ class Quantizer(ABC):
                 f"{self.scale_rounding.name}; allowed beside scales is the default: scales says it"
             )
         object.__setattr__(self, "clip", self.target.clip)  # checks what a target has
+        if self.target.signed_scale:
+            _check_signs(self.scales, "scales")
 
     def __repr__(self) -> str:
         """Format and granularity, then the fields that differ from their defaults."""
@@ -300,6 +302,7 @@ class OffsetQuantizer(Quantizer):
     def __post_init__(self) -> None:
         """Refuse fields of other types."""
         _check_inner(self.offsets, "offsets")
+        _check_signs(self.offsets, "offsets")
         super().__post_init__()
 
     @property
@@ -321,3 +324,15 @@ def check_beside(quantizer: Quantizer, name: str) -> None:
 def _check_inner(quantizer: Quantizer | None, name: str) -> None:
     """Refuse what cannot quantize scales or offsets."""
     check_type(quantizer, AffineQuantizer | SymmetricQuantizer | None, name)
+
+
+def _check_signs(quantizer: Quantizer | None, name: str) -> None:
+    """Refuse, for parameters that can be negative, codes that none of them fits."""
+    if quantizer is None:
+        return
+    format = quantizer.format
+    if len(format.zero_points) == 1 and format.lowest >= 0:
+        raise ValueError(
+            f"{name} is {quantizer!r}; allowed for what can be negative are formats with numbers "
+            "below zero"
+        )

@@ -142,7 +142,10 @@ class Target:
 
     Raises:
         TypeError: a field of another type.
-        ValueError: a clip whose ends are not finite numbers, the low one below the high one.
+        ValueError: choices that fit no data: zero points for other than integers, negative scales
+            or offsets in a format without a sign, a `SymmetricRange` that divides by what lies
+            below a zero that has nothing below it; a clip whose ends are not finite numbers, the
+            low one below the high one.
     """
 
     format: Format
@@ -170,8 +173,27 @@ class Target:
                 f"scale_format is {self.scale_format.name}; allowed beside an offset, which is "
                 "stored in it too, are signed formats"
             )
+        if isinstance(self.scheme, Symmetric):
+            self._check_range(self.scheme.range)
         check_type(self.floor, ScaleFloor, "floor")
         object.__setattr__(self, "clip", _checked_clip(self.clip))
+
+    def _check_range(self, range: SymmetricRange) -> None:
+        if self.signed_scale and not self.scale_format.signed:
+            raise ValueError(
+                f"scale_format is {self.scale_format.name}; allowed under SIGNED_MAX, whose scales "
+                "can be negative, are signed formats"
+            )
+        if self.format.middle <= self.format.lowest and range is not SymmetricRange.RESTRICTED:
+            raise ValueError(
+                f"range is {range.name}; allowed for {self.format.name}, with nothing below zero, "
+                "is RESTRICTED"
+            )
+
+    @property
+    def signed_scale(self) -> bool:
+        """Whether scales can be negative."""
+        return self.scheme == Symmetric(SymmetricRange.SIGNED_MAX)
 
 
 def _checked_clip(clip: Clip) -> Clip:
@@ -235,11 +257,6 @@ def _symmetric_scale(
 ) -> FloatArray:
     below = format.middle - format.lowest  # 128 for int8
     above = format.highest - format.middle  # 127
-    if below <= 0 and convention is not SymmetricRange.RESTRICTED:
-        raise ValueError(
-            f"range is {convention.name}; allowed for {format.name}, with nothing below zero, is "
-            "RESTRICTED"
-        )
     amax = np.maximum(-lo, hi)
     match convention:
         case SymmetricRange.RESTRICTED:

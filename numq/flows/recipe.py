@@ -13,7 +13,7 @@ from numq.graph import Node
 from numq.quantizers import AffineQuantizer, Quantizer, SymmetricQuantizer, check_beside
 from numq.requantization import Requantization
 from numq.rounding import Rounding
-from numq.scales import Symmetric, SymmetricRange
+from numq.scales import Symmetric
 
 C = TypeVar("C", bound=Any)
 Check: TypeAlias = Callable[[object, str], object]
@@ -186,7 +186,7 @@ def _check_integer(quantizer: object, name: str) -> Quantizer:
     """A quantizer whose scales are positive, as integer kernels need them."""
     known = check_quantizer(quantizer, name)
     check_beside(known, name)
-    if known.scheme == Symmetric(SymmetricRange.SIGNED_MAX):
+    if known.target.signed_scale:
         raise ValueError(
             f"the range of {name} is SIGNED_MAX, whose scales may be negative; allowed is every "
             "other SymmetricRange, as integer kernels need positive scales"
