@@ -127,3 +127,16 @@ def test_a_packed_weight_goes_when_it_is_dropped_and_is_pickled_bare() -> None:
         assert there() is None
     finally:
         gc.enable()
+
+
+@each_kernel
+def test_what_was_given_stays_the_callers(isa: Isa) -> None:
+    rng = np.random.default_rng(4)
+    a, b = integers(rng, np.uint8, 5, 30), integers(rng, np.int8, 30, 7)
+    zeros, bias = np.arange(7, dtype=np.int32), np.arange(7, dtype=np.int32) * 1000
+    product = prepare_product(b, sums(), a_dtype=np.uint8, b_zero_point=zeros, bias=bias, isa=isa)
+    exact = a.astype(np.int32) @ (b.astype(np.int32) - zeros) + bias
+    zeros[:], bias[:] = 0, 7
+    assert (product(a) == exact).all()
+    assert not product.b_zero_point.flags.writeable
+    assert not product.bias.flags.writeable

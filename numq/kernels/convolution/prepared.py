@@ -22,6 +22,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from numq.arguments import shown
+from numq.arrays import frozen
 from numq.kernels.convolution.columns import columns_kernel, columns_layout
 from numq.kernels.convolution.depthwise import (
     channels_kernel,
@@ -108,8 +109,8 @@ class PreparedConv:
     x_dtype: np.dtype[Any]  #: int8 or uint8
     steps: Steps
     x_zero_point: int
-    w_zero_point: NDArray[np.int32]  #: (O,); empty for zeros
-    bias: NDArray[np.int32]  #: (O,); empty for zeros
+    w_zero_point: NDArray[np.int32]  #: (O,), read-only; empty for zeros
+    bias: NDArray[np.int32]  #: (O,), read-only; empty for zeros
     operands: tuple[NDArray[Any], ...]  #: of compiled code: weight, terms, factors, numbers
     plans: dict[Any, Found] = field(default_factory=dict, repr=False)
 
@@ -220,7 +221,7 @@ def prepare_conv2d(
     no_zero = type(w_zero_point) is int and not w_zero_point
     zeros = NO_INTS if no_zero else integers_of("w_zero_point", w_zero_point, weight.outputs)
     added = NO_INTS if bias is None else integers_of("bias", bias, weight.outputs)
-    zeros, added = zeros.copy(), added.copy()
+    zeros, added = frozen(zeros), frozen(added)
     if way.mode is not Mode.INTEGERS and way.channels != weight.outputs:
         raise ValueError(f"way has {way.channels} channels; allowed are {weight.outputs}")
     form, item = Form.of(weight, layout), way.dtype.itemsize

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from numq.arrays import frozen
 from numq.kernels.machine.cpu import KernelPath, choose
 from numq.kernels.machine.parallel import SMALL_MACS, Task, grid, tasks_for
 from numq.kernels.machine.tile import TILES
@@ -45,8 +46,8 @@ class PreparedProduct:
     way: WayOut
     a_dtype: np.dtype[Any]
     a_zero_point: int
-    b_zero_point: NDArray[np.int32]  #: (N,), or empty for zeros
-    bias: NDArray[np.int32]  #: (N,), or empty for zeros
+    b_zero_point: NDArray[np.int32]  #: (N,), read-only, or empty for zeros
+    bias: NDArray[np.int32]  #: (N,), read-only, or empty for zeros
     task: Task | None  #: None: NumPy
     operands: tuple[Any, ...]  #: of compiled code: sign, panels, terms, factors, sums, rows
     room_bytes: int
@@ -174,6 +175,7 @@ def prepare_product(
     no_zero = type(b_zero_point) is int and not b_zero_point
     b_zero = NO_INTS if no_zero else integers_of("b_zero_point", b_zero_point, n)
     added = NO_INTS if bias is None else integers_of("bias", bias, n)
+    b_zero, added = frozen(b_zero), frozen(added)
     kit = kernels(weight.isa)
     given = (weight, way, a_dtype, a_zero, b_zero, added)
     if kit is None:
