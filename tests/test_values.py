@@ -320,6 +320,6 @@ def test_prepared_layers_print_what_they_do():
     )
     square = nq.QTensor(np.ones((3, 5, 1, 1), np.int8), w.qparams)
     text = repr(nq.integer.prepare_conv2d(x, square, None, out, padding=((0, 0), (0, 0))))
-    assert text.startswith("Conv2d(uint8, weights (3, 5, 1, 1)\n  stride (1, 1), padding")
+    assert text.startswith("Conv2d(uint8, weights int4 (3, 5, 1, 1)\n  stride (1, 1), padding")
     table = nq.integer.prepare_table(np.tanh, x, out)
     assert repr(table) == "Table(uint8 to int8)"

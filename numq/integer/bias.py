@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arrays import Array, FloatArray, IntArray, as_float, check_finite, check_type
+from numq.arrays import Array, FloatArray, IntArray, as_float, check_finite, check_type, frozen
 from numq.fixedpoint import INT32_MAX
 from numq.granularity import PerChannel, PerTensor
 from numq.qparams import QParams, check_plain
@@ -31,6 +31,8 @@ _SATURATED = 2.0**18  # output steps
 def static_bias(w: QTensor, bias: FloatArray, x: QParams, out: QParams) -> tuple[QTensor, IntArray]:
     """The weights with a scale for every channel that its bias can be told in, and the bias in it.
 
+    Both read-only, as what is prepared of them has one answer.
+
     Raises:
         ValueError: a bias too large for its unit, or channels whose accumulator could leave int32.
     """
@@ -38,7 +40,7 @@ def static_bias(w: QTensor, bias: FloatArray, x: QParams, out: QParams) -> tuple
     limit = np.where(_dead(w), _SATURATED * float(out.scale), np.inf)
     int_bias = quantize_bias(np.clip(bias, -limit, limit), x.scale, w.scale)
     check_sums(x, w, int_bias)
-    return w, int_bias
+    return w, frozen(int_bias)
 
 
 def rescale_dead_channels(w: QTensor, x: QParams, out: QParams) -> QTensor:

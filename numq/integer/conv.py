@@ -33,7 +33,8 @@ class Conv2d(Frozen):
 
     Attributes:
         x_format: the codes it takes.
-        operand: the (O, C/groups, kh, kw) codes of the weight, laid out for the kernel.
+        w: (O, C/groups, kh, kw) codes.
+        w_format: what they are packed as when stored.
         x_zero_point: zero point of the input, which also fills the border.
         w_zero_point: zero points of the weight, () or (O,).
         bias: (O,) int32 in units of s_x·s_w.
@@ -45,7 +46,8 @@ class Conv2d(Frozen):
     """
 
     x_format: IntFormat
-    operand: PackedConvWeight
+    w: IntArray
+    w_format: IntFormat
     x_zero_point: int
     w_zero_point: IntArray
     bias: IntArray
@@ -81,6 +83,10 @@ class Conv2d(Frozen):
         return self
 
     @cached_property
+    def _packed(self) -> PackedConvWeight:
+        return pack_conv_weight(self.w, groups=self.groups)
+
+    @cached_property
     def _way(self) -> WayOut | None:
         """Requantized while the sums are in the cache; None: no kernel has the rule."""
         return self.requantizer.way(len(self.bias))
@@ -88,7 +94,7 @@ class Conv2d(Frozen):
     @cached_property
     def _kernel(self) -> PreparedConv:
         return prepare_kernel(
-            self.operand, self._way or integers(), x_dtype=self.x_format.dtype,
+            self._packed, self._way or integers(), x_dtype=self.x_format.dtype,
             stride=self.stride, padding=self.padding, dilation=self.dilation,
             x_zero_point=self.x_zero_point, bias=self.bias,
             w_zero_point=np.broadcast_to(self.w_zero_point, len(self.bias)),
@@ -97,7 +103,7 @@ class Conv2d(Frozen):
     def __repr__(self) -> str:
         """Three lines: shapes and formats, how the window moves, the way out."""
         return (
-            f"Conv2d({self.x_format.name}, weights {self.operand.values.shape}\n"
+            f"Conv2d({self.x_format.name}, weights {self.w_format.name} {self.w.shape}\n"
             f"  stride {self.stride}, padding {self.padding}, dilation {self.dilation}, "
             f"groups {self.groups}\n  {self.requantizer!r})"
         )
@@ -150,11 +156,10 @@ def prepare_conv2d(
     groups = integer(groups, "groups", 1)
     sh, sw = checked_integers(stride, "stride", 1, 2)
     dh, dw = checked_integers(dilation, "dilation", 1, 2)
-    operand = pack_conv_weight(w.codes, groups=groups)
-    x_zero_point, w_zero_point = int(x.zero_point), w.zero_point
+    formats = integer_format(x.format, "x.format"), integer_format(w.format, "w.format")
     return Conv2d(
-        integer_format(x.format, "x.format"), operand, x_zero_point, w_zero_point, int_bias,
-        requantizer, (sh, sw), checked_border(padding), (dh, dw), groups,
+        formats[0], w.codes, formats[1], int(x.zero_point), w.zero_point, int_bias, requantizer,
+        (sh, sw), checked_border(padding), (dh, dw), groups,
     ).prepared()  # fmt: skip
 
 

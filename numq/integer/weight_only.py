@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from numq import fast
 from numq.arguments import flag
-from numq.arrays import FloatArray
+from numq.arrays import FloatArray, frozen
 from numq.formats import small_integers
 from numq.granularity import PerChannel, PerGroup, PerTensor
 from numq.integer.accumulate import check_depth
@@ -31,9 +31,9 @@ class WeightOnlyLinear:
         """Arguments and errors are those of `linear_weight_only`."""
         check_matrix(w)
         self.w = w
-        self._bias = None if bias is None else float_bias(bias, w)
+        self._bias = None if bias is None else frozen(float_bias(bias, w))
         small = w.codes.size < fast.LARGE
-        self._reals = w.dequantize().T if small else None
+        self._reals = frozen(w.dequantize()).T if small else None
         self._few = None if small or not _has_groups(w) else FloatProduct(grouped(w))
 
     def run(self, x: FloatArray) -> FloatArray:
