@@ -154,7 +154,9 @@ class PerBlock(Granularity):
         """The given shape."""
         shape = _lengths(shape)
         if len(shape) != len(self.shape):
-            raise ValueError(f"x has shape {shape}; allowed for {self} are {len(self.shape)} axes")
+            raise ValueError(
+                f"the tensor has shape {shape}; allowed for {self} are {len(self.shape)} axes"
+            )
         return tuple(map(_within, self.shape, shape))
 
     def kept_axes(self, ndim: int) -> Shape:
@@ -181,7 +183,7 @@ def _axis(granularity: Granularity, axis: int, ndim: int) -> int:
     """`axis` counted from the front; ValueError if the tensor does not have it."""
     if not -ndim <= axis < ndim:
         raise ValueError(
-            f"x has {ndim} axes; allowed for {granularity} are shapes with an axis {axis}"
+            f"the tensor has {ndim} axes; allowed for {granularity} are shapes with an axis {axis}"
         )
     return axis % ndim
 

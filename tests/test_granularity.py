@@ -94,11 +94,11 @@ def test_a_ragged_last_group_has_a_scale_of_its_own(size, seed):
 @pytest.mark.parametrize(
     ("granularity", "shape", "message"),
     [
-        (PerChannel(2), (3, 4), r"PerChannel\(axis=2\) needs axis 2, but the tensor has 2"),
-        (PerChannel(0), (), "has 0 dimension"),
-        (PerToken(), (), "needs axis -1"),
-        (PerGroup(-3, 4), (3, 4), "needs axis -3"),
-        (PerBlock((2, 2)), (4,), "needs a 2-dimensional tensor"),
+        (PerChannel(2), (3, 4), r"tensor has 2 axes; allowed for PerChannel\(axis=2\) are"),
+        (PerChannel(0), (), "tensor has 0 axes; allowed for"),
+        (PerToken(), (), "tensor has 0 axes; allowed for"),
+        (PerGroup(-3, 4), (3, 4), "tensor has 2 axes; allowed for"),
+        (PerBlock((2, 2)), (4,), r"tensor has shape \(4,\); allowed for"),
     ],
 )
 def test_what_does_not_fit_is_named(granularity, shape, message):

@@ -101,12 +101,12 @@ MISTAKES = {
     "blocks along no axis": (
         partial(plot.blocks, (2, 3), PerChannel(2)),
         ValueError,
-        r"x has 2 axes; allowed for PerChannel\(axis=2\) are",
+        r"the tensor has 2 axes; allowed for PerChannel\(axis=2\) are",
     ),
     "blocks of groups along no axis": (
         partial(plot.blocks, (2, 3), PerGroup(5, 2)),
         ValueError,
-        r"x has 2 axes; allowed for PerGroup\(axis=5, size=2\) are",
+        r"the tensor has 2 axes; allowed for PerGroup\(axis=5, size=2\) are",
     ),
     "blocks of other dimensions": (
         partial(plot.blocks, (2, 3), PerBlock((2, 3, 1))),
