@@ -349,7 +349,7 @@ RUN = {
     "arrays for Tensors": (lambda: run_tensors(graph(), [ONES]), "x, of inputs, is .*Tensors"),
     "codes on Tensors": (
         lambda: run_tensors(coded("DequantizeLinear", qparams={"x": CODES}), [Tensor(ONES)]),
-        r"node n \(DequantizeLinear\) works on codes",
+        r"node n \(DequantizeLinear\) has codes",
     ),
     "an array for all inputs": (lambda: run(Program(graph()), ONES), "inputs is .* allowed is"),
     "a graph for a program": (lambda: run(graph(), [ONES]), "program is"),
