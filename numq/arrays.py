@@ -46,7 +46,7 @@ _EXACT_INT = 2**53  # integers up to here are exact in float64
 
 
 def _as_array(x: ArrayLike, name: str, *, subclass: bool) -> Array:
-    """`x` as an ndarray in native byte order; masked and object arrays raise TypeError."""
+    """`x` as an ndarray in native byte order; masked arrays raise TypeError."""
     if _masked(x):
         where = "" if isinstance(x, np.ma.MaskedArray) else "a sequence with "
         raise TypeError(
@@ -71,8 +71,6 @@ def _as_array(x: ArrayLike, name: str, *, subclass: bool) -> Array:
             f"{name} is {shown(x)}; allowed are arrays of real numbers (a QTensor has .codes and "
             ".dequantize(), a Tensor has .data)"
         )
-    if array.dtype.kind in "OSUmMV" and array.dtype not in _SMALL_FLOATS:
-        raise TypeError(f"{name} has dtype {array.dtype}; allowed are real numbers")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
@@ -132,7 +130,7 @@ def as_float(x: ArrayLike, name: str) -> FloatArray:
         return array.astype(np.float64)
     raise TypeError(
         f"{name} has dtype {array.dtype}; allowed are float16, bfloat16, float8, float32, "
-        "float64 and integers"
+        "float64 and int8 to uint64"
     )
 
 
@@ -150,7 +148,7 @@ def as_data(x: ArrayLike, name: str) -> Array:
         return array.astype(np.float32)
     raise TypeError(
         f"{name} has dtype {array.dtype}; allowed are float16, bfloat16, float8, float32, "
-        "float64, integers and bools"
+        "float64, int8 to uint64 and bool"
     )
 
 
@@ -179,7 +177,7 @@ def as_int(x: ArrayLike, name: str) -> IntArray:
     """
     array = _as_array(x, name, subclass=True)
     if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} has dtype {array.dtype}; allowed are integers")
+        raise TypeError(f"{name} has dtype {array.dtype}; allowed are integers, int8 to uint64")
     return array
 
 

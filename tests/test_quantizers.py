@@ -160,7 +160,8 @@ def test_report_reads_well():
 @pytest.mark.parametrize(
     ("x", "error", "message"),
     [
-        (np.array([1.0, "a"], object), TypeError, "x has dtype object; allowed are real numbers"),
+        (np.array([1], ml_dtypes.int4), TypeError, "int4; allowed are .* and int8 to uint64"),
+        (np.array([1.0, "a"], object), TypeError, "x has dtype object; allowed are float16"),
         (["a"], TypeError, "x has dtype <U1"),
         ([True], TypeError, "x has dtype bool"),
         ([1 + 1j], TypeError, "x has dtype complex128"),

@@ -159,6 +159,11 @@ class FloatFormat(Format):
         return float(self._finite(np.array(int(self.specials is not Specials.EXPONENT_ONLY))))
 
     @property
+    def above_zero(self) -> int:
+        """The codes up to that of the largest number; code 0 is 0 but in EXPONENT_ONLY."""
+        return self.top + (self.specials is Specials.EXPONENT_ONLY)
+
+    @property
     def end_steps(self) -> tuple[float, float]:
         """One unit of the last mantissa bit at either end."""
         below, above = (

@@ -60,6 +60,11 @@ class Format(ABC):
 
     @property
     @abstractmethod
+    def above_zero(self) -> int:
+        """How many finite grid values lie above 0."""
+
+    @property
+    @abstractmethod
     def end_steps(self) -> tuple[float, float]:
         """How far the lowest and the highest grid value are from their neighbours."""
 
@@ -151,8 +156,7 @@ class Format(ABC):
             raise ValueError(f"offset is not 0; allowed for {self.name} is 0: it has no zero point")
         if not self.has_nan and np.isnan(values).any():
             raise ValueError(
-                f"values has NaN, which has no code; allowed in {self.name} are numbers, or a "
-                "NonFinite policy"
+                f"values has NaN, which has no code; allowed in {self.name} are numbers"
             )
         return self.to_codes(values, rounding, overflow, shift, rng)
 

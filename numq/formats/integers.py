@@ -83,6 +83,11 @@ class IntFormat(Format):
         return 1
 
     @property
+    def above_zero(self) -> int:
+        """1 to the largest code."""
+        return self.qmax
+
+    @property
     def end_steps(self) -> tuple[float, float]:
         """One."""
         return 1.0, 1.0

@@ -70,6 +70,11 @@ class TableFormat(Format):
         return next(v for v in self.values if v > 0)
 
     @property
+    def above_zero(self) -> int:
+        """How many values lie above 0."""
+        return sum(v > 0 for v in self.values)
+
+    @property
     def end_steps(self) -> tuple[float, float]:
         """How far the first and the last value are from their neighbours."""
         return self.values[1] - self.values[0], self.values[-1] - self.values[-2]

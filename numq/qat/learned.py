@@ -138,7 +138,11 @@ def gradient_factor(shape: tuple[int, ...], format: Format, granularity: Granula
 def lsq_initial_scale(
     x: ArrayLike, format: Format, granularity: Granularity = PerTensor()
 ) -> FloatArray:
-    """Where LSQ starts: `2·mean|x|/√Q_p` (Esser et al. 2020, section 2.1).
+    """Where LSQ starts: `2·mean|x|·√n / Q_p`, so that the grid reaches `2·mean|x|·√n`.
+
+    Q_p is the highest grid value, n how many there are above 0. For integers n = Q_p, which makes
+    it LSQ's own `2·mean|x|/√Q_p` (Esser et al. 2020, section 2.1); floats and tables start with
+    the reach of an integer that has as many levels, in whatever unit their values are written.
 
     Where the elements that share a scale are all 0, or so small that it would be below the smallest
     step, there is nothing to start from: these get the mean of the other scales, or 1 without any.
@@ -150,16 +154,20 @@ def lsq_initial_scale(
 
     Raises:
         TypeError: no real numbers, or choices of another type.
-        ValueError: NaN or infinity.
+        ValueError: NaN or infinity; a format of which all values are above 0.
     """
     values = as_float(x, "x")
     check_finite(values, "x")
     check_type(format, Format, "format")
+    if format.lowest > 0:
+        raise ValueError(f"format is {format.name}; allowed are formats with 0, or with both signs")
     check_type(granularity, Granularity, "granularity")
     rows = np.abs(block_rows(values, granularity))
     count = np.maximum((~np.isnan(rows)).sum(axis=1), 1)
     means = (np.nansum(rows, axis=1) / count).astype(values.dtype)
-    scale = 2 * means / math.sqrt(format.highest)
+    top = format.highest
+    with np.errstate(over="ignore"):  # √Q_p of float64, in float32
+        scale = 2 * means / math.sqrt(top) * math.sqrt(format.above_zero / top)
     alive = scale >= SMALLEST_SCALE
     scale = np.where(alive, scale, scale[alive].mean() if alive.any() else 1.0)
     return scale.reshape(param_shape(granularity, values.shape)).astype(values.dtype)

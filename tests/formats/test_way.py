@@ -171,8 +171,31 @@ def test_learned_step_by_hand(format):
     assert y.data.tolist() == (q * 0.5).tolist()
     assert float(s.grad) == pytest.approx(format.lowest + (q - v)[1] + (q - v)[2] + format.highest)
     assert x.grad.tolist() == [0, 1, 1, 0]
+
+
+@by_name
+def test_a_learned_step_starts_with_the_reach_of_as_many_integers(format):
+    """E5M2's largest number is 57344: divided by its root, nearly all weights would saturate."""
+    values = format.decode(format.codes)
+    count = int(((values > 0) & np.isfinite(values)).sum())
+    assert format.above_zero == count
     start = qat.lsq_initial_scale(W, format)
-    assert start == pytest.approx(2 * np.abs(W).mean() / format.highest**0.5)
+    assert start == pytest.approx(2 * np.abs(W).mean() * count**0.5 / format.highest)
+    as_it_is = qat.lsq_initial_scale(W, nq.IntFormat(8))
+    assert as_it_is == np.float32(2 * np.abs(W).mean() / 127**0.5)
+
+
+def test_a_learned_step_of_halves_is_twice_that_of_the_whole_numbers():
+    whole, halves = (nq.TableFormat("t", (-2.0 * s, -s, 0.0, s, 2 * s)) for s in (1.0, 0.5))
+    start = [float(qat.lsq_initial_scale(W, format)) for format in (whole, halves)]
+    assert start[1] == pytest.approx(2 * start[0])
+
+
+def test_a_learned_step_of_powers_of_two_alone_is_refused():
+    assert nq.FLOAT8_E8M0FNU.above_zero == 255
+    with pytest.raises(ValueError, match="format is float8_e8m0fnu; allowed are formats with 0"):
+        qat.lsq_initial_scale(W, nq.FLOAT8_E8M0FNU)
+    assert qat.lsq_initial_scale(W, nq.FLOAT64) == 1  # so wide that the first step is too small
 
 
 @by_name

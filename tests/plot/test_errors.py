@@ -33,7 +33,7 @@ MISTAKES = {
     "number_line of text": (
         partial(plot.number_line, SCALAR, "1.5"),
         TypeError,
-        "x has dtype <U3; allowed are real numbers",
+        "x has dtype <U3; allowed are float16",
     ),
     "staircase of channels": (partial(plot.staircase, CHANNELS), ValueError, ONE_SCALE),
     "error of channels": (partial(plot.error, CHANNELS), ValueError, ONE_SCALE),
@@ -51,7 +51,7 @@ MISTAKES = {
     "histogram of text": (
         partial(plot.histogram, ["a"]),
         TypeError,
-        "x has dtype <U1; allowed are real numbers",
+        "x has dtype <U1; allowed are float16",
     ),
     "histogram of complex numbers": (
         partial(plot.histogram, [1j]),
