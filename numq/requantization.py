@@ -33,7 +33,8 @@ class Requantization:
         rounding: the last rounding; STOCHASTIC is not defined here.
         high: of a Q31 multiplier that rounds twice, the rounding of the doubling high product
             `acc·m / 2^31`, which `rounding` then shifts; None rounds the 64-bit product once.
-        order: when the zero point is added; before rounding for float multipliers alone.
+        order: when the zero point is added; before rounding for float multipliers alone. (A sum of
+            codes by F32_EVEN is ONNX Runtime's, which adds it first: see `integer.add`.)
 
     Raises:
         TypeError: a field of another type.

@@ -1,13 +1,15 @@
 """What the property tests draw from: values aimed at ties, bounds and the ends of float32."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
 
 from numq.formats import INT_FORMATS, IntFormat
-from numq.rounding import Rounding
+from numq.requantization import Multiplier, Requantization
+from numq.rounding import Rounding, ZeroPointOrder
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -16,6 +18,17 @@ TINY = float(np.finfo(np.float32).tiny)
 
 NEAREST = (Rounding.HALF_EVEN, Rounding.HALF_AWAY, Rounding.HALF_UP)
 DETERMINISTIC = tuple(r for r in Rounding if r is not Rounding.STOCHASTIC)
+# All requantizations that are defined.
+FLOATS = [
+    Requantization(kind, rounding, order=order)
+    for kind in (Multiplier.FLOAT32, Multiplier.FLOAT64)
+    for rounding in DETERMINISTIC
+    for order in (ZeroPointOrder.ROUND_THEN_ADD, ZeroPointOrder.ADD_THEN_ROUND)
+]
+FIXED = [
+    Requantization(Multiplier.Q31, rounding, high)
+    for rounding, high in product(DETERMINISTIC, (None, *DETERMINISTIC))
+]
 
 small_formats = st.sampled_from([f for f in INT_FORMATS if f.bits <= 8]).flatmap(
     lambda f: st.sampled_from([f, f.narrow()])

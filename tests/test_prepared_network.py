@@ -141,11 +141,19 @@ def test_an_error_names_the_node():
 
 
 def test_a_rule_that_no_kernel_has_runs_in_numpy():
-    rng = np.random.default_rng(3)
-    requantization = nq.Requantization(nq.Multiplier.FLOAT64, nq.Rounding.FLOOR)
-    model = settled(Residual(rng), IMAGES)
-    network = flows.static(model, [IMAGES], requantization=requantization)
-    rival = flows.static(model, [IMAGES], requantization=nq.Requantization.F64_AWAY)
-    mine, other = network(IMAGES), rival(IMAGES)
-    assert mine.shape == other.shape
-    assert (mine != other).any()
+    """Where nothing is a tie, all that round once to the nearest are one function."""
+    model = settled(Residual(np.random.default_rng(3)), IMAGES)
+    compiled = flows.static(model, [IMAGES], requantization=nq.Requantization.F64_AWAY)(IMAGES)
+    for rounding in (nq.Rounding.HALF_EVEN, nq.Rounding.HALF_UP):
+        requantization = nq.Requantization(nq.Multiplier.FLOAT64, rounding)
+        network = flows.static(model, [IMAGES], requantization=requantization)
+        assert (network(IMAGES) == compiled).all()
+    weight = nq.QTensor(np.int8([[1, 1, 1], [2, 0, -1]]), nq.QParams(0.25, 0, nq.INT8))
+    down = {"requantization": nq.Requantization(nq.Multiplier.FLOAT64, nq.Rounding.FLOOR)}
+    program = Program(
+        Graph(("x",), ("y",), (Node("QGemm", "n", ("x", "w"), ("y",), down),), {"w": weight},
+              qparams={"x": nq.QParams(1.0, 0, nq.INT8), "y": nq.QParams(1.0, 3, nq.INT8)},
+              declared={"x": Input(Numbers.INTEGER)})
+    )  # fmt: skip
+    # −1/4 and 6/4, 3/4 and −1/4, rounded down, and 3
+    assert program(np.int8([[1, 2, -4], [1, -1, 3]])).tolist() == [[2, 4], [3, 2]]

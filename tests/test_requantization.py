@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import product
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import FIXED, FLOATS
 
 from numq.formats import INT8, INT16, UINT8, UINT16
 from numq.integer.requantize import Requantizer, requantize
@@ -17,18 +17,7 @@ from numq.rounding import Rounding, ZeroPointOrder
 from numq.verify import oracle
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
-PLAIN = [rounding for rounding in Rounding if rounding is not Rounding.STOCHASTIC]
 LATER, FIRST, FUSED = ZeroPointOrder
-FLOATS = [
-    Requantization(kind, rounding, order=order)
-    for kind, rounding, order in product(
-        (Multiplier.FLOAT32, Multiplier.FLOAT64), PLAIN, (LATER, FIRST)
-    )
-]
-FIXED = [
-    Requantization(Multiplier.Q31, rounding, high)
-    for rounding, high in product(PLAIN, (None, *PLAIN))
-]
 
 
 @st.composite

@@ -13,7 +13,9 @@ What rounds in (1), and how often, is a named choice, as it is behind a product:
 | FIXED_SINGLE_UP | both r over one power of two, a 64-bit sum, one rounding half up | |
 
 ORT is QLinearAdd of ONNX Runtime 1.32 on x86-64 with FMA, of two tensors of one shape or where b is
-one number; LiteRT is the reference kernel of ADD in LiteRT 2. Both agree to the bit. F64_AWAY and
+one number; LiteRT is the reference kernel of ADD in LiteRT 2. Both agree to the bit. ORT adds z_y
+before it rounds, and F32_EVEN is ORT's; any other arithmetic of floats has the order that it names,
+and with a FLOAT32 multiplier that rounds first, c lacks z_y, which follows. F64_AWAY and
 FIXED_SINGLE_UP are the exact sum, rounded once, but where it lies within 2^−22·max(r_a, r_b) steps
 of a tie; of the exact sum all five are within one code.
 
@@ -96,7 +98,8 @@ def prepare_add(
         a: parameters of the first summand, per tensor, 8 bits or fewer.
         b: the same of the second.
         out: the same of the sum.
-        requantization: the arithmetic; the default is ONNX Runtime's.
+        requantization: the arithmetic; the default is ONNX Runtime's, which adds the zero point
+            of the sum before it rounds.
         relu: fuse a ReLU: clamp at the output's zero point.
 
     Raises:
@@ -148,13 +151,19 @@ def _sums(a: QParams, b: QParams, out: QParams, requantization: Requantization) 
 
 
 def _float32(a: QParams, b: QParams, out: QParams, requantization: Requantization) -> Array:
-    """ONNX Runtime's: zero points are folded into one constant, sums are fused, then rounded."""
+    """ONNX Runtime's: zero points are folded into one constant, sums are fused, then rounded.
+
+    Its own zero point is among them, unless another arithmetic says that it is added last.
+    """
+    is_ort = requantization == Requantization.F32_EVEN
+    first = is_ort or requantization.order is ZeroPointOrder.ADD_THEN_ROUND
     r_a, r_b = (np.float32(p.scale) / np.float32(out.scale) for p in (a, b))
-    z_a, z_b, z_y = (np.float32(p.zero_point) for p in (a, b, out))
+    z_a, z_b = (np.float32(p.zero_point) for p in (a, b))
+    z_y = np.float32(out.zero_point if first else 0)
     constant = np.asarray(z_y - fma32(np.asarray(r_a), np.asarray(z_a), np.asarray(r_b * z_b)))
     across = fma32(_codes(b)[None, :].astype(np.float32), np.asarray(r_b), constant)
     total = fma32(_codes(a)[:, None].astype(np.float32), np.asarray(r_a), across)
-    return round_values(total, requantization.rounding).astype(np.float64) - float(out.zero_point)
+    return round_values(total, requantization.rounding).astype(np.float64) - float(z_y)
 
 
 def _float64(a: QParams, b: QParams, out: QParams, requantization: Requantization) -> Array:

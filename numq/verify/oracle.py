@@ -341,11 +341,13 @@ def add_by(
     (a, b), (s_a, s_b, s_y), (z_a, z_b, z_y) = codes, map(Fraction, scales), zero_points
     steps = (a - z_a, b - z_b)
     if requantization.multiplier is Multiplier.FLOAT32:
+        ort = requantization == Requantization.F32_EVEN
+        first = z_y if ort or requantization.order is ZeroPointOrder.ADD_THEN_ROUND else 0
         r_a, r_b = _single(s_a / s_y), _single(s_b / s_y)
-        constant = _single(z_y - _single(r_a * z_a + _single(r_b * z_b)))
+        constant = _single(first - _single(r_a * z_a + _single(r_b * z_b)))
         total = _single(r_a * a + _single(r_b * b + constant))
-        return min(max(round_fraction(total, requantization.rounding), clamps[0]), clamps[1])
-    if requantization.multiplier is Multiplier.FLOAT64:
+        whole = round_fraction(total, requantization.rounding) - first
+    elif requantization.multiplier is Multiplier.FLOAT64:
         parts = nearest_double(s_a * steps[0]), nearest_double(s_b * steps[1])
         total = nearest_double(nearest_double(parts[0] + parts[1]) / s_y)
         first = z_y if requantization.order is ZeroPointOrder.ADD_THEN_ROUND else 0
