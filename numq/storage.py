@@ -69,7 +69,7 @@ def save_arrays(
 
 
 def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
-    """Read a safetensors file: its arrays and its metadata.
+    """Read a safetensors file: its arrays, in the order of their names, and its metadata.
 
     The header is checked before anything is allocated: its length, that it is JSON, that every
     array's bytes lie within the file, fit its shape and dtype, and overlap no other's. Then the
@@ -81,7 +81,7 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[st
     """
     content = read_whole(path)
     try:
-        arrays = {name: _array(entry) for name, entry in _entries(content)}
+        arrays = {name: _array(entry) for name, entry in sorted(_entries(content), key=_name)}
         header, data = _parts(content)
     except (
         SafetensorError,
@@ -142,6 +142,10 @@ def _encodable(text: str) -> bool:
 
 def _entries(content: bytes) -> list[tuple[str, dict[str, Any]]]:
     return list(deserialize(content))  # type: ignore[no-untyped-call]
+
+
+def _name(entry: tuple[str, dict[str, Any]]) -> str:
+    return entry[0]
 
 
 def _array(entry: Mapping[str, Any]) -> Array:

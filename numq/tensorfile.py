@@ -68,7 +68,7 @@ def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) ->
 
 
 def load_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Read what `save_tensors` wrote, equal to the bit.
+    """Read what `save_tensors` wrote, equal to the bit, in the order of the names.
 
     Raises:
         OSError: no such file, a folder, no permission.

@@ -424,3 +424,9 @@ def test_what_a_reader_does_not_know_is_refused(tmp_path, change, message):
     storage.save_arrays(path, arrays, {**metadata, "quantized": json.dumps(text)})
     with pytest.raises(ValueError, match=message):
         nq.load_tensors(path)
+
+
+def test_a_file_gives_its_tensors_in_the_order_of_their_names(tmp_path):
+    path, names = tmp_path / "many.safetensors", [f"w{i}" for i in (3, 0, 12, 7, 1, 5, 2)]
+    nq.save_tensors(path, {name: np.zeros(2, np.float32) for name in names})
+    assert list(nq.load_tensors(path)) == sorted(names)

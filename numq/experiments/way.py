@@ -91,7 +91,7 @@ def hops() -> list[Hop]:
             f"round({x[0, PIXEL]:.4f} / {pixels.scale:.6f}) − 128",
             "qtensor.py", "quantize"),
         Hop("the weight it meets", int(packed.panels[packed.place(PIXEL, UNIT)]),
-            "a byte of a packed panel", "kernels/product/pack_b.py", "pack_b_rows"),
+            "a byte of a packed panel", "kernels/product/pack_b.py", "pack_b_columns"),
         Hop("the sum of 64 products", products, "bytes four by four into int32",
             "kernels/product/microkernel.py", "dot"),
         Hop("with zero point and bias", total,

@@ -78,7 +78,8 @@ def call_of(model: object, examples: tuple[Any, ...], named: Mapping[str, Any]) 
         return Call.of(tuple(map(_example, examples, names)), named)
     if seen is None:
         raise ValueError(
-            "examples is empty; allowed is one input and more, or a model that has run before"
+            "examples is empty; allowed is one input and more behind the model, as in (model, x), "
+            "or a model that has run before"
         )
     return seen.mapped(lambda spec: Tensor(spec.example()))
 
