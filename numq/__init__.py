@@ -24,7 +24,8 @@ NUMBERS: what a code may be, and how a real number becomes one
                       FLOAT8_E5M2FNUZ FLOAT8_E4M3FNUZ FLOAT8_E4M3B11FNUZ
                       FLOAT8_E8M0FNU FLOAT6_E3M2 FLOAT6_E2M3 FLOAT4_E2M1
   tables of values    NF4
-  what these are      Format IntFormat FloatFormat TableFormat format_named
+  what these are      Format IntFormat FloatFormat Specials TableFormat
+                      format_named
   bit by bit          inspect_float inspect_int inspect_table inspect_code
   ties                Rounding round_values
   what does not fit   Overflow
@@ -133,6 +134,7 @@ from numq.formats import (
     FloatFormat,
     Format,
     IntFormat,
+    Specials,
     TableFormat,
     format_named,
 )
@@ -218,6 +220,7 @@ __all__ = [  # in the order in which a learner meets them
     "Format",
     "IntFormat",
     "FloatFormat",
+    "Specials",
     "TableFormat",
     "format_named",
     "inspect_float",

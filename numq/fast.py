@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numq.arrays import Array, FloatArray, IntArray
-from numq.formats import Format, IntFormat, small_integers
+from numq.formats import Format, compiled_codes, small_integers
 from numq.granularity import Granularity, PerChannel, PerGroup, PerTensor, PerToken, Shape
 from numq.kernels import uses_kernels
 from numq.kernels.machine.cpu import choose
@@ -62,8 +62,7 @@ def worthwhile(x: Array, granularity: Granularity, format: Format, scale: Array)
     """The view in which a kernel takes `x`; None where NumPy has to."""
     if x.size < LARGE or type(x) is not np.ndarray or not uses_kernels():
         return None
-    narrow = isinstance(format, IntFormat) and format.bits <= 16 and scale.dtype != np.float64
-    return view_of(granularity, x.shape) if narrow else None
+    return view_of(granularity, x.shape) if compiled_codes(format, scale) else None
 
 
 def quantize(

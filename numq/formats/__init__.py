@@ -48,6 +48,7 @@ from numq.formats.integers import (
     UINT8,
     UINT16,
     IntFormat,
+    compiled_codes,
     integer_format,
     small_integers,
 )
@@ -96,6 +97,7 @@ __all__ = [
     "IntFormat",
     "Specials",
     "TableFormat",
+    "compiled_codes",
     "format_named",
     "integer_format",
     "small_integers",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 import numpy as np
 
@@ -171,9 +172,14 @@ def integer_format(format: Format, name: str) -> IntFormat:
     return format
 
 
-def small_integers(format: Format) -> bool:
+def small_integers(format: Format) -> TypeGuard[IntFormat]:
     """Whether integer kernels take the codes: integers of 8 bits or fewer."""
     return isinstance(format, IntFormat) and format.bits <= 8
+
+
+def compiled_codes(format: Format, scale: Array) -> bool:
+    """Whether passes over memory are compiled: integers of 16 bits or fewer, float32 at most."""
+    return isinstance(format, IntFormat) and format.bits <= 16 and scale.dtype != np.float64
 
 
 def _wrap(whole: FloatArray, offset: IntArray, format: IntFormat) -> FloatArray:

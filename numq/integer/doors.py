@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from numq.arrays import FloatArray, IntArray, as_float32, check_finite
-from numq.formats import IntFormat
+from numq.formats import compiled_codes
 from numq.kernels.machine.cpu import choose
 from numq.kernels.passes.elementwise import dequantized, quantized
 from numq.qparams import QParams
@@ -55,9 +55,7 @@ def prepare_dequantize(params: QParams) -> Callable[[IntArray], FloatArray]:
 
 def _compiled(params: QParams) -> bool:
     """Whether kernels know such codes: one float32 scale, no offset, 16 bits or fewer."""
-    narrow = isinstance(params.format, IntFormat) and params.format.bits <= 16
-    one = not params.scale.ndim and params.scale.dtype != np.float64
-    return narrow and one and params.plain
+    return params.plain and not params.scale.ndim and compiled_codes(params.format, params.scale)
 
 
 def _numbers(params: QParams) -> tuple[FloatArray, NDArray[np.int32]]:

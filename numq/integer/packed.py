@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from numq.formats import IntFormat
+from numq.formats import small_integers
 from numq.granularity import PerChannel, PerGroup, PerTensor
 from numq.kernels import PackedWeight, pack_weight
 from numq.kernels.grouped.weights import PackedGroupedWeight, pack_grouped_weight
@@ -56,7 +56,7 @@ def grouped(w: QTensor) -> PackedGroupedWeight:
     """
     check_plain(w.qparams, "w")
     format = w.format
-    if w.codes.ndim != 2 or format.bits > 8 or not isinstance(format, IntFormat):
+    if w.codes.ndim != 2 or not small_integers(format):
         raise ValueError(
             f"w is {format.name} of shape {w.shape}; allowed is a matrix of up to 8-bit integers"
         )

@@ -43,7 +43,8 @@ CASES = [
     # formats
     case(nq.IntFormat, bits=8),
     case(nq.IntFormat(8).packed_nbytes, count=5),
-    case(nq.FloatFormat, name="mine", exponent_bits=4, mantissa_bits=3),
+    case(nq.FloatFormat, name="mine", exponent_bits=4, mantissa_bits=3,
+         specials=nq.Specials.NAN_ONLY, bias=7, signed=True),
     case(nq.TableFormat, name="mine", values=(-1.0, 0.0, 1.0)),
     # bits
     case(nq.inspect_float, value=1.5, format=nq.FLOAT16, settings={"right": {
