@@ -7,7 +7,7 @@ import pytest
 
 import numq as nq
 from numq import flows, nn
-from numq.graph import Graph, Node
+from numq.graph import Graph, Node, quantized
 
 X = np.random.default_rng(1).normal(0.3, 1, (3, 2, 5, 5)).astype(np.float32)
 
@@ -86,3 +86,13 @@ def test_rows_of_activations_are_refused_by_hand():
                 {"quantizer": ACTIVATIONS[0]})  # fmt: skip
     with pytest.raises(ValueError, match=r"quantizer is .*PerToken.*are PerTensor"):
         flows.Network(Graph(("x",), ("y",), (node,), {"w": w}))
+
+
+@pytest.mark.parametrize("activations", ACTIVATIONS[1:3], ids=repr)
+def test_the_kernel_is_prepared_once_for_each_zero_point(activations, monkeypatch):
+    conv = layer()
+    conv(X)
+    network = flows.dynamic(conv, weights=WEIGHTS[0], activations=activations)
+    first = network(X)
+    monkeypatch.setattr(quantized, "prepare_conv2d", None)
+    assert (network(X) == first).all()

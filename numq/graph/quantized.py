@@ -6,6 +6,7 @@ constants; None where the float operator will do (its weight is then an array, o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeAlias
@@ -21,10 +22,12 @@ from numq.graph.geometry import Padding, padding_of
 from numq.graph.graph import Graph, Node
 from numq.graph.operators import apply
 from numq.graph.products import is_plain
-from numq.integer.convolve import conv2d_int8
+from numq.integer.accumulate import check_depth, ends
 from numq.integer.doors import prepare_dequantize, prepare_quantize
 from numq.integer.pool import Window, largest
 from numq.kernels import pack_conv_weight
+from numq.kernels.convolution.prepared import PreparedConv, prepare_conv2d
+from numq.kernels.product.ways import integers
 from numq.qparams import QParams
 from numq.qtensor import QTensor
 from numq.quantizers import Quantizer, check_beside
@@ -102,7 +105,10 @@ def dynamic_gemm(node: Node, graph: Graph) -> Step:
 
 
 def dynamic_conv(node: Node, graph: Graph) -> Step:
-    """ConvInteger behind DynamicQuantizeLinear: one range for the whole batch."""
+    """ConvInteger behind DynamicQuantizeLinear: one range for the whole batch.
+
+    The kernel is prepared when a zero point of the batch, or a border, first comes.
+    """
     w, bias, quantizer = _weight(node, graph), _bias(node, graph), node.attributes["quantizer"]
     assert isinstance(quantizer, Quantizer)
     integer.check_conv_weight(w)
@@ -118,12 +124,18 @@ def dynamic_conv(node: Node, graph: Graph) -> Step:
     packed = pack_conv_weight(w.codes, groups=node.attributes["group"])
     shift = np.float32(0) if bias is None else np.asarray(bias)[:, None, None]
 
+    @cache
+    def product(zero_point: int, padding: Padding) -> PreparedConv:
+        x_ends = ends(quantizer.format.dtype, np.asarray(zero_point))
+        check_depth(math.prod(w.shape[1:]), x_ends, ends(w.codes.dtype, w_zero_point))
+        return prepare_conv2d(
+            packed, integers(), x_dtype=quantizer.format.dtype, x_zero_point=zero_point,
+            w_zero_point=w_zero_point, padding=padding, **_moves(node),
+        )  # fmt: skip
+
     def step(x: Array) -> Array:
         q = quantizer(as_float32(x, node.inputs[0]))
-        acc = conv2d_int8(
-            q.codes, packed, x_zero_point=int(q.zero_point), w_zero_point=w_zero_point,
-            padding=_padding(node, x, w.shape[2:]), **_moves(node),
-        )  # fmt: skip
+        acc = product(int(q.zero_point), _padding(node, x, w.shape[2:]))(q.codes)
         return acc.astype(np.float32) * (q.scale * s_w.reshape(-1, 1, 1)) + shift
 
     return _activated(node, step)

@@ -152,7 +152,10 @@ class Average(Frozen):
         return out
 
     def of_all(self, codes: IntArray) -> IntArray:
-        """The mean of each picture, of pictures that are known to be good."""
+        """The mean of each picture, of pictures that are known to be good.
+
+        Its multiplier is made when a picture of that many pixels first comes.
+        """
         sums = self._steps(codes).sum(axis=(2, 3), keepdims=True, dtype=np.int32)
         return self.mean(sums, codes.shape[2] * codes.shape[3])
 
