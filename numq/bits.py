@@ -17,17 +17,16 @@ uint8  510 does not fit [0, 255]: it needs 9 bits
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from numq.arguments import integer, is_number, shown
+from numq.arguments import integer, shown
 from numq.arrays import check_type
+from numq.codec import Real, decode_float, encode_float, exact
 from numq.formats import FloatFormat, Format, IntFormat, Specials, TableFormat
-from numq.rounding import Overflow
-
-Real: TypeAlias = float | Fraction
 
 
 @dataclass(frozen=True, repr=False)
@@ -131,11 +130,11 @@ def inspect_float(value: Real | int | str, format: FloatFormat) -> FloatBits:
             format without NaN.
     """
     check_type(format, FloatFormat, "format")
-    source = _parse(value) if isinstance(value, str) else _exact(value)
+    source = _parse(value) if isinstance(value, str) else exact(value)
     return FloatBits(format, encode_float(source, format), source)
 
 
-def inspect_code(code: int, format: Format) -> FloatBits | IntBits | TableBits:
+def inspect_code(code: int, format: Format) -> Bits:
     """A stored code taken apart: what number do these bits mean?
 
     Args:
@@ -152,43 +151,20 @@ def inspect_code(code: int, format: Format) -> FloatBits | IntBits | TableBits:
     """
     check_type(format, Format, "format")
     code = integer(code, "code", 0, 2**format.bits - 1)
-    match format:
-        case FloatFormat():
-            return FloatBits(format, code, _exact(decode_float(code, format)))
-        case TableFormat():
-            return TableBits(format, code, Fraction(format.decode([code])[0]))
-        case IntFormat():
-            negative = format.signed and code >> (format.bits - 1)
-            return IntBits(format, code - 2**format.bits if negative else code)
-    raise TypeError(f"format is {format!r}; allowed are integers, floats and tables")
+    _, of_code = _readers(format)
+    return of_code(code, format)
 
 
-def inspect(value: Real | int | str, format: Format) -> FloatBits | IntBits | TableBits:
+def inspect(value: Real | int | str, format: Format) -> Bits:
     """What `value` looks like in a format of any kind, and what is lost.
 
     Raises:
         TypeError: `value` is not a number, or not an integer where the format is one.
-        ValueError: text that is no number; NaN in a format without NaN, infinity in a table.
+        ValueError: text that is no number, or no integer where the format is one; NaN in a format
+            without NaN, infinity in a table.
     """
-    check_type(format, Format, "format")
-    match format:
-        case FloatFormat():
-            return inspect_float(value, format)
-        case TableFormat():
-            return inspect_table(value, format)
-        case IntFormat():
-            return inspect_int(integer(value, "value"), format)
-    raise TypeError(f"format is {format!r}; allowed are integers, floats and tables")
-
-
-def _exact(value: Real | int) -> Real:
-    """A Fraction, or a float where that says more: ±inf, NaN, −0."""
-    if not (is_number(value) or isinstance(value, Fraction)):
-        raise TypeError(f"value is {shown(value)}; allowed are real numbers")
-    if isinstance(value, Fraction | int):
-        return Fraction(value)
-    number = float(value)
-    return Fraction(number) if math.isfinite(number) and number else number
+    of_value, _ = _readers(format)
+    return of_value(value, format)
 
 
 _LONGEST = 4000  #: characters of a number; Python refuses integers not far beyond
@@ -201,7 +177,7 @@ def _parse(text: str) -> Real:
     _, _, exponent = text.lower().partition("e")
     if not text.lower().lstrip("+-").startswith("0x") and len(exponent.lstrip("+-0")) > 4:
         raise ValueError(f"value is {shown(text)}; allowed are exponents of up to four digits")
-    as_integer, as_float = lambda t: Fraction(int(t, 0)), lambda t: _exact(float(t))
+    as_integer, as_float = lambda t: Fraction(int(t, 0)), lambda t: exact(float(t))
     for read in (Fraction, as_integer, _hexadecimal, as_float):
         try:
             number = read(text)
@@ -234,81 +210,6 @@ def _short(v: Fraction, as_float: str, as_decimal: str) -> str:
     if Fraction(5e-324) <= abs(v) < Fraction(2) ** 1024 * (1 - Fraction(1, 2**54)):
         return as_float.format(float(v))
     return as_decimal.format(Decimal(v.numerator) / Decimal(v.denominator))
-
-
-def encode_float(
-    value: Real | int, format: FloatFormat, overflow: Overflow = Overflow.NATIVE
-) -> int:
-    """The code of the nearest number of `format`, ties to the even significand.
-
-    Under NATIVE, too large a value becomes infinity, or NaN where the format has no infinity, or
-    the largest number where it has neither; what lies below the numbers of an unsigned format
-    becomes NaN (ml_dtypes' rules). Under SATURATE either becomes the nearest number.
-
-    Raises:
-        ValueError: NaN in a format without NaN, another overflow rule.
-    """
-    check_type(format, FloatFormat, "format")
-    check_type(overflow, Overflow, "overflow")
-    if overflow not in (Overflow.NATIVE, Overflow.SATURATE):
-        raise ValueError(f"overflow is {overflow}; allowed are NATIVE and SATURATE")
-    real = _exact(value)
-    negative = math.copysign(1, real) < 0 if isinstance(real, float) else real < 0
-    if isinstance(real, float) and math.isnan(real):
-        return _signed(format.nan, format, negative)
-    code = (
-        format.top + 1 if isinstance(real, float) and math.isinf(real) else _size_code(real, format)
-    )
-    if code > format.top:
-        code = format.top if overflow is Overflow.SATURATE else format.beyond
-    bare = format.specials is Specials.EXPONENT_ONLY
-    if not format.signed and ((negative and code) or (bare and (negative or not real))):
-        return format.nan if overflow is Overflow.NATIVE and format.has_nan else 0
-    return _signed(code, format, negative)
-
-
-def _size_code(real: Real, format: FloatFormat) -> int:
-    """The code of |value| without its sign; beyond the largest number, anything above its code."""
-    size = abs(Fraction(real))
-    lowest = format.min_exponent
-    exponent = max(_floor_log2(size), lowest) if size else lowest
-    # Counting steps from zero makes a carry of the mantissa run into the exponent by itself.
-    steps = round(size / Fraction(2) ** (exponent - format.mantissa_bits))
-    if format.specials is Specials.EXPONENT_ONLY:  # the first step is code 0
-        return max(steps - 1 + exponent - lowest, 0)
-    return steps + ((exponent - lowest) << format.mantissa_bits)
-
-
-def _signed(code: int, format: FloatFormat, negative: bool) -> int:
-    """With the sign bit, if there is one; the code of a negative zero may mean something else."""
-    if not format.signed or not negative or (format.specials is Specials.FNUZ and code == 0):
-        return code
-    return code | 1 << (format.bits - 1)
-
-
-def _floor_log2(v: Fraction) -> int:
-    guess = v.numerator.bit_length() - v.denominator.bit_length()
-    return guess if Fraction(2) ** guess <= v else guess - 1
-
-
-def decode_float(code: int, format: FloatFormat) -> float:
-    """The number that `code` means in `format`, exactly; ValueError for a code of more bits."""
-    check_type(format, FloatFormat, "format")
-    if not 0 <= integer(code, "code") < 2**format.bits:
-        raise ValueError(f"code is {code}; allowed for {format.name} are 0 to {2**format.bits - 1}")
-    exponent = (code >> format.mantissa_bits) & (2**format.exponent_bits - 1)
-    mantissa = code & (2**format.mantissa_bits - 1)
-    negative = format.signed and bool(code >> (format.bits - 1))
-    size = code - (int(negative) << (format.bits - 1))
-    sign = -1.0 if negative else 1.0
-    if size > format.top or (format.specials is Specials.FNUZ and code == format.nan):
-        special = math.inf if format.has_infinity and size == format.top + 1 else math.nan
-        return math.copysign(special, sign)
-    if format.specials is Specials.EXPONENT_ONLY:
-        return math.ldexp(1, exponent - format.bias)
-    hidden = 2**format.mantissa_bits if exponent else 0
-    power = max(exponent, 1) - format.bias - format.mantissa_bits
-    return sign * math.ldexp(hidden + mantissa, power)
 
 
 @dataclass(frozen=True, repr=False)
@@ -377,6 +278,17 @@ def inspect_int(value: int, format: IntFormat) -> IntBits:
     return IntBits(format, integer(value, "value"))
 
 
+def parse_integer(text: str, what: str = "an integer format") -> int:
+    """An integer in Python's notation; ValueError says what it was wanted for."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise ValueError(
+            f"value is {shown(text.strip())}; allowed for {what} are integers of up to {_LONGEST} "
+            "digits"
+        ) from None
+
+
 @dataclass(frozen=True, repr=False)
 class TableBits:
     """A place in a table beside the number that led to it.
@@ -425,10 +337,43 @@ def inspect_table(value: Real | int | str, format: TableFormat) -> TableBits:
       code 11 of 0 to 15; code 10 is 0.24611230194568634, code 12 is 0.44070982933044434
     """
     check_type(format, TableFormat, "format")
-    source = _parse(value) if isinstance(value, str) else _exact(value)
+    source = _parse(value) if isinstance(value, str) else exact(value)
     if isinstance(source, float) and not math.isfinite(source):
         raise ValueError(f"value is {source}; allowed for {format.name} are finite numbers")
     real = Fraction(source)
     distances = [abs(Fraction(v) - real) for v in format.values]
     nearest = [code for code, d in enumerate(distances) if d == min(distances)]
     return TableBits(format, min(nearest, key=lambda code: code % 2), source)
+
+
+Bits: TypeAlias = FloatBits | IntBits | TableBits
+
+
+def _readers(format: Format) -> tuple[Callable[[Any, Any], Bits], Callable[[int, Any], Bits]]:
+    """What takes a value apart, and a code, in formats of that kind."""
+    check_type(format, FloatFormat | IntFormat | TableFormat, "format")
+    return next(readers for kind, readers in _KINDS.items() if isinstance(format, kind))
+
+
+def _float_code(code: int, format: FloatFormat) -> FloatBits:
+    return FloatBits(format, code, exact(decode_float(code, format)))
+
+
+def _int_value(value: int | str, format: IntFormat) -> IntBits:
+    return inspect_int(parse_integer(value) if isinstance(value, str) else value, format)
+
+
+def _int_code(code: int, format: IntFormat) -> IntBits:
+    negative = format.signed and code >> (format.bits - 1)
+    return IntBits(format, code - 2**format.bits if negative else code)
+
+
+def _table_code(code: int, format: TableFormat) -> TableBits:
+    return TableBits(format, code, Fraction(format.decode([code])[0]))
+
+
+_KINDS: dict[type[Format], tuple[Callable[[Any, Any], Bits], Callable[[int, Any], Bits]]] = {
+    FloatFormat: (inspect_float, _float_code),
+    IntFormat: (_int_value, _int_code),
+    TableFormat: (inspect_table, _table_code),
+}

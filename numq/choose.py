@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from numq.arrays import FloatArray, as_float, check_finite, check_type
+from numq.arrays import FloatArray, IntArray, as_float, check_finite
 from numq.formats import FLOAT32, FloatFormat, Format
 from numq.granularity import Granularity, PerTensor, spread_out
 from numq.qparams import Coded, QParams, span
@@ -18,7 +18,6 @@ from numq.scales import (
     Offset,
     ScaleFloor,
     Scheme,
-    Symmetric,
     Target,
     exact_offset,
     exact_scale,
@@ -70,9 +69,29 @@ def choose_qparams(
     >>> choose_qparams(-1.0, 1.55, UINT8)
     QParams(uint8, per tensor, scale 0.01, zero_point 100, covers [-1, 1.55])
     """
-    check_type(format, Format, "format")
-    check_type(scheme, Affine | Symmetric | Offset, "scheme")
-    check_type(floor, ScaleFloor, "floor")
+    target = Target(format, scheme, scale_format, scale_rounding, floor)
+    lo, hi = _checked_range(rmin, rmax)
+    if scales is None:
+        scale, zero_point = scale_and_zero_point(lo, hi, target)
+        kept: FloatArray | Coded = scale
+    else:
+        kept, scale, zero_point = _two_levels(lo, hi, target, scales)
+    offset = _offset(lo, scale, target, offsets) if isinstance(scheme, Offset) else None
+    return QParams(kept, zero_point, format, granularity, scale_format, target.signed_scale, offset)
+
+
+def _two_levels(
+    lo: FloatArray, hi: FloatArray, target: Target, scales: Callable[[FloatArray], Coded]
+) -> tuple[Coded, FloatArray, IntArray]:
+    """Scales that are codes, what these stand for, and the zero points that go with that."""
+    ends = spread_of(lo, hi, target.scheme)
+    kept = _above_zero(exact_scale(*ends, target), scales)
+    scale = kept.dequantize()
+    return kept, scale, zero_points(*ends, scale, target)
+
+
+def _checked_range(rmin: ArrayLike, rmax: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Finite numbers of one shape, in order."""
     lo, hi = as_float(rmin, "rmin"), as_float(rmax, "rmax")
     check_finite(lo, "rmin")
     check_finite(hi, "rmax")
@@ -80,20 +99,7 @@ def choose_qparams(
         raise ValueError(f"rmin has shape {lo.shape}, rmax {hi.shape}; allowed is one shape")
     if (lo > hi).any():
         raise ValueError(f"rmin is {span(lo)} and rmax {span(hi)}; allowed is rmin <= rmax")
-    target = Target(format, scheme, scale_format, scale_rounding, floor)
-    scale: FloatArray | Coded
-    if scales is None:
-        scale, zero_point = scale_and_zero_point(lo, hi, target)
-        effective = scale
-    else:
-        ends = spread_of(lo, hi, scheme)
-        scale = _above_zero(exact_scale(*ends, target), scales)
-        effective = scale.dequantize()
-        zero_point = zero_points(*ends, effective, target)
-    offset = _offset(lo, effective, target, offsets) if isinstance(scheme, Offset) else None
-    return QParams(
-        scale, zero_point, format, granularity, scale_format, target.signed_scale, offset
-    )
+    return lo, hi
 
 
 def _above_zero(scale: FloatArray, scales: Callable[[FloatArray], Coded]) -> Coded:

@@ -15,9 +15,9 @@ import numpy as np
 from numq.arguments import shown
 from numq.bench.agreement import UnequalAnswersError
 from numq.bench.command import add_arguments
-from numq.bits import inspect, inspect_code
+from numq.bits import inspect, inspect_code, parse_integer
 from numq.extras import Extra, MissingExtraError, extra
-from numq.formats import FORMATS, IntFormat, format_named
+from numq.formats import FORMATS, format_named
 
 _NEGATIVE = re.compile(r"-[\d.]|-(inf|nan)", re.IGNORECASE)
 
@@ -122,21 +122,9 @@ def _inspect(arguments: argparse.Namespace) -> None:
         allowed = ", ".join(_names())
         raise ValueError(f"--format is {shown(arguments.format)}; allowed are {allowed}") from None
     if arguments.code:
-        print(inspect_code(_integer(arguments.value, "a code"), format))
-    elif isinstance(format, IntFormat):
-        print(inspect(_integer(arguments.value), format))
+        print(inspect_code(parse_integer(arguments.value, "a code"), format))
     else:
         print(inspect(arguments.value.strip(), format))
-
-
-def _integer(text: str, what: str = "an integer format") -> int:
-    try:
-        return int(text, 0)
-    except ValueError:
-        came = shown(text.strip())
-        raise ValueError(
-            f"value is {came}; allowed for {what} are integers of up to 4000 digits"
-        ) from None
 
 
 def _qat(arguments: argparse.Namespace) -> None:

@@ -15,7 +15,8 @@ from gfloat import round_float as gfloat_round
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from numq.bits import decode_float, encode_float, inspect_float, inspect_int
+from numq.bits import inspect_float, inspect_int
+from numq.codec import decode_float, encode_float
 from numq.formats import (
     BFLOAT16,
     FLOAT4_E2M1,

@@ -1,6 +1,6 @@
 """`FloatFormat`: binary floats, with what their special codes mean, as arrays of codes.
 
-The scalar form of the same, exact in fractions and made for reading, is `numq.bits`.
+The scalar form of the same, exact in fractions and made for reading, is `numq.codec`.
 """
 
 from __future__ import annotations

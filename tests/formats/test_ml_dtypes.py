@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from numq import bits
+from numq import codec
 from numq.formats import FLOAT8_E8M0FNU, FLOAT_FORMATS, Specials, format_named
 from numq.rounding import Overflow
 
@@ -101,10 +101,10 @@ def test_arrays_equal_the_exact_scalars(format, overflow):
     with np.errstate(invalid="ignore"):
         some = np.concatenate([rng.choice(x, 1500), x[2**17 :][:500]]).astype(np.float64)
     some = np.concatenate([some, some * (1 + 2.0**-40), [5e-324, -5e-324, 1.7e308, -1.7e308]])
-    scalars = [bits.encode_float(float(v), format, overflow) for v in some]
+    scalars = [codec.encode_float(float(v), format, overflow) for v in some]
     assert format.encode(some, overflow=overflow).tolist() == scalars
     decoded = format.decode(np.array(scalars, format.dtype))
-    np.testing.assert_array_equal(decoded, [bits.decode_float(c, format) for c in scalars])
+    np.testing.assert_array_equal(decoded, [codec.decode_float(c, format) for c in scalars])
 
 
 GFLOAT = {

@@ -6,7 +6,7 @@ from hostile_engine import case
 from hostile_known import assert_table
 
 import numq as nq
-from numq import bits
+from numq import codec
 
 X = np.array([[0.5, -1.0, 0.25], [2.0, 0.125, -0.75]], np.float32)
 CODES = np.array([[1, -2, 3], [4, 5, -6]], np.int8)
@@ -52,13 +52,13 @@ CASES = [
         ("value", "-inf"): code_of(0xFC00), ("value", "digits"): code_of(0x3800)}}),
     case(nq.inspect_int, value=5, format=nq.INT8,
          settings=legal("value", "-99", answer=code_of(256 - 99))),
-    case(bits.encode_float, value=1.5, format=nq.FLOAT16, settings={"right": {
+    case(codec.encode_float, value=1.5, format=nq.FLOAT16, settings={"right": {
         ("value", "nan"): lambda a: a == 0x7E00, ("value", "inf"): lambda a: a == 0x7C00,
         ("value", "-inf"): lambda a: a == 0xFC00}}),
     case(nq.inspect_table, value=1.5, format=nq.NF4,
          settings=legal("value", "digits", answer=code_of(12))),
     case(nq.inspect_code, code=15, format=nq.FLOAT16), case(nq.format_named, name="bf16"),
-    case(bits.decode_float, code=15, format=nq.FLOAT16),
+    case(codec.decode_float, code=15, format=nq.FLOAT16),
     # rounding
     case(nq.round_values, x=X, rounding=nq.Rounding.STOCHASTIC, rng=RNG),
     case(nq.INT8.encode, values=X, rounding=nq.Rounding.STOCHASTIC, rng=RNG, settings={

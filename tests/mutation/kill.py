@@ -47,6 +47,7 @@ TESTS = {
     "numq/integer/accumulate.py": ["test_edges.py", "test_accumulate.py"],
     "numq/fixedpoint.py": ["test_requantize.py", "test_golden.py"],
     "numq/packing.py": ["test_packing.py"],
+    "numq/codec.py": ["test_bits.py", "test_cli.py", "formats/test_ml_dtypes.py"],
     "numq/bits.py": ["test_edges.py", "test_bits.py", "test_cli.py", "formats/test_ml_dtypes.py"],
     "numq/metrics.py": ["test_metrics.py", "formats/test_way.py"],
     "numq/granularity.py": ["test_edges.py", "test_granularity.py", "test_values.py"],
