@@ -52,8 +52,8 @@ TESTS = {
     "numq/metrics.py": ["test_metrics.py", "formats/test_way.py"],
     "numq/granularity.py": ["test_edges.py", "test_granularity.py", "test_values.py"],
     "numq/qtensor.py": ["test_edges.py", "test_values.py", "test_quantize.py"],
-    "numq/integer/bias.py": ["integer/test_static_bias.py"],
-    "numq/integer/add.py": ["integer/test_static_rules.py"],
+    "numq/integer/bias.py": ["integer/test_static_bias.py", "integer/test_read_only.py"],
+    "numq/integer/add.py": ["integer/test_static_rules.py", "integer/test_every_rule.py"],
     "numq/arguments.py": ["test_arguments.py"],
     "numq/autograd/operands.py": ["autograd/test_integers.py", "autograd/test_elementwise_grad.py"],
     "numq/autograd/elementwise.py": [
