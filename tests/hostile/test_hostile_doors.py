@@ -1,6 +1,7 @@
 """The hostile table of the pictures and of the benchmark's options."""
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from hostile_engine import case
@@ -51,6 +52,14 @@ CASES = [
     case(bench.BenchOptions, threads=(1,), rounds=2,
          settings={"right": {("threads", "one more"): lambda made: made.threads == (1, 1)}}),
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_figure_left():
+    """What others have opened in this process is not counted to these."""
+    plt.close("all")
+    yield
+    plt.close("all")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
