@@ -31,6 +31,8 @@ A_BYTES = 1 << 18  #: of packed A at most, where k allows: a quarter of a usual 
 MOST_ROWS = 96
 HEAD = STRIP + SPARE + 2 * (MOST_ROWS + SPARE)  #: int32: zeros, row sums, and those of one block
 PACKED = 4 * (HEAD + MOST_ROWS * STRIP)  #: where packed A begins in a task's room, in bytes
+# Plain numbers: Numba 0.61 takes no other index.
+MODE, ITEM, INTEGERS = int(Field.MODE), int(Field.ITEM), int(Mode.INTEGERS)
 
 
 def rows_of_block(tile: Tile, k: int) -> int:
@@ -115,7 +117,7 @@ def walk_of(pack: Any) -> Any:
         panels, panel_bytes, terms, factors = weight
         row_scales, row_zeros, row_factors = rows
         head = record[:RECORD_HEAD].view(np.int64)
-        direct, item = head[Field.MODE] == Mode.INTEGERS, head[Field.ITEM]
+        direct, item = head[MODE] == INTEGERS, head[ITEM]
         numbers, steps = words(room, HEAD), (k + group_of(isa) - 1) // group_of(isa)
         numbers[: STRIP + SPARE] = 0
         zeros, totals, packed = address(numbers), numbers[STRIP + SPARE :], address(room) + PACKED
