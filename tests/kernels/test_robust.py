@@ -13,7 +13,7 @@ import pytest
 
 import numq as nq
 from numq.integer import linear_dynamic, linear_weight_only_integer
-from numq.kernels import jit_enabled
+from numq.kernels import Isa, available, jit_enabled
 
 compiled_only = pytest.mark.skipif(not jit_enabled(), reason="there are no threads without the JIT")
 
@@ -247,3 +247,29 @@ def test_processes_that_compile_at_once_keep_their_code_apart(tmp_path):
         ]
         assert [process.wait(timeout=300) for process in started] == [0] * 4
     assert len(list(tmp_path.rglob("*numq_first_wrong*.nbc"))) == 4
+
+
+TWO_PATHS = """
+import sys
+import numpy as np
+from numq.kernels import Isa, matmul, pack_weight
+a, b = np.ones((101, 2051), np.int8), np.ones((2051, 549), np.int8)
+packed = [pack_weight(b, isa=Isa(name)) for name in sys.argv[1:]]
+for weight in packed:
+    matmul(a[:1], weight)
+for weight in packed:
+    assert (matmul(a, weight) == 2051).all(), weight.isa
+"""
+
+
+@compiled_only
+def test_code_that_two_processes_kept_is_told_apart_by_a_third(tmp_path):
+    """Numba counts functions of one name anew in each process: their symbols would be the same."""
+    best = next(isa.value for isa in available())
+    if best == Isa.GENERIC.value:
+        pytest.skip("one path only")
+    for names in ([best], ["generic"], [best, "generic"]):
+        subprocess.run(
+            [sys.executable, "-c", TWO_PATHS, *names], cwd=tmp_path, check=True, timeout=300,
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": "2"},
+        )  # fmt: skip

@@ -33,6 +33,7 @@ def njit(function: F, *, parallel: bool = False) -> F:
     A missing, read-only, full or damaged cache folder only costs the compilation: it is no error.
     """
     options: dict[str, Any] = {"nogil": True, "parallel": parallel}
+    _name_after_closure(function)
     try:
         dispatcher: Any = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder that Numba may write to
@@ -40,6 +41,27 @@ def njit(function: F, *, parallel: bool = False) -> F:
     if jit_enabled():
         correct_cache(dispatcher)
     return cast(F, dispatcher)
+
+
+def _name_after_closure(function: Any) -> None:
+    """Give what a factory makes a name of its own: `numq_packed` for path 2 is `numq_packed_2`.
+
+    Numba tells two functions of one name apart by a count that each process begins anew. Code that
+    two processes have kept on disk may so have one symbol, and a process that loads both would
+    launch the one in place of the other.
+    """
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    parts = [_word(value) for value in cells]
+    for name in ("__name__", "__qualname__"):
+        setattr(function, name, "_".join([getattr(function, name), *parts]))
+
+
+def _word(value: Any) -> str:
+    """A number as it is, a function by its name."""
+    if isinstance(value, int):
+        return str(int(value))
+    named: str = getattr(getattr(value, "py_func", value), "__name__", type(value).__name__)
+    return named
 
 
 def inlined(function: F) -> F:
