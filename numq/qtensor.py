@@ -107,6 +107,11 @@ class QTensor(Coded):
         return self.qparams.zero_point
 
     @property
+    def offset(self) -> FloatArray | None:
+        """The real offsets, the shape of the scales; None where nothing is added."""
+        return self.qparams.offset
+
+    @property
     def format(self) -> Format:
         """The format of the codes."""
         return self.qparams.format

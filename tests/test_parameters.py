@@ -430,3 +430,10 @@ def test_a_file_gives_its_tensors_in_the_order_of_their_names(tmp_path):
     path, names = tmp_path / "many.safetensors", [f"w{i}" for i in (3, 0, 12, 7, 1, 5, 2)]
     nq.save_tensors(path, {name: np.zeros(2, np.float32) for name in names})
     assert list(nq.load_tensors(path)) == sorted(names)
+
+
+def test_a_tensor_tells_its_offset():
+    x = np.float32([[1.0, 4.0], [-3.0, 0.0]])
+    q = nq.OffsetQuantizer(nq.UINT4, nq.PerChannel(0))(x)
+    assert q.offset.tolist() == [1.0, -3.0]
+    assert nq.SymmetricQuantizer(nq.INT4)(x).offset is None

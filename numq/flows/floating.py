@@ -49,7 +49,10 @@ def weight_only(
     weights: Quantizer = WEIGHTS_INT8,
     overrides: tuple[Override, ...] = (),
 ) -> Network:
-    """Integer weights, everything else float: smaller, not faster.
+    """Quantized weights of any format, everything else float: smaller.
+
+    Integer weights of 8 bits or fewer are faster too for a few rows, where memory is what a product
+    waits for. Weights of other formats, or with an offset, are dequantized at each call.
 
     Args:
         model: a graph, or a module that has been called before.

@@ -1,4 +1,4 @@
-"""Weight-only Linear, y = x·wᵀ + b: integer weights of shape (out, in), float activations."""
+"""Weight-only Linear, y = x·wᵀ + b: quantized weights of shape (out, in), float activations."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class WeightOnlyLinear:
 
 
 def linear_weight_only(x: ArrayLike, w: QTensor, bias: ArrayLike | None = None) -> FloatArray:
-    """Float activations, integer weights: `x · dequantize(w)ᵀ + bias`, all of it float32.
+    """Float activations, quantized weights: `x · dequantize(w)ᵀ + bias`, all of it float32.
 
     Saves memory, not arithmetic; with a few rows memory is what a product waits for, and the
     weights are then dequantized in registers. Any granularity of the weights will do.
